@@ -1,0 +1,129 @@
+//! One tool call, who asks for it, and what came of it.
+//!
+//! `ToolCall` is the one thing that is judged, recorded and sent: it carries the argument bytes
+//! themselves, so that what was judged is what is forwarded.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{CallId, Era, Generation, ServerName, ToolName};
+
+/// On whose behalf a call is made, as far as authentication knows.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Principal(Arc<str>);
+
+impl Principal {
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+/// Who asks: principal, client program (as it calls itself, untrusted) and conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub principal: Principal,
+    pub client: Arc<str>,
+    pub conversation: Option<Arc<str>>,
+    pub era: Era,
+}
+
+/// One judged request.
+#[derive(Clone, Debug)]
+pub struct ToolCall {
+    pub id: CallId,
+    pub caller: Arc<Caller>,
+    pub server: ServerName,
+    pub tool: ToolName,
+    /// The arguments' bytes as they will be sent; `{}` when the caller gave none.
+    pub arguments: Bytes,
+    pub generation: Generation,
+}
+
+/// How long an answer may take, from the moment of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Duration);
+
+/// Whether a server may have seen a call: the caller's licence to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// No byte of it left us.
+    No,
+    /// It was on its way when the line broke.
+    Unknown,
+    /// The server has it.
+    Yes,
+}
+
+impl Sent {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Unknown => "unknown",
+            Self::Yes => "yes",
+        }
+    }
+}
+
+/// Why an admitted call brought no answer. One row of the answers' table each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("the emergency stop was engaged")]
+    Stopped { sent: Sent },
+    #[error("the server is not available")]
+    Unavailable { sent: Sent },
+    #[error("the server's queue is full")]
+    Busy,
+    #[error("the server did not answer in time")]
+    Deadline { sent: Sent },
+    #[error("the server broke the protocol: {what}")]
+    Protocol { what: &'static str },
+    #[error("the caller withdrew the call")]
+    Cancelled { sent: Sent },
+}
+
+impl CallError {
+    pub fn sent(self) -> Sent {
+        match self {
+            Self::Stopped { sent }
+            | Self::Unavailable { sent }
+            | Self::Deadline { sent }
+            | Self::Cancelled { sent } => sent,
+            Self::Busy => Sent::No,
+            Self::Protocol { .. } => Sent::Yes,
+        }
+    }
+
+    /// The stable word used in `data.reason`, metrics and the audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped { .. } => "stopped",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Busy => "queue_full",
+            Self::Deadline { .. } => "deadline",
+            Self::Protocol { .. } => "protocol",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+}
+
+/// What came of an admitted call: the second record of the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server answered with a result.
+    Answered { result_bytes: u64 },
+    /// The server answered with a tool error or a JSON-RPC error.
+    ServerError { result_bytes: u64 },
+    /// No answer.
+    Failed(CallError),
+}

@@ -1,0 +1,34 @@
+//! The nouns of the house: names, callers, calls, verdicts, outcomes and every limit.
+//!
+//! Promises plain values whose constructors refuse what is not valid, so that no other room
+//! handles a bare string as an identity. Does no IO, knows no async, no clock and no serde.
+
+mod call;
+mod ids;
+pub mod limits;
+mod name;
+mod verdict;
+
+pub use call::{CallError, Caller, Deadline, Outcome, Principal, Sent, ToolCall};
+pub use ids::{CallId, CallIds, Generation, Nonce};
+pub use name::{ExposedName, NameError, ServerName, ToolName};
+pub use verdict::{DenyReason, Refusal, Verdict};
+
+/// The two families of MCP revisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Era {
+    /// 2024-11-05 to 2025-11-25: a handshake, then a session.
+    Legacy,
+    /// 2026-07-28 and later: every request stands alone.
+    Modern,
+}
+
+impl Era {
+    /// The word used in logs, status and the audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What the gates say of a call, and why.
+//!
+//! `Verdict` is the word of the whole chain; `DenyReason` is a closed list, so that adding a
+//! reason breaks the build wherever one must be told apart. The text that a caller may see is
+//! `Refusal::told`, which never says more than the caller may know; the audit has the rest.
+
+use std::fmt;
+
+/// What the gates decided together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allow,
+    Deny(Refusal),
+}
+
+/// Why a call is refused. The order is the order of the gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenyReason {
+    /// The emergency stop is engaged.
+    Stopped,
+    /// Not on the whitelist, or no such tool: told apart only in the audit.
+    NotListed,
+    UnknownTool,
+    /// The arguments do not fit the tool's schema.
+    Schema,
+    /// The record could not be written, so nothing may be sent.
+    AuditUnavailable,
+    /// Too much in flight.
+    Overloaded,
+    /// A defect of ours: refuse and say so loudly.
+    Internal,
+}
+
+impl DenyReason {
+    /// The stable word used in `data.reason`, metrics and the audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::NotListed => "not_listed",
+            Self::UnknownTool => "unknown_tool",
+            Self::Schema => "schema",
+            Self::AuditUnavailable => "audit_unavailable",
+            Self::Overloaded => "overloaded",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the caller must not learn that the tool exists.
+    pub fn hides_the_tool(self) -> bool {
+        matches!(self, Self::NotListed | Self::UnknownTool)
+    }
+}
+
+impl fmt::Display for DenyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refusal: the reason, and one safe sentence for the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: DenyReason,
+    pub told: String,
+}
+
+impl Refusal {
+    pub fn new(reason: DenyReason, told: impl Into<String>) -> Self {
+        Self { reason, told: told.into() }
+    }
+}

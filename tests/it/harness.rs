@@ -1,0 +1,1 @@
+//! What every whole-path test needs: temporary directories, the built binary, waiting on values.

@@ -1,0 +1,3 @@
+//! The one integration binary: whole paths with real processes.
+
+mod harness;
