@@ -25,6 +25,12 @@ pub const ID_BYTES_MAX: usize = 256;
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
 pub const HTTP_HEADERS_MAX: usize = 100;
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+pub const HTTP_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// A kept-alive connection without a request.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(300);
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+pub const STDIO_READ_BYTES: usize = 64 * 1024;
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 pub const SESSIONS_MAX: usize = 10_000;
@@ -44,6 +50,8 @@ pub const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DISCOVER_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
+/// Lists of tools on their way into the catalog.
+pub const CATALOG_NEWS_MAX: usize = 64;
 pub const TOOLS_PER_SERVER_MAX: usize = 10_000;
 pub const TOOL_PAGES_MAX: usize = 200;
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;

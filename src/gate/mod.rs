@@ -72,6 +72,11 @@ impl Gate {
         &self.latch
     }
 
+    /// Whether the audit takes records; without it nothing is admitted.
+    pub fn is_recording(&self) -> bool {
+        self.audit.is_healthy()
+    }
+
     /// Lets a call through, on record, or refuses it, on record.
     pub async fn admit(
         &self,
