@@ -52,7 +52,7 @@ impl<'d> Section<'d> {
     /// The sub-table `key`; an absent one is empty, so that defaults need no special case.
     pub(super) fn section(&self, key: &str, title: &str, notes: &mut Notes) -> Self {
         let found = self.entry(key).and_then(|(span, value)| {
-            let table = expect(key, value, "table", DeValue::as_table, notes)?;
+            let table = expect(&quoted(key), value, "a table", DeValue::as_table, notes)?;
             Some((span, table))
         });
         match found {
@@ -61,8 +61,10 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Notes every key that is not in `known`, with the nearest one that is.
-    pub(super) fn refuse_unknown(&self, known: &[&str], notes: &mut Notes) {
+    /// Notes every key that is not in `known`, with the nearest one that is, and returns those:
+    /// what they were meant to be is not missing as well.
+    pub(super) fn refuse_unknown<'k>(&self, known: &[&'k str], notes: &mut Notes) -> Vec<&'k str> {
+        let mut meant = Vec::new();
         for key in self.table.into_iter().flat_map(DeTable::keys) {
             let name: &str = key.get_ref();
             if known.contains(&name) {
@@ -73,13 +75,16 @@ impl<'d> Section<'d> {
                 key.span(),
                 format!("unknown key `{}` in {}", name.escape_debug(), self.title),
             );
-            let label = match nearest(name, known) {
+            let near = nearest(name, known);
+            meant.extend(near);
+            let label = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "not a key of this table".to_owned(),
             };
             let help = hint(name).map_or_else(|| one_of(known), str::to_owned);
             notes.push(note.label(label).help(help));
         }
+        meant
     }
 
     /// Where `key` is written, if it is.
@@ -105,12 +110,12 @@ impl<'d> Section<'d> {
     /// A string without secret references, which only `env` and `http_headers` resolve.
     pub(super) fn text(&self, key: &str, notes: &mut Notes) -> Option<At<&'d str>> {
         let (_, value) = self.entry(key)?;
-        plain_text(key, value, notes)
+        plain_text(&quoted(key), value, notes)
     }
 
     pub(super) fn boolean(&self, key: &str, notes: &mut Notes) -> Option<bool> {
         let (_, value) = self.entry(key)?;
-        expect(key, value, "boolean", DeValue::as_bool, notes)
+        expect(&quoted(key), value, "a boolean", DeValue::as_bool, notes)
     }
 
     /// A whole number within `range`.
@@ -121,7 +126,7 @@ impl<'d> Section<'d> {
         notes: &mut Notes,
     ) -> Option<usize> {
         let (_, value) = self.entry(key)?;
-        let number = expect(key, value, "integer", DeValue::as_integer, notes)?;
+        let number = expect(&quoted(key), value, "an integer", DeValue::as_integer, notes)?;
         let count = usize::from_str_radix(number.as_str(), number.radix()).ok();
         let fits = count.filter(|count| range.contains(count));
         if fits.is_none() {
@@ -143,7 +148,7 @@ impl<'d> Section<'d> {
             DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
             DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
             _ => {
-                notes.push(wrong_type(key, value, "number of seconds"));
+                notes.push(wrong_type(&quoted(key), value, "a number of seconds"));
                 return None;
             }
         };
@@ -159,8 +164,9 @@ impl<'d> Section<'d> {
     /// A list of strings. Elements of another type are noted one by one.
     pub(super) fn texts(&self, key: &str, notes: &mut Notes) -> Option<Vec<At<&'d str>>> {
         let (_, value) = self.entry(key)?;
-        let list = expect(key, value, "array of strings", DeValue::as_array, notes)?;
-        Some(list.iter().filter_map(|item| plain_text(key, item, notes)).collect())
+        let list = expect(&quoted(key), value, "an array of strings", DeValue::as_array, notes)?;
+        let subject = format!("an element of {}", quoted(key));
+        Some(list.iter().filter_map(|item| plain_text(&subject, item, notes)).collect())
     }
 
     /// One of the given words.
@@ -194,24 +200,29 @@ impl<'d> Section<'d> {
     }
 }
 
-/// A string of any content.
+/// A string of any content. The subject is how messages call it.
 pub(super) fn string<'d>(
-    key: &str,
+    subject: &str,
     value: &'d Spanned<DeValue<'d>>,
     notes: &mut Notes,
 ) -> Option<At<&'d str>> {
-    let text = expect(key, value, "string", DeValue::as_str, notes)?;
+    let text = expect(subject, value, "a string", DeValue::as_str, notes)?;
     Some(At::new(text, value.span()))
 }
 
+/// A key as messages show it.
+pub(super) fn quoted(key: &str) -> String {
+    format!("`{}`", key.escape_debug())
+}
+
 fn plain_text<'d>(
-    key: &str,
+    subject: &str,
     value: &'d Spanned<DeValue<'d>>,
     notes: &mut Notes,
 ) -> Option<At<&'d str>> {
-    let text = string(key, value, notes)?;
+    let text = string(subject, value, notes)?;
     if has_reference(text.value) {
-        let message = format!("a secret cannot stand in `{key}`");
+        let message = format!("{subject} cannot be a secret");
         let note = Note::new(Code::BadReference, text.span, message).label("not resolved here");
         notes.push(note.help("secrets are resolved in `env` and `http_headers` only"));
         return None;
@@ -220,7 +231,7 @@ fn plain_text<'d>(
 }
 
 fn expect<'d, T>(
-    key: &str,
+    subject: &str,
     value: &'d Spanned<DeValue<'d>>,
     wanted: &str,
     read: impl FnOnce(&'d DeValue<'d>) -> Option<T>,
@@ -228,16 +239,15 @@ fn expect<'d, T>(
 ) -> Option<T> {
     let found = read(value.get_ref());
     if found.is_none() {
-        notes.push(wrong_type(key, value, wanted));
+        notes.push(wrong_type(subject, value, wanted));
     }
     found
 }
 
-fn wrong_type(key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> Note {
+fn wrong_type(subject: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> Note {
     let found = value.get_ref().type_str();
-    let key = key.escape_debug();
-    Note::new(Code::WrongType, value.span(), format!("`{key}` must be a {wanted}, found {found}"))
-        .label(format!("expected a {wanted}"))
+    Note::new(Code::WrongType, value.span(), format!("{subject} must be {wanted}, found {found}"))
+        .label(format!("expected {wanted}"))
 }
 
 fn out_of_range(key: &str, span: Range<usize>, rule: String) -> Note {

@@ -13,9 +13,9 @@ use super::{
         Code, HttpTarget, Secret,
         secret::{is_variable_name, variable},
     },
-    At, Check, Lookup, Note, Section, has_reference, literal, secrets, string, unresolved,
+    At, Check, Lookup, Note, Section, has_reference, holds_key, holds_known_key, literal, quoted,
+    secrets, string, unresolved,
 };
-use crate::config::secret::holds_known_key;
 
 /// Set by the client side of the protocol or of HTTP itself.
 const OUR_HEADERS: [&str; 10] = [
@@ -110,11 +110,7 @@ fn literal_headers(
         let written = value.get_ref().as_str().unwrap_or_default();
         let credential = ["authorization", "cookie"].contains(&&*name.value.to_ascii_lowercase());
         // Whatever it looks like: what is written here is a credential.
-        if credential
-            && !written.is_empty()
-            && !has_reference(written)
-            && !super::holds_key(written)
-        {
+        if credential && !written.is_empty() && !has_reference(written) && !holds_key(written) {
             check.notes.push(literal(&name, value.span()));
         }
     }
@@ -131,7 +127,7 @@ fn variable_headers(
 ) {
     let table = section.section("env_http_headers", "env_http_headers", &mut check.notes);
     for (name, value) in table.entries() {
-        let Some(text) = string(name.value, value, &mut check.notes) else { continue };
+        let Some(text) = string(&quoted(name.value), value, &mut check.notes) else { continue };
         if let Some(secret) = from_variable(&text, lookup, check) {
             add(&name, &At::new(secret, text.span), headers, check);
         }

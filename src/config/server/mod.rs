@@ -12,9 +12,9 @@ use std::{collections::BTreeSet, ops::Range, time::Duration};
 use super::{
     Code, ProtocolPin, ServerConfig, Target, ToolFilter,
     check::Check,
-    report::{Note, Notes},
-    secret::{Lookup, ReferenceError, expand, has_reference, holds_key},
-    section::{At, Section, string},
+    report::{Note, Notes, holds_key, holds_known_key},
+    secret::{Lookup, ReferenceError, expand, has_reference},
+    section::{At, Section, quoted, string},
 };
 use crate::domain::{
     ServerName, ToolName,
@@ -59,14 +59,14 @@ pub(super) fn read(
     lookup: Lookup,
     check: &mut Check<'_>,
 ) -> Option<ServerConfig> {
-    section.refuse_unknown(&SERVER_KEYS, &mut check.notes);
+    let meant = section.refuse_unknown(&SERVER_KEYS, &mut check.notes);
     let name = ServerName::parse(key.value)
         .map_err(|error| {
             let note = Note::new(Code::BadName, key.span.clone(), error.to_string());
             check.notes.push(note.label("not a server name").help("rename the table"));
         })
         .ok();
-    let target = target(section, lookup, check);
+    let target = target(section, &meant, lookup, check);
     let notes = &mut check.notes;
     let filter = filter(section, notes);
     let words = [
@@ -91,7 +91,12 @@ pub(super) fn read(
     })
 }
 
-fn target(section: &Section<'_>, lookup: Lookup, check: &mut Check<'_>) -> Option<Target> {
+fn target(
+    section: &Section<'_>,
+    meant: &[&str],
+    lookup: Lookup,
+    check: &mut Check<'_>,
+) -> Option<Target> {
     let title = &section.title;
     match (section.key_span("command"), section.key_span("url")) {
         (Some(_), None) => {
@@ -102,6 +107,7 @@ fn target(section: &Section<'_>, lookup: Lookup, check: &mut Check<'_>) -> Optio
             refuse_misplaced(section, &STDIO_KEYS, "command", &mut check.notes);
             http::read(section, lookup, check).map(Target::Http)
         }
+        (None, None) if meant.contains(&"command") || meant.contains(&"url") => None,
         (None, None) => {
             let message = format!("{title} has neither `command` nor `url`");
             check.notes.push(
@@ -179,7 +185,7 @@ fn secrets<'d>(
 ) -> Vec<(At<&'d str>, At<super::Secret>)> {
     let mut found = Vec::new();
     for (key, value) in section.entries() {
-        let Some(text) = string(key.value, value, &mut check.notes) else { continue };
+        let Some(text) = string(&quoted(key.value), value, &mut check.notes) else { continue };
         if holds_key(text.value) {
             check.notes.push(literal(&key, text.span.clone()));
         }

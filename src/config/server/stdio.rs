@@ -12,9 +12,8 @@ use std::{
 
 use super::{
     super::{Code, Program, Secret, StdioTarget, secret::is_variable_name},
-    At, Check, Lookup, Note, Section, literal, secrets,
+    At, Check, Lookup, Note, Section, holds_known_key, literal, secrets,
 };
-use crate::config::secret::holds_known_key;
 
 /// What of our environment every child is given, if we have it.
 const PASSED_VARIABLES: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
