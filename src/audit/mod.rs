@@ -9,6 +9,8 @@ mod chain;
 mod queue;
 mod record;
 mod recover;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod writer;
 
@@ -44,7 +46,6 @@ pub enum Durability {
 
 /// Proof that a record is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
 pub struct Receipt {
     pub seq: u64,
 }
@@ -83,8 +84,7 @@ impl Audit {
     pub fn open(dir: &Path, durability: Durability) -> Result<(Self, AuditThread), AuditError> {
         let opened = recover::open(dir)?;
         let shared = Arc::new(Shared::new());
-        let writer =
-            Writer { shared: shared.clone(), file: opened.file, chain: opened.chain, durability };
+        let writer = Writer::new(shared.clone(), opened.file, opened.chain, durability);
         let audit = Self { shared };
         if let Some(torn) = &opened.torn {
             let (what, kept_in) = (torn.what, &torn.kept_in);

@@ -165,16 +165,7 @@ impl Latch {
             LatchState::Engaged(stop) if stop.id == id => stop,
             LatchState::Engaged(_) => return Err(ResetError::OtherId { given: id.to_owned() }),
         };
-        self.shared.file.clear()?;
-        let cleared = self.shared.book.send_if_modified(|state| {
-            let same = matches!(state, LatchState::Engaged(now) if now.id == id);
-            let undisturbed = self.shared.presses.load(Ordering::Acquire) == presses;
-            if same && undisturbed {
-                *state = LatchState::Clear;
-                self.shared.word.fetch_and(!ENGAGED, Ordering::AcqRel);
-            }
-            same && undisturbed
-        });
+        let cleared = self.shared.file.clear(|| self.shared.open(id, presses))?;
         if cleared {
             tracing::warn!(id, who, reason, "Stop was reset");
             return Ok(stop);
@@ -196,6 +187,19 @@ impl Latch {
 }
 
 impl Shared {
+    /// Clears the word if the stop is still that one and nobody pressed again meanwhile.
+    fn open(&self, id: &str, presses: u64) -> bool {
+        self.book.send_if_modified(|state| {
+            let same = matches!(state, LatchState::Engaged(now) if now.id == id);
+            let undisturbed = self.presses.load(Ordering::Acquire) == presses;
+            if same && undisturbed {
+                *state = LatchState::Clear;
+                self.word.fetch_and(!ENGAGED, Ordering::AcqRel);
+            }
+            same && undisturbed
+        })
+    }
+
     /// Engages the word; a new engagement is a new epoch, so that no older permit ever holds.
     fn close(&self) {
         let next = |word: u64| (word & ENGAGED == 0).then(|| word.saturating_add(2) | ENGAGED);

@@ -10,6 +10,8 @@ mod latch_file;
 mod permit;
 mod policy;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
 pub use permit::{Permit, Ticket};
