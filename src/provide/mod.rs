@@ -1,1 +1,3 @@
-//! Room to come.
+//! x
+mod files;
+mod tree;
