@@ -1,0 +1,130 @@
+//! Name patterns: `*` and `?` within one name, `**` across directories. Pure.
+//!
+//! A pattern without `/` is held against the last name of a path, one with `/` against the whole
+//! path. There are no classes and no alternatives. Matching takes time proportional to pattern
+//! times path at worst, whatever the pattern: one remembered star per level, no recursion.
+
+use crate::provide::tree::RelPath;
+
+#[derive(Clone, Debug)]
+pub(super) struct Glob {
+    segments: Vec<Vec<u8>>,
+    case: Case,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Case {
+    Exact,
+    /// ASCII letters match in either case.
+    Ignored,
+}
+
+impl Glob {
+    pub(super) fn new(pattern: &str, case: Case) -> Self {
+        let segments = pattern.split('/').filter(|segment| !segment.is_empty());
+        Self { segments: segments.map(|segment| segment.as_bytes().to_vec()).collect(), case }
+    }
+
+    /// `names` are the components of a path below the directory where the search began.
+    pub(super) fn matches(&self, names: &[&[u8]]) -> bool {
+        let names = match self.segments.as_slice() {
+            [only] if only != b"**" => names.last().map_or(names, std::slice::from_ref),
+            _ => names,
+        };
+        star_match(
+            &self.segments,
+            names,
+            |segment| segment == b"**",
+            |segment, name| {
+                star_match(
+                    segment,
+                    name,
+                    |byte| *byte == b'*',
+                    |byte, found| *byte == b'?' || self.same(*byte, *found),
+                )
+            },
+        )
+    }
+
+    fn same(&self, a: u8, b: u8) -> bool {
+        match self.case {
+            Case::Exact => a == b,
+            Case::Ignored => a.eq_ignore_ascii_case(&b),
+        }
+    }
+}
+
+/// The components of `path` below `start`.
+pub(super) fn below<'a>(path: &'a RelPath, start: &RelPath) -> Vec<&'a [u8]> {
+    path.components().skip(start.components().count()).collect()
+}
+
+/// Wildcard matching over any alphabet. When the text does not fit, the latest star swallows one
+/// more item; earlier stars never need to be tried again.
+fn star_match<P, T>(
+    pattern: &[P],
+    text: &[T],
+    is_star: impl Fn(&P) -> bool,
+    fits: impl Fn(&P, &T) -> bool,
+) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star = None;
+    while let Some(item) = text.get(t) {
+        match pattern.get(p) {
+            Some(token) if is_star(token) => {
+                p += 1;
+                star = Some((p, t));
+            }
+            Some(token) if fits(token, item) => {
+                p += 1;
+                t += 1;
+            }
+            Some(_) | None => {
+                let Some((after, swallowed)) = star else { return false };
+                p = after;
+                t = swallowed + 1;
+                star = Some((after, t));
+            }
+        }
+    }
+    pattern.get(p..).unwrap_or_default().iter().all(is_star)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Case, Glob};
+
+    #[track_caller]
+    fn check(pattern: &str, path: &str, want: bool) {
+        let names = path.split('/').map(str::as_bytes).collect::<Vec<_>>();
+        assert_eq!(Glob::new(pattern, Case::Exact).matches(&names), want, "{pattern} {path}");
+    }
+
+    #[test]
+    fn patterns_match_names_and_paths() {
+        check("*.rs", "src/main.rs", true);
+        check("*.rs", "src/main.rst", false);
+        check("*", "a/b", true);
+        check("**", "a/b", true);
+        check("src/*.rs", "src/main.rs", true);
+        check("src/*.rs", "src/a/main.rs", false);
+        check("src/**/*.rs", "src/a/b/main.rs", true);
+        check("src/**/*.rs", "src/main.rs", true);
+        check("**/test/**", "a/test/b", true);
+        check("**/test/**", "a/tests/b", false);
+        check("a?c", "abc", true);
+        check("a?c", "ac", false);
+        check("a*b*c", "aXbXbXc", true);
+        check("a*b*c", "aXbXbX", false);
+        check("README", "readme", false);
+        assert!(Glob::new("ReadMe*", Case::Ignored).matches(&[b"README.md"]));
+    }
+
+    #[test]
+    fn a_hostile_pattern_costs_no_more_than_its_length_times_the_name() {
+        let pattern = "*a".repeat(500) + "b";
+        check(&pattern, &"a".repeat(4000), false);
+        let deep = "**/a/".repeat(100) + "b";
+        check(&deep, &"a/".repeat(1000), false);
+    }
+}
