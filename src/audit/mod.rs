@@ -26,23 +26,14 @@ use tokio::sync::oneshot;
 pub use record::Record;
 pub use verify::{Verified, VerifyError, verify};
 
+pub use crate::config::Durability;
+
 use crate::{domain::limits, sys};
 use queue::Entry;
 use writer::{Shared, Writer};
 
 /// The log's one file in this format.
 const FILE_NAME: &str = "000001.jsonl";
-
-/// When a record counts as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// On disk, each batch as soon as it is there.
-    Sync,
-    /// On disk, together with whoever comes within a moment.
-    Group,
-    /// In the kernel's cache: survives our death, not the machine's.
-    Cached,
-}
 
 /// Proof that a record is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

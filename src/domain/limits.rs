@@ -42,6 +42,8 @@ pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 pub const TOOLS_PAGE_MAX: usize = 500;
 
+pub const SERVERS_GRACE: Duration = Duration::from_secs(10);
+
 // Upstream.
 pub const SESSION_INBOX_MAX: usize = 1024;
 pub const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,6 +83,14 @@ pub const SCHEMA_BYTES_MAX: usize = 256 * 1024;
 pub const SCHEMA_REGEX_BYTES_MAX: usize = 1024 * 1024;
 pub const AUDIT_QUEUE_MAX: usize = 8192;
 pub const AUDIT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// One string in an audit record, before escaping; longer ones are cut.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// One line of the audit log; a longer one was not written by us.
+pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// How long the audit writer, once idle, leaves records that nobody waits for unwritten.
+pub const AUDIT_NAP: Duration = Duration::from_millis(5);
+/// How long a group commit waits for the company that the last one had.
+pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
 
 // Configuration.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;

@@ -15,7 +15,7 @@ mod tests;
 
 pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
 pub use permit::{Permit, Ticket};
-pub use policy::{Listing, Policy};
+pub use policy::Policy;
 pub use schema::{Schema, SchemaError};
 
 use crate::{

@@ -1,7 +1,6 @@
 //! Claims of the gate as a whole: order, records, the latch under threads, restarts.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::Path,
     sync::{
@@ -16,11 +15,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Cause, Definition, Engaged, Epoch, Gate, Latch, LatchState, Listing, Permit, Policy,
-    ResetError, Schema, Stopped, Ticket, judge,
+    Cause, Definition, Engaged, Epoch, Gate, Latch, LatchState, Permit, Policy, ResetError, Schema,
+    Stopped, Ticket, judge,
 };
 use crate::{
     audit::{Audit, AuditThread, Durability, verify},
+    config::ToolFilter,
     domain::{
         CallIds, Caller, DenyReason, Era, Generation, Nonce, Outcome, Principal, Refusal,
         ServerName, ToolCall, ToolName, Verdict,
@@ -46,8 +46,8 @@ fn call(tool: &str, arguments: &'static str) -> ToolCall {
 
 fn policy() -> Policy {
     let server = ServerName::parse("files").unwrap();
-    let disabled = BTreeSet::from(["delete".to_owned()]);
-    Policy::from_listings([Listing { server: &server, enabled: None, disabled: &disabled }])
+    let filter = ToolFilter { enabled: None, disabled: ["delete".to_owned()].into() };
+    Policy::from_filters([(&server, &filter)])
 }
 
 fn cause(why: &str) -> Cause {
