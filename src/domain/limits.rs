@@ -48,6 +48,31 @@ pub const TOOLS_PER_SERVER_MAX: usize = 10_000;
 pub const TOOL_PAGES_MAX: usize = 200;
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 50;
+/// Last lines of a server's stderr kept for the status.
+pub const STDERR_TAIL_LINES: usize = 20;
+/// Calls of one session that wait for an answer.
+pub const SESSION_PENDING_MAX: usize = 4096;
+/// Bytes of whole messages put together for one write to a child.
+pub const STDIO_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes asked for in one read from a child.
+pub const STDIO_READ_BYTES: usize = 256 * 1024;
+/// Our own short messages (cancellations, refusals) that wait for a child to read.
+pub const STDIO_CONTROL_QUEUE_MAX: usize = 256;
+/// What a child may still say after its process has ended, when somebody else holds its stdout.
+pub const STDIO_EXIT_GRACE: Duration = Duration::from_millis(200);
+/// Lines of stdout noise and other oddities of one session that are logged in a second.
+pub const ODDITIES_LOGGED_PER_SECOND_MAX: u32 = 5;
+pub const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
+/// hyper's read buffer for one upstream connection.
+pub const UPSTREAM_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// Messages posted beside the calls (cancellations, refusals, the end of a session) at once.
+pub const UPSTREAM_ERRANDS_MAX: usize = 64;
+pub const UPSTREAM_ERRAND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a finished event stream may take to end so that its connection is kept.
+pub const UPSTREAM_STREAM_END_GRACE: Duration = Duration::from_millis(500);
+/// Pause before an event stream is opened again, unless the server names one.
+pub const SSE_RETRY: Duration = Duration::from_secs(1);
+pub const SSE_RETRY_MAX: Duration = Duration::from_secs(30);
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
 pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const RESTART_HEALTHY_AFTER: Duration = Duration::from_secs(60);
