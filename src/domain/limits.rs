@@ -84,5 +84,15 @@ pub const CHILD_OPEN_FILES_MAX: u64 = 4096;
 
 // Gate and audit.
 pub const SCHEMA_BYTES_MAX: usize = 256 * 1024;
+/// One compiled `pattern` of a tool's schema, and its cache.
+pub const SCHEMA_REGEX_BYTES_MAX: usize = 1024 * 1024;
 pub const AUDIT_QUEUE_MAX: usize = 8192;
 pub const AUDIT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// One string in an audit record, before escaping; longer ones are cut.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// One line of the audit log; a longer one was not written by us.
+pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// How long the audit writer, once idle, leaves records that nobody waits for unwritten.
+pub const AUDIT_NAP: Duration = Duration::from_millis(5);
+/// How long a group commit waits for the company that the last one had.
+pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
