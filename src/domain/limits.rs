@@ -3,7 +3,7 @@
 //! Whoever queues, buffers, waits or counts takes the figure from here; `docs/LIMITS.md` lists
 //! them all and a tidy test compares the two.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 // Names.
 pub const SERVER_NAME_BYTES_MAX: usize = 32;
@@ -96,3 +96,19 @@ pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const AUDIT_NAP: Duration = Duration::from_millis(5);
 /// How long a group commit waits for the company that the last one had.
 pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
+
+// Configuration.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// One secret read from a file.
+pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// A listener's socket path, as the kernel bounds it.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Calls to one server at once, unless `servers.NAME.in_flight` says otherwise.
+pub const SERVER_IN_FLIGHT: usize = 256;
+// What may be written in [limits] and [servers.NAME].
+pub const BODY_BYTES_RANGE: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
+pub const IN_FLIGHT_RANGE: RangeInclusive<usize> = 1..=65_536;
+pub const SESSIONS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+pub const CONNECTIONS_RANGE: RangeInclusive<usize> = 1..=65_536;
+pub const STARTUP_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=600.0;
+pub const TOOL_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=3600.0;
