@@ -6,11 +6,10 @@
 //! `close` is the polite way. Knows nothing of eras: who asks has encoded.
 
 mod actor;
+mod desk;
 mod outbox;
 mod pending;
 mod stderr;
-#[cfg(test)]
-mod tests;
 
 use std::{
     sync::{
@@ -34,7 +33,7 @@ use crate::{
         limits::{SESSION_INBOX_MAX, UPSTREAM_ERRAND_TIMEOUT},
     },
     gate::{Epoch, Latch},
-    jail::{Child, Life},
+    jail::{Child, Exit, Life},
     wire::{Frame, Response},
 };
 use actor::Actor;
@@ -243,7 +242,14 @@ async fn report_exit(life: Life, inbox: mpsc::WeakSender<Event>) {
     let exit = life.exited().await;
     if let Some(inbox) = inbox.upgrade() {
         // Nobody listens: then the session is over already.
-        inbox.send(Event::Exited(exit.to_string())).await.ok();
+        inbox.send(Event::Exited(how(exit))).await.ok();
+    }
+}
+
+fn how(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
     }
 }
 

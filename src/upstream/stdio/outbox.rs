@@ -59,17 +59,21 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes back a call that has not entered a batch.
-    pub(super) fn withdraw(&mut self, id: u64) {
-        self.waiting.retain(|letter| letter.id != id);
+    /// Takes a request out unless some of it is written already, and says how much is.
+    pub(super) fn withdraw(&mut self, id: u64) -> Sent {
+        let sent = self.sent(id);
+        if sent == Sent::No {
+            self.waiting.retain(|letter| letter.id != id);
+            self.cut(|slot| slot.letter.is_some_and(|(own, _)| own == id));
+        }
+        sent
     }
 
     /// Makes the next batch once the last one is written. `may_go` is asked of each call last.
     pub(super) fn fill(&mut self, mut may_go: impl FnMut(&Letter) -> bool) {
-        if !self.unwritten().is_empty() || (self.control.is_empty() && self.waiting.is_empty()) {
+        if !self.batch.is_empty() {
             return;
         }
-        self.start_over();
         while let Some(frame) = take_if(&mut self.control, |frame| fits(&self.batch, frame)) {
             self.append(&frame, None);
         }
@@ -86,6 +90,9 @@ impl Outbox {
 
     pub(super) fn wrote(&mut self, n_bytes: usize) {
         self.n_written += n_bytes;
+        if self.unwritten().is_empty() {
+            self.start_over();
+        }
     }
 
     pub(super) fn sent(&self, id: u64) -> Sent {
@@ -105,19 +112,24 @@ impl Outbox {
     pub(super) fn revoke(&mut self, holds: impl Fn(Epoch) -> bool) {
         let may_go = |epoch: Option<Epoch>| epoch.is_none_or(&holds);
         self.waiting.retain(|letter| may_go(letter.epoch));
+        self.cut(|slot| !may_go(slot.letter.and_then(|(_, epoch)| epoch)));
+    }
+
+    /// Takes messages out of the batch; the line of one that is partly written is spoilt.
+    fn cut(&mut self, goes: impl Fn(&Slot) -> bool) {
         let old = std::mem::take(&mut self.batch);
         let slots = std::mem::take(&mut self.in_batch);
         let n_written = std::mem::take(&mut self.n_written);
         for slot in slots.into_iter().filter(|slot| slot.end > n_written) {
             let n_begun = n_written.saturating_sub(slot.start);
-            let kept = may_go(slot.letter.and_then(|(_, epoch)| epoch));
-            if !kept && n_begun == 0 {
+            let stays = !goes(&slot);
+            if !stays && n_begun == 0 {
                 continue;
             }
             let start = self.batch.len();
-            let end = if kept { slot.end } else { n_written };
+            let end = if stays { slot.end } else { n_written };
             self.batch.extend_from_slice(old.get(slot.start..end).unwrap_or_default());
-            if !kept {
+            if !stays {
                 self.batch.extend_from_slice(SPOILT);
             }
             self.n_written += n_begun;

@@ -38,10 +38,6 @@ impl Pending {
         self.0.insert(id, waiting);
     }
 
-    pub(super) fn contains(&self, id: u64) -> bool {
-        self.0.contains_key(&id)
-    }
-
     pub(super) fn remove(&mut self, id: u64) -> Option<Waiting> {
         self.0.remove(&id)
     }
