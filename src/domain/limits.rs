@@ -81,6 +81,16 @@ pub const RESTART_HEALTHY_AFTER: Duration = Duration::from_secs(60);
 pub const KILL_STDIN_GRACE: Duration = Duration::from_secs(2);
 pub const KILL_TERM_GRACE: Duration = Duration::from_secs(2);
 pub const CHILD_OPEN_FILES_MAX: u64 = 4096;
+/// Starts waiting for the spawner thread; more wait in line before it.
+pub const SPAWN_QUEUE_MAX: usize = 64;
+/// Capacity asked for each of a child's stdin and stdout.
+pub const CHILD_PIPE_BYTES: usize = 1024 * 1024;
+/// How long a keeper tries to clear up before it leaves the rest to the gateway.
+pub const KEEPER_SWEEP_MAX: Duration = Duration::from_secs(1);
+/// Between two looks at what has been killed and is not gone yet.
+pub const SWEEP_PAUSE: Duration = Duration::from_millis(2);
+/// How long `kill_all` and the end of the ladder wait for the killed to be gone.
+pub const KILL_WAIT: Duration = Duration::from_secs(2);
 
 // Gate and audit.
 pub const SCHEMA_BYTES_MAX: usize = 256 * 1024;
