@@ -107,14 +107,7 @@ pub const SESSIONS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 pub const CONNECTIONS_RANGE: RangeInclusive<usize> = 1..=65_536;
 pub const STARTUP_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=600.0;
 pub const TOOL_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=3600.0;
-/// One string in an audit record, before escaping; longer ones are cut.
-pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
-/// One line of the audit log; a longer one was not written by us.
-pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
-/// How long the audit writer, once idle, leaves records that nobody waits for unwritten.
-pub const AUDIT_NAP: Duration = Duration::from_millis(5);
-/// How long a group commit waits for the company that the last one had.
-pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
+
 // The built-in file server.
 pub const FILES_PATH_BYTES_MAX: usize = 4096;
 /// A name pattern or a text to search for.

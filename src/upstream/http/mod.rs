@@ -1,0 +1,3 @@
+//! Room to come, in pieces.
+mod line;
+mod socket;
