@@ -20,8 +20,8 @@ use rustix::{
     io::{Errno, fcntl_dupfd_cloexec},
     net::{RecvFlags, recv},
     process::{
-        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, kill_process_group,
-        set_child_subreaper, setsid, wait, waitid,
+        DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid,
+        kill_process_group, set_child_subreaper, set_dumpable_behavior, setsid, wait, waitid,
     },
 };
 
@@ -50,6 +50,8 @@ pub fn helper_main() -> ExitCode {
 
 fn keep() -> io::Result<()> {
     close_inherited()?;
+    // A hostile server of the same user shall not look into us, nor take our socket.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let control = take_control()?;
     setsid()?;
     set_child_subreaper(Some(getpid()))?;

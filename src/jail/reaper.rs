@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -31,12 +32,13 @@ use tokio::sync::watch;
 
 use super::{
     Exit, JailError, Step,
+    cgroup::{Grove, Leaf},
     parcel::{Report, TERMINATE},
     processes::{self, Process},
 };
 use crate::domain::{
     ServerName,
-    limits::{KILL_WAIT, SWEEP_PAUSE},
+    limits::{KILL_WAIT, SWEEP_PAUSE, SWEEP_PAUSE_MAX},
 };
 
 /// Where one server stands, as its keeper reports it.
@@ -70,6 +72,7 @@ pub(super) struct Kept {
     pid: Pid,
     pidfd: OwnedFd,
     control: OwnedFd,
+    leaf: Option<Leaf>,
     state: watch::Sender<State>,
 }
 
@@ -78,9 +81,12 @@ pub(super) struct Kept {
 pub(super) struct Keepers {
     table: Mutex<BTreeMap<u64, Arc<Kept>>>,
     epoll: OwnedFd,
-    born: AtomicU64,
+    grove: Option<Grove>,
     kills: AtomicU64,
 }
+
+/// How many keepers this process has started, in any jail.
+static BORN: AtomicU64 = AtomicU64::new(0);
 
 /// The keepers of every jail of this process: they are not strays.
 static NUMBERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -92,7 +98,7 @@ pub(super) fn start() -> Result<Arc<Keepers>, JailError> {
     let keepers = Arc::new(Keepers {
         table: Mutex::default(),
         epoll,
-        born: AtomicU64::new(0),
+        grove: Grove::find(),
         kills: AtomicU64::new(0),
     });
     let reaper = Arc::clone(&keepers);
@@ -110,6 +116,11 @@ impl Kept {
 
     pub(super) fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
+    }
+
+    /// The directory of the server's own cgroup.
+    pub(super) fn cgroup(&self) -> Option<&Path> {
+        self.leaf.as_ref().map(Leaf::directory)
     }
 
     /// Asks the keeper to send SIGTERM to the server's group: only it knows whether the number
@@ -174,7 +185,7 @@ impl Keepers {
     pub(super) fn admit(
         &self,
         kills: u64,
-        server: ServerName,
+        server: &ServerName,
         control: OwnedFd,
         birth: impl FnOnce() -> io::Result<Pid>,
     ) -> io::Result<Option<Arc<Kept>>> {
@@ -185,10 +196,11 @@ impl Keepers {
         let mut numbers = numbers();
         let pid = birth()?;
         numbers.insert(pid.as_raw_nonzero().get());
-        let number = self.born.fetch_add(1, Ordering::Relaxed);
+        let number = BORN.fetch_add(1, Ordering::Relaxed);
         let kept = self.enrol(number, pid).map(|pidfd| {
             let state = watch::Sender::new(State::Starting);
-            Arc::new(Kept { number, server, pid, pidfd, control, state })
+            let (server, leaf) = (server.clone(), self.plant(server, number));
+            Arc::new(Kept { number, server, pid, pidfd, control, leaf, state })
         });
         let listened = kept.and_then(|kept| {
             let word = epoll::EventData::new_u64(number << 1 | 1);
@@ -208,6 +220,16 @@ impl Keepers {
                 Err(error)
             }
         }
+    }
+
+    /// A server without a cgroup of its own is still held by its keeper.
+    fn plant(&self, server: &ServerName, number: u64) -> Option<Leaf> {
+        let planted = self.grove.as_ref()?.plant(server, number);
+        planted
+            .inspect_err(
+                |error| tracing::warn!(server.id = %server, %error, "No cgroup for a server"),
+            )
+            .ok()
     }
 
     fn enrol(&self, number: u64, pid: Pid) -> io::Result<OwnedFd> {
@@ -247,18 +269,17 @@ impl Keepers {
 
     fn reap_for_ever(&self) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
-        let mut strays = false;
+        let mut rest = Rest::default();
         loop {
             events.clear();
-            let pause = Timespec::try_from(SWEEP_PAUSE).ok().filter(|_| strays);
             let buffer = rustix::buffer::spare_capacity(&mut events);
             // Interrupted or not: what is there is handled, the rest comes again.
-            epoll::wait(&self.epoll, buffer, pause.as_ref()).ok();
+            epoll::wait(&self.epoll, buffer, rest.pause().as_ref()).ok();
             let mut gone = Vec::new();
             for event in &events {
                 gone.extend(self.attend(event.data.u64()));
             }
-            strays = (strays || gone.iter().any(|(_, end)| *end == End::Dirty)) && sweep_strays();
+            rest.clear(&gone);
             for (kept, _) in gone {
                 kept.bury();
             }
@@ -301,9 +322,37 @@ enum End {
     Dirty,
 }
 
+/// What dead keepers have left to us. Nearly always nothing.
+#[derive(Default)]
+struct Rest {
+    strays: bool,
+    leaves: Vec<Arc<Kept>>,
+    /// Grows while nothing moves: not even SIGKILL ends a process that hangs in the kernel.
+    pause: Duration,
+}
+
+impl Rest {
+    fn pause(&self) -> Option<Timespec> {
+        let anything = self.strays || !self.leaves.is_empty();
+        anything.then(|| Timespec::try_from(self.pause).unwrap_or_default())
+    }
+
+    fn clear(&mut self, gone: &[(Arc<Kept>, End)]) {
+        self.strays |= gone.iter().any(|(_, end)| *end == End::Dirty);
+        self.leaves.extend(gone.iter().map(|(kept, _)| Arc::clone(kept)));
+        self.pause = match gone {
+            [] => self.pause.saturating_mul(2).min(SWEEP_PAUSE_MAX),
+            _ => SWEEP_PAUSE,
+        };
+        self.strays = self.strays && sweep_strays();
+        self.leaves.retain(|kept| kept.leaf.as_ref().is_some_and(|leaf| !leaf.remove()));
+    }
+}
+
 /// The caller holds the table, so the keepers' numbers are theirs.
 fn kill_trees<'a>(kept: impl Iterator<Item = &'a Kept>) {
     let kept: Vec<&Kept> = kept.collect();
+    kept.iter().filter_map(|kept| kept.leaf.as_ref()).for_each(Leaf::kill);
     let all = processes::scan();
     for process in processes::below(&all, kept.iter().map(|kept| kept.pid)) {
         process.kill();
