@@ -66,21 +66,21 @@ pub async fn run(config: Config, mode: Mode) -> Result<(), AppError> {
     let app = build(config.clone()).await?;
     let admin = app.front.listen_admin(&config.gateway.admin).await?;
     info!(admin, "Admin listener is open");
-    match mode {
+    let why = match mode {
         Mode::Listen => {
             let endpoint = app.front.listen(&config.gateway.listen).await?;
             info!(endpoint = endpoint_url(&endpoint), "MCP endpoint is open");
-            app.until_told(signals).await;
+            app.until_told(signals).await
         }
         Mode::Stdio => {
             let front = app.front.clone();
             tokio::select! {
-                () = front.serve_pipes(tokio::io::stdin(), tokio::io::stdout()) => {}
-                () = app.until_told(signals) => {}
+                () = front.serve_pipes(tokio::io::stdin(), tokio::io::stdout()) => "client left",
+                name = app.until_told(signals) => name,
             }
         }
-    }
-    app.end().await;
+    };
+    app.end(why).await;
     Ok(())
 }
 
@@ -98,7 +98,11 @@ async fn build(config: Config) -> Result<App, AppError> {
     let latch = Latch::open(&state_dir);
     let (audit, thread) = Audit::open(&state_dir.join("audit"), config.audit.durability)?;
     // Proves that the log takes records, whatever any log filter says.
-    let started = Record::Started { version: env!("CARGO_PKG_VERSION"), config: &config.digest };
+    let started = Record::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        config_sha256: &config.digest,
+        generation: Generation(1),
+    };
     audit.append(started).await?;
     audit.on_failure(|| tracing::error!("The audit failed; every call is refused until a restart"));
     let policy = Arc::new(Policy::compile(&config.servers));
@@ -115,12 +119,12 @@ async fn build(config: Config) -> Result<App, AppError> {
 }
 
 impl App {
-    async fn until_told(&self, mut signals: Signals) {
+    async fn until_told(&self, mut signals: Signals) -> &'static str {
         loop {
             match signals.next().await {
                 Signal::End(name) => {
                     info!(signal = name, "Ending");
-                    return;
+                    return name;
                 }
                 Signal::Stop => {
                     let cause = Cause { who: "signal".to_owned(), why: "SIGUSR1".to_owned() };
@@ -131,10 +135,10 @@ impl App {
         }
     }
 
-    async fn end(self) {
+    async fn end(self, why: &str) {
         self.front.drain().await;
         self.fleet.shut_down(SERVERS_GRACE).await;
-        if let Err(error) = self.audit.append(Record::Stopped).await {
+        if let Err(error) = self.audit.append(Record::Stopped { why }).await {
             warn!(%error, "The end could not be put on record");
         }
         self.thread.finish();

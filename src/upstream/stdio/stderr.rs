@@ -104,7 +104,9 @@ pub(super) fn escaped(bytes: &[u8]) -> String {
     for c in String::from_utf8_lossy(bytes).chars() {
         if c == '\t' {
             text.push(' ');
-        } else if c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}'..='\u{2029}' | '\u{2066}'..='\u{2069}') {
+        } else if c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}'..='\u{2029}' | '\u{2066}'..='\u{2069}')
+        {
             text.extend(c.escape_default());
         } else {
             text.push(c);
