@@ -1,3 +1,4 @@
 //! The one integration binary: whole paths with real processes.
 
 mod harness;
+mod provide;
