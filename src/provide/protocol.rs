@@ -93,9 +93,7 @@ impl Session {
         let version = self.version.unwrap_or(Version::LATEST_LEGACY);
         match answer {
             Ok(Answer::Now(value)) => Step::Reply(result(version, &request.id, value)),
-            Ok(Answer::Later(task)) => {
-                Step::Work(Work { id: request.id.clone(), task, version })
-            }
+            Ok(Answer::Later(task)) => Step::Work(Work { id: request.id.clone(), task, version }),
             Err(error) => Step::Reply(encode_error(Some(&request.id), &error)),
         }
     }
@@ -123,7 +121,13 @@ impl Work {
     pub(super) fn answer(&self, outcome: Result<Value, Fault>) -> Option<Frame> {
         let invalid = |message: &str| Some(error(INVALID_PARAMS, message, None));
         let fault = match outcome {
-            Ok(value) => return Some(result(self.version, &self.id, value)),
+            Ok(value) => {
+                let value = match self.task {
+                    Task::Call { .. } => value,
+                    Task::ListResources { .. } | Task::ReadResource { .. } => fresh(value),
+                };
+                return Some(result(self.version, &self.id, value));
+            }
             Err(Fault::Cancelled) => None,
             Err(Fault::UnknownTool) => invalid("unknown tool"),
             Err(Fault::Cursor) => invalid("unknown cursor"),
@@ -177,7 +181,8 @@ fn modern(request: &Request) -> Result<Answer, ErrorObject> {
     }
     let meta = Meta::parse(request.params.as_ref()).map_err(|wire| refused(&wire))?;
     let missing = |key: &str| {
-        let rule = format!("`_meta` lacks `io.modelcontextprotocol/{key}`, and no `initialize` came");
+        let rule =
+            format!("`_meta` lacks `io.modelcontextprotocol/{key}`, and no `initialize` came");
         error(INVALID_PARAMS, rule, None)
     };
     let version = meta.version().ok_or_else(|| missing("protocolVersion"))?;
@@ -276,10 +281,20 @@ fn server_info() -> Value {
     })
 }
 
-fn lasting(mut value: Value) -> Value {
+/// The same for everybody, for long.
+fn lasting(value: Value) -> Value {
+    cacheable(value, DEFINITIONS_TTL_MS, "public")
+}
+
+/// Files may change at any moment, and who may see them is for the gateway to decide.
+fn fresh(value: Value) -> Value {
+    cacheable(value, 0, "private")
+}
+
+fn cacheable(mut value: Value, ttl_ms: u64, scope: &str) -> Value {
     if let Some(object) = value.as_object_mut() {
-        object.insert("ttlMs".to_owned(), DEFINITIONS_TTL_MS.into());
-        object.insert("cacheScope".to_owned(), "public".into());
+        object.insert("ttlMs".to_owned(), ttl_ms.into());
+        object.insert("cacheScope".to_owned(), scope.into());
     }
     value
 }

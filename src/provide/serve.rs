@@ -33,7 +33,12 @@ pub(super) fn serve(
     mut input: impl Read,
     output: impl Write + Send,
 ) -> io::Result<()> {
-    let desk = Desk { files, running: Mutex::default(), output: Mutex::new(Output::Open(output)) };
+    let desk = Desk {
+        files,
+        running: Mutex::default(),
+        output: Mutex::new(Output::Open(output)),
+        gone: AtomicBool::new(false),
+    };
     let (queue, jobs) = sync_channel(FILES_QUEUE_MAX);
     let jobs = Mutex::new(jobs);
     let read = thread::scope(|scope| {
@@ -79,6 +84,9 @@ struct Desk<'a, W> {
     /// Requests that are waiting or being worked on, and how to cancel them.
     running: Mutex<HashMap<RequestId, Arc<AtomicBool>>>,
     output: Mutex<Output<W>>,
+    /// Set when the output takes no more; told apart from `output`, which a client that does not
+    /// read may keep locked for long, while its cancellations must still be seen.
+    gone: AtomicBool,
 }
 
 struct Reader<'a, W> {
@@ -105,7 +113,7 @@ impl<W: Write> Reader<'_, W> {
             for line in &mut lines {
                 self.line(line);
             }
-            if read == 0 || locked(&self.desk.output).is_closed() {
+            if read == 0 || self.desk.gone.load(Ordering::Relaxed) {
                 return Ok(());
             }
         }
@@ -230,6 +238,7 @@ impl<W: Write> Desk<'_, W> {
         if let Err(error) = open.write_all(&line).and_then(|()| open.flush()) {
             *output = Output::Closed(Some(error));
             drop(output);
+            self.gone.store(true, Ordering::Relaxed);
             self.cancel_all();
         }
     }
@@ -242,10 +251,6 @@ impl<W: Write> Desk<'_, W> {
 }
 
 impl<W> Output<W> {
-    fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed(_))
-    }
-
     fn take_error(&mut self) -> Option<io::Error> {
         match self {
             Self::Open(_) => None,

@@ -93,7 +93,7 @@ fn search_files() -> Value {
             "kind": kind(),
             "uri": { "type": "string", "description": "Given when the path is not UTF-8" },
             "line": count("Line number from 1, when text was searched for"),
-            "text": { "type": "string", "description": "The beginning of that line" },
+            "text": { "type": "string", "description": "That line, or of a long one the part around the match" },
         }),
         &["path", "kind"],
     );

@@ -120,6 +120,44 @@ mod tests {
         assert!(Glob::new("ReadMe*", Case::Ignored).matches(&[b"README.md"]));
     }
 
+    /// Tries everything: slow, and plainly right.
+    fn oracle(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], _) => text.is_empty(),
+            ([b'*', rest @ ..], _) => (0..=text.len()).any(|n| oracle(rest, &text[n..])),
+            ([p, rest @ ..], [t, left @ ..]) => (*p == b'?' || p == t) && oracle(rest, left),
+            (_, []) => false,
+        }
+    }
+
+    fn words(alphabet: &[u8], length_max: usize) -> Vec<Vec<u8>> {
+        let mut all = vec![Vec::new()];
+        let mut from = 0;
+        for _ in 0..length_max {
+            let to = all.len();
+            for n in from..to {
+                all.extend(
+                    alphabet
+                        .iter()
+                        .map(|byte| [&all[n][..], &[*byte]].concat())
+                        .collect::<Vec<_>>(),
+                );
+            }
+            from = to;
+        }
+        all
+    }
+
+    #[test]
+    fn matching_agrees_with_an_exhaustive_matcher_on_all_short_words() {
+        for pattern in words(b"ab*?", 5).iter().filter(|p| !p.is_empty() && *p != b"**") {
+            let glob = Glob::new(std::str::from_utf8(pattern).unwrap(), Case::Exact);
+            for text in words(b"ab", 5).iter().filter(|text| !text.is_empty()) {
+                assert_eq!(glob.matches(&[text]), oracle(pattern, text), "{pattern:?} {text:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_hostile_pattern_costs_no_more_than_its_length_times_the_name() {
         let pattern = "*a".repeat(500) + "b";

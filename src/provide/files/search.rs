@@ -29,7 +29,7 @@ pub(super) struct Query {
 pub(super) struct Match {
     pub path: RelPath,
     pub kind: Kind,
-    /// Where text was asked for: the line's number from 1, and its beginning.
+    /// Where text was asked for: the line's number from 1, and what is shown of it.
     pub line: Option<(u64, String)>,
 }
 
@@ -127,7 +127,7 @@ fn search_file(root: &Root, step: &Step, needle: &Needle, sink: &mut Sink) {
         let passed = haystack.get(at..hit).unwrap_or_default();
         number += memchr::memchr_iter(b'\n', passed).map(|_| 1).sum::<u64>();
         let (start, end) = line_around(&bytes, hit);
-        let text = shown_line(bytes.get(start..end).unwrap_or_default());
+        let text = shown_line(bytes.get(start..end).unwrap_or_default(), hit - start);
         let path = step.path.clone();
         sink.push(Match { path, kind: Kind::File, line: Some((number, text)) });
         // One match a line is enough; a needle with newlines goes on behind its first line.
@@ -152,11 +152,35 @@ fn line_around(bytes: &[u8], at: usize) -> (usize, usize) {
     (start, end)
 }
 
-fn shown_line(line: &[u8]) -> String {
+/// The line, or of a long one the part around the match at `at`.
+fn shown_line(line: &[u8], at: usize) -> String {
+    const BEFORE_BYTES: usize = 64;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let Some(cut) = line.get(..FILES_SEARCH_LINE_BYTES_MAX) else {
+    if line.len() <= FILES_SEARCH_LINE_BYTES_MAX {
         return String::from_utf8_lossy(line).into_owned();
-    };
-    let whole = cut.utf8_chunks().map(|chunk| chunk.valid()).collect::<String>();
-    whole + "…"
+    }
+    let last_start = line.len() - FILES_SEARCH_LINE_BYTES_MAX;
+    let start = at.saturating_sub(BEFORE_BYTES).min(last_start);
+    let end = start + FILES_SEARCH_LINE_BYTES_MAX;
+    let shown = line.get(start..end).unwrap_or_default();
+    let mut text = String::from(if start > 0 { "…" } else { "" });
+    // Characters cut at the edges are left out.
+    shown.utf8_chunks().for_each(|chunk| text.push_str(chunk.valid()));
+    text + if end < line.len() { "…" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_line;
+
+    #[test]
+    fn a_long_line_is_shown_around_its_match() {
+        assert_eq!(shown_line(b"short\r", 3), "short");
+        let long = format!("{}needle{}", "ä".repeat(400), "x".repeat(400));
+        let shown = shown_line(long.as_bytes(), 800);
+        assert!(shown.starts_with('…') && shown.ends_with('…') && shown.contains("needle"));
+        assert!(shown.len() <= 256 + 6 && !shown.contains('\u{fffd}'));
+        assert!(shown_line(long.as_bytes(), 0).starts_with('ä'));
+        assert!(shown_line(long.as_bytes(), 1205).ends_with('x'));
+    }
 }

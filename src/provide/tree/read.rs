@@ -76,7 +76,7 @@ pub(crate) fn read_at(file: &File, offset: u64, limit: usize) -> io::Result<Vec<
 fn part(bytes: Vec<u8>, offset: u64, size: u64) -> Part {
     let offset = offset.min(size);
     let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    match text_within(&bytes, offset == 0, end >= size) {
+    match text_within(&bytes, offset, size) {
         Some((skipped, text)) => {
             let start = offset + u64::try_from(skipped).unwrap_or_default();
             let end = start + u64::try_from(text.len()).unwrap_or_default();
@@ -88,17 +88,18 @@ fn part(bytes: Vec<u8>, offset: u64, size: u64) -> Part {
 
 /// The whole characters in `bytes`, and how many bytes of a cut one come before them. `None` when
 /// this is no text.
-fn text_within(bytes: &[u8], at_start: bool, at_end: bool) -> Option<(usize, &str)> {
+fn text_within(bytes: &[u8], offset: u64, size: u64) -> Option<(usize, &str)> {
     if memchr::memchr(0, bytes).is_some() {
         return None;
     }
     let continues = |byte: &&u8| **byte & 0xC0 == 0x80;
     let cut = bytes.iter().take(CHARACTER_BYTES_MAX - 1).take_while(continues).count();
-    let skipped = if at_start { 0 } else { cut };
+    let skipped = if offset == 0 { 0 } else { cut };
     let rest = bytes.get(skipped..)?;
+    let end = offset.saturating_add(u64::try_from(bytes.len()).ok()?);
     match std::str::from_utf8(rest) {
         Ok(text) => Some((skipped, text)),
-        Err(error) if error.error_len().is_none() && !at_end => {
+        Err(error) if error.error_len().is_none() && end < size => {
             let whole = rest.get(..error.valid_up_to())?;
             Some((skipped, std::str::from_utf8(whole).ok()?))
         }

@@ -207,7 +207,7 @@ fn info(stat: &Stat) -> Info {
     Info {
         kind: Kind::of(FileType::from_raw_mode(stat.st_mode)),
         size: u64::try_from(stat.st_size).unwrap_or_default(),
-        modified_unix_s: i64::try_from(stat.st_mtime).unwrap_or_default(),
+        modified_unix_s: stat.st_mtime,
     }
 }
 
