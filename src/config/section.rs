@@ -13,7 +13,7 @@ use toml::{
 
 use super::{
     Code,
-    report::{Note, Notes},
+    report::{Note, Notes, sounds_secret},
     secret::has_reference,
 };
 
@@ -65,10 +65,13 @@ impl<'d> Section<'d> {
     /// what they were meant to be is not missing as well.
     pub(super) fn refuse_unknown<'k>(&self, known: &[&'k str], notes: &mut Notes) -> Vec<&'k str> {
         let mut meant = Vec::new();
-        for key in self.table.into_iter().flat_map(DeTable::keys) {
+        for (key, value) in self.table.into_iter().flat_map(|table| table.iter()) {
             let name: &str = key.get_ref();
             if known.contains(&name) {
                 continue;
+            }
+            if sounds_secret(name) && value.get_ref().is_str() {
+                notes.hide(value.span());
             }
             let note = Note::new(
                 Code::UnknownKey,
@@ -79,7 +82,7 @@ impl<'d> Section<'d> {
             meant.extend(near);
             let label = match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "not a key of this table".to_owned(),
+                None => "not known here".to_owned(),
             };
             let help = hint(name).map_or_else(|| one_of(known), str::to_owned);
             notes.push(note.label(label).help(help));
@@ -208,6 +211,19 @@ pub(super) fn string<'d>(
 ) -> Option<At<&'d str>> {
     let text = expect(subject, value, "a string", DeValue::as_str, notes)?;
     Some(At::new(text, value.span()))
+}
+
+/// Hides every string that is nested so deeply that only variables and headers can be meant,
+/// whatever their tables are called: `headers = { Authorization = "…" }` is a common slip.
+pub(super) fn hide_values(table: &DeTable<'_>, depth: usize, notes: &mut Notes) {
+    const SERVER_DEPTH: usize = 3;
+    for value in table.values() {
+        match value.get_ref() {
+            DeValue::Table(inner) => hide_values(inner, depth + 1, notes),
+            DeValue::String(_) if depth > SERVER_DEPTH => notes.hide(value.span()),
+            _ => {}
+        }
+    }
 }
 
 /// A key as messages show it.

@@ -54,7 +54,7 @@ fn example(code: Code) -> &'static str {
         }
         Code::BadHeader => {
             "[servers.a]\nurl = \"https://a.example\"\n[servers.a.http_headers]\nMcp-Method = \"x\"\n\
-             Content-Type = \"x\"\n\"a b\" = \"x\"\nX-Umlaut = \"a\\u0007\"\n"
+             Content-Type = \"x\"\n\"a b\" = \"x\"\nX-Umlaut = \"ä\"\n"
         }
         Code::BadVariable => {
             "[servers.a]\ncommand = \"git-mcp\"\nargs = [\"a\\u0000b\"]\n\
