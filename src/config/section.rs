@@ -147,14 +147,13 @@ impl<'d> Section<'d> {
         notes: &mut Notes,
     ) -> Option<std::time::Duration> {
         let (_, value) = self.entry(key)?;
-        let written = match value.get_ref() {
-            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
-            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
-            _ => {
-                notes.push(wrong_type(&quoted(key), value, "a number of seconds"));
-                return None;
-            }
+        let whole = value.get_ref().as_integer().map(|n| (n.as_str(), n.radix()));
+        let number = whole.or_else(|| value.get_ref().as_float().map(|n| (n.as_str(), 10)));
+        let Some((digits, radix)) = number else {
+            notes.push(wrong_type(&quoted(key), value, "a number of seconds"));
+            return None;
         };
+        let written = digits.parse::<f64>().ok().filter(|_| radix == 10);
         let seconds = written.filter(|seconds| range.contains(seconds));
         if seconds.is_none() {
             let (low, high) = (range.start(), range.end());
@@ -218,10 +217,10 @@ pub(super) fn string<'d>(
 pub(super) fn hide_values(table: &DeTable<'_>, depth: usize, notes: &mut Notes) {
     const SERVER_DEPTH: usize = 3;
     for value in table.values() {
-        match value.get_ref() {
-            DeValue::Table(inner) => hide_values(inner, depth + 1, notes),
-            DeValue::String(_) if depth > SERVER_DEPTH => notes.hide(value.span()),
-            _ => {}
+        if let DeValue::Table(inner) = value.get_ref() {
+            hide_values(inner, depth + 1, notes);
+        } else if value.get_ref().is_str() && depth > SERVER_DEPTH {
+            notes.hide(value.span());
         }
     }
 }
