@@ -12,7 +12,7 @@ use super::{
     Code, Config, ConfigErrors, Names, Surroundings, gateway,
     report::{Note, Notes},
     secret::Lookup,
-    section::Section,
+    section::{Section, hide_values},
     server,
 };
 
@@ -49,7 +49,10 @@ pub(super) fn check(written: &Written<'_>, around: &Surroundings) -> Result<Conf
     let base = written.absolute.parent().unwrap_or(Path::new("/"));
     let mut check = Check { base, around, notes: Notes::default() };
     let draft = match DeTable::parse(written.text) {
-        Ok(tree) => Some(read(&Section::new("the file", 0..0, tree.get_ref()), &mut check)),
+        Ok(tree) => {
+            hide_values(tree.get_ref(), 1, &mut check.notes);
+            Some(read(&Section::new("the file", 0..0, tree.get_ref()), &mut check))
+        }
         Err(error) => {
             check.notes.push(syntax(&error));
             None

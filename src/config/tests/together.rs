@@ -31,6 +31,13 @@ fn one_misspelt_command_is_one_mistake() {
 }
 
 #[test]
+fn a_server_without_a_target_is_checked_to_the_end() {
+    let both = "[servers.a]\ncommand = \"/usr/x\"\nurl = \"ftp://a\"\nargs = 1\nhttp_headers = 2\n";
+    let want = [("C010", 2, 11), ("C008", 3, 1), ("C014", 3, 7), ("C004", 4, 8), ("C004", 5, 16)];
+    assert_eq!(places(both), want);
+}
+
+#[test]
 fn programs_get_every_field_as_json() {
     let json = read("[servers.a]\ncomand = \"x\"\n").unwrap_err().to_json();
     let error = &json["errors"][0];
