@@ -148,6 +148,12 @@ impl<'a> Walk<'a> {
             self.skipped += 1;
             return;
         };
+        // Crowded directories within crowded directories must not fill the memory.
+        let held = self.levels.iter().map(|level| level.entries.len()).sum::<usize>();
+        if held + entries.list.len() > FILES_WALK_ENTRIES_MAX {
+            self.skipped += 1;
+            return;
+        }
         self.skipped += usize::from(entries.truncated);
         self.levels.push(Level { path, entries: entries.list.into_iter() });
     }
