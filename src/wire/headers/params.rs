@@ -82,7 +82,7 @@ pub fn check_param_headers(
 }
 
 impl ParamHeader {
-    /// The argument as a header says it.
+    /// The argument as a header says it; none when it is absent, null, or not of the kind.
     fn spoken(&self, arguments: &Object) -> Option<String> {
         let (last, parents) = self.path.split_last()?;
         let mut at = arguments.clone();
@@ -90,10 +90,14 @@ impl ParamHeader {
             at = at.object(key)?;
         }
         let value = at.get(last)?;
-        match value.as_ref() {
-            b"null" => None,
-            [b'"', ..] => Text::of(&value).map(|text| text.as_str().to_owned()),
-            other => std::str::from_utf8(other).ok().map(str::to_owned),
+        match (self.kind, value.first()?) {
+            (ParamKind::String, b'"') => Text::of(&value).map(|text| text.as_str().to_owned()),
+            (ParamKind::Boolean, b't' | b'f') => Some(String::from_utf8_lossy(&value).into_owned()),
+            (ParamKind::Integer, b'-' | b'0'..=b'9') => {
+                let written = String::from_utf8_lossy(&value);
+                Some(integer(&written).map_or(written.into_owned(), |number| number.to_string()))
+            }
+            (ParamKind::String | ParamKind::Boolean | ParamKind::Integer, _) => None,
         }
     }
 }
@@ -108,11 +112,25 @@ impl ParamKind {
         }
     }
 
+    /// Whether a header that says `said` means the argument that is spoken as `want`.
     fn same(self, want: &str, said: &str) -> bool {
-        want == said
-            || self == Self::Integer
-                && matches!((want.parse::<f64>(), said.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+        let numbers = || integer(want).zip(integer(said)).is_some_and(|(a, b)| a == b);
+        want == said || self == Self::Integer && numbers()
     }
+}
+
+/// What `text` says as an integer, also when written `42.0` or `4.2e1`. Exact or none: beyond 2^53 a
+/// fraction or an exponent is not read, since two numbers could become one.
+fn integer(text: &str) -> Option<i64> {
+    if let Ok(number) = text.parse::<i64>() {
+        return (!text.starts_with('+')).then_some(number);
+    }
+    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+    let fraction = text.parse::<f64>().ok()?;
+    let plain =
+        text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+    let exact = plain && fraction.fract() == 0.0 && fraction.abs() <= EXACT_MAX;
+    if !exact { None } else { format!("{fraction:.0}").parse().ok() }
 }
 
 fn properties(
@@ -122,6 +140,7 @@ fn properties(
 ) -> Result<(), WireError> {
     for (key, value) in schema.members() {
         match key.as_ref() {
+            // The root is not a property.
             ANNOTATION if path.is_empty() => return Err(misplaced()),
             // Data, not schemas.
             ANNOTATION | "const" | "default" | "enum" | "examples" => {}

@@ -25,21 +25,21 @@ pub fn encode_value(text: &str) -> HeaderValue {
 pub fn decode_value(value: &[u8]) -> Option<String> {
     match value.strip_prefix(OPEN).and_then(|rest| rest.strip_suffix(CLOSE)) {
         Some(coded) => String::from_utf8(unbase64(coded)?).ok(),
-        None => {
-            let text = std::str::from_utf8(value).ok()?;
-            text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')).then(|| text.to_owned())
-        }
+        None => is_visible(value).then(|| String::from_utf8_lossy(value).into_owned()),
     }
 }
 
 /// Visible ASCII and inner blanks; not what would be trimmed, and not what looks encoded.
 fn is_safe(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let trimmed =
+        matches!(bytes.first(), Some(b' ' | b'\t')) || matches!(bytes.last(), Some(b' ' | b'\t'));
+    let looks_encoded = bytes.starts_with(OPEN) && bytes.ends_with(CLOSE);
+    is_visible(bytes) && !trimmed && !looks_encoded
+}
+
+fn is_visible(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
-        && !blank(bytes.first())
-        && !blank(bytes.last())
-        && !(bytes.starts_with(OPEN) && bytes.ends_with(CLOSE))
 }
 
 fn base64(bytes: &[u8], out: &mut Vec<u8>) {
@@ -59,7 +59,7 @@ fn base64(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn unbase64(coded: &[u8]) -> Option<Vec<u8>> {
-    if coded.len() % 4 != 0 {
+    if !coded.len().is_multiple_of(4) {
         return None;
     }
     let padding = coded.iter().rev().take_while(|byte| **byte == b'=').count();

@@ -14,19 +14,16 @@ pub(super) fn near_miss<'k>(
     known: &[&'static str],
 ) -> Option<&'static str> {
     keys.filter(|key| !known.contains(&key.as_ref())).find_map(|key| {
-        let resembles = |word: &&'static str| is_near(&key, word);
+        let plain = key.bytes().all(|byte| byte.is_ascii_graphic());
+        let resembles =
+            |word: &&str| if plain { key.eq_ignore_ascii_case(word) } else { folds_to(&key, word) };
         known.iter().copied().find(resembles)
     })
 }
 
-/// Whether `key` folds to the same as `word`, an ASCII word.
-fn is_near(key: &str, word: &str) -> bool {
-    if key.len() < word.len() {
-        return false;
-    }
-    let mut folded = key.chars().filter(|c| !is_invisible(*c)).flat_map(fold);
-    word.bytes().all(|want| folded.next() == Some(char::from(want.to_ascii_lowercase())))
-        && folded.next().is_none()
+fn folds_to(key: &str, word: &str) -> bool {
+    let folded = key.chars().filter(|c| !is_invisible(*c)).flat_map(fold);
+    folded.eq(word.chars().map(|c| c.to_ascii_lowercase()))
 }
 
 fn fold(c: char) -> impl Iterator<Item = char> {
