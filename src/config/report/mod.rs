@@ -102,6 +102,11 @@ impl Notes {
         self.hidden.push(span);
     }
 
+    /// Takes back the notes of which `keep` says no.
+    pub(super) fn retain(&mut self, keep: impl Fn(Code, Range<usize>) -> bool) {
+        self.list.retain(|note| keep(note.code, note.span.clone()));
+    }
+
     pub(super) fn first(&self, code: Code) -> Option<Range<usize>> {
         self.list.iter().find(|n| n.code == code).map(|n| n.span.clone())
     }

@@ -38,6 +38,14 @@ fn a_server_without_a_target_is_checked_to_the_end() {
 }
 
 #[test]
+fn broken_toml_is_shown_with_what_is_certain_before_it() {
+    let text = "xyzzy = 1\n[servers.a]\nenabled = 1\nargs = [\"x\nnope = 1\ncommand = \"x\n";
+    let want = [("C003", 1, 1), ("C004", 3, 11), ("C002", 4, 11)];
+    assert_eq!(places(text), want);
+    assert_eq!(places("[gateway]\nnames = \"plain\"\nnames = \"plain\"\n"), [("C002", 3, 1)]);
+}
+
+#[test]
 fn programs_get_every_field_as_json() {
     let json = read("[servers.a]\ncomand = \"x\"\n").unwrap_err().to_json();
     let error = &json["errors"][0];
