@@ -13,14 +13,23 @@ use crate::wire::{
 #[derive(Debug)]
 pub(super) enum Heard {
     /// An answer to the request with this number, if it is one of ours at all.
-    Answer { id: Option<u64>, response: Response },
+    Answer {
+        id: Option<u64>,
+        response: Response,
+    },
     /// Progress of the call with this number.
-    Progress { id: Option<u64>, notice: Notice },
+    Progress {
+        id: Option<u64>,
+        notice: Notice,
+    },
     /// A log message.
     Log(Notice),
     ToolsChanged,
     /// A request of the server, and what we say to it.
-    Asked { reply: Frame, kind: Question },
+    Asked {
+        reply: Frame,
+        kind: Question,
+    },
     /// A notification that concerns nobody here.
     Other,
 }

@@ -85,4 +85,3 @@ async fn read_more(
     }
     stdout.read_buf(buffer).await
 }
-

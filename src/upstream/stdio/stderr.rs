@@ -72,10 +72,10 @@ const READ_BYTES: usize = 8 * 1024;
 fn say(server: &ServerName, pace: &mut Pace, tail: &Tail, line: String) {
     if let Turn::Say { n_suppressed } = pace.turn(Instant::now()) {
         if n_suppressed > 0 {
-            tracing::warn!(target: "portcullis::server", server.id = %server, n_suppressed,
+            tracing::warn!(target: "portcullis::server", { server.id = %server, n_suppressed },
                 "Server wrote more to stderr than is logged");
         }
-        tracing::info!(target: "portcullis::server", server.id = %server, "{line}");
+        tracing::info!(target: "portcullis::server", { server.id = %server }, "{line}");
     }
     tail.keep(line);
 }
@@ -104,7 +104,9 @@ pub(super) fn escaped(bytes: &[u8]) -> String {
     for c in String::from_utf8_lossy(bytes).chars() {
         if c == '\t' {
             text.push(' ');
-        } else if c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}'..='\u{2029}' | '\u{2066}'..='\u{2069}') {
+        } else if c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}'..='\u{2029}' | '\u{2066}'..='\u{2069}')
+        {
             text.extend(c.escape_default());
         } else {
             text.push(c);
