@@ -74,6 +74,7 @@ async fn page(session: &Session, cursor: Option<&str>) -> Result<Option<Object>,
                 wait: TOOL_TIMEOUT,
                 epoch: None,
                 notices: None,
+                progress: http::Progress::Unwanted,
             })
             .await?
         }

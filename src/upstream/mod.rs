@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    domain::{CallError, Era},
+    domain::{CallError, Era, Sent},
     gate::Permit,
     wire::{
         CallForm, CallParams, ClientFace, Frame, Notice, Object, ProgressToken, RequestId,
@@ -120,6 +120,10 @@ impl Session {
                     wait: call.deadline,
                     epoch: Some(permit.epoch()),
                     notices: Some(notices),
+                    progress: match call.params.progress_token() {
+                        Some(_) => http::Progress::Wanted,
+                        None => http::Progress::Unwanted,
+                    },
                 };
                 line.ask(asked).await
             }
@@ -183,7 +187,7 @@ impl Session {
             return Ok(());
         }
         tracing::error!(call.id = %permit.call().id, "Judged arguments are not those to be sent");
-        Err(CallError::Unavailable { sent: crate::domain::Sent::No })
+        Err(CallError::Unavailable { sent: Sent::No })
     }
 
     fn encode(&self, id: u64, permit: &Permit, call: &Outgoing) -> Frame {

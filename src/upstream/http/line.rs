@@ -52,6 +52,21 @@ enum State {
     Over,
 }
 
+/// The connection of one request, and how far the request got.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) line: Option<Line>,
+    answered: Answered,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Answered {
+    #[default]
+    NotYet,
+    /// The head of an answer is here, so the server has the request.
+    Begun,
+}
+
 /// A request's body: a frame's pieces, shared, not copied.
 #[derive(Debug)]
 pub(super) struct Parts {
@@ -157,6 +172,28 @@ impl Line {
     fn drive(&mut self, cx: &mut Context<'_>) {
         if self.state == State::Open && Pin::new(&mut self.connection).poll(cx).is_ready() {
             self.state = State::Over;
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn holding(line: Option<Line>) -> Self {
+        Self { line, answered: Answered::Begun }
+    }
+
+    pub(super) fn take_up(&mut self, line: Line) -> &mut Line {
+        self.answered = Answered::NotYet;
+        self.line.insert(line)
+    }
+
+    pub(super) fn answer_begins(&mut self) {
+        self.answered = Answered::Begun;
+    }
+
+    pub(super) fn sent(&self) -> Sent {
+        match self.answered {
+            Answered::Begun => Sent::Yes,
+            Answered::NotYet => self.line.as_ref().map_or(Sent::No, Line::sent),
         }
     }
 }

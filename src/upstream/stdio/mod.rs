@@ -67,7 +67,7 @@ struct Shared {
 /// What wakes the actor.
 #[derive(Debug)]
 enum Event {
-    Asked(Ask),
+    Asked(Asked),
     /// A notification of ours.
     Said(Frame),
     /// The caller of this number is gone.

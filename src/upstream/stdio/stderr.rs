@@ -72,10 +72,10 @@ const READ_BYTES: usize = 8 * 1024;
 fn say(server: &ServerName, pace: &mut Pace, tail: &Tail, line: String) {
     if let Turn::Say { n_suppressed } = pace.turn(Instant::now()) {
         if n_suppressed > 0 {
-            tracing::warn!(target: "portcullis::server", server = %server, n_suppressed,
+            tracing::warn!(target: "portcullis::server", { server.id = %server, n_suppressed },
                 "Server wrote more to stderr than is logged");
         }
-        tracing::info!(target: "portcullis::server", server = %server, "{line}");
+        tracing::info!(target: "portcullis::server", { server.id = %server }, "{line}");
     }
     tail.keep(line);
 }
