@@ -62,6 +62,45 @@ pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
 pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const RESTART_HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
+/// Backtracking steps of one match, for patterns with look-around.
+pub const SCHEMA_BACKTRACKS_MAX: usize = 10_000;
+/// Arguments of a tool whose schema has such patterns.
+pub const SCHEMA_BACKTRACK_BYTES_MAX: usize = 256 * 1024;
+/// Edges of the graph that a schema's keywords and references form.
+pub const SCHEMA_EDGES_MAX: usize = 100_000;
+/// Schemas that may be applied to one value in a chain (`$ref`, `allOf` …).
+pub const SCHEMA_HEIGHT_MAX: usize = 128;
+/// That chain times the depth of the arguments: what a thread's stack must bear.
+pub const SCHEMA_STACK_MAX: usize = 1000;
+/// Evaluations of one value that are always allowed.
+pub const SCHEMA_WORK_PER_VALUE_MAX: u64 = 256;
+/// Evaluations of all values of one call, beyond that.
+pub const SCHEMA_WORK_MAX: u64 = 10_000_000;
+
+/// Last lines of a server's stderr kept for the status.
+pub const STDERR_TAIL_LINES: usize = 20;
+/// Calls of one session that wait for an answer.
+pub const SESSION_PENDING_MAX: usize = 4096;
+/// Bytes of whole messages put together for one write to a child.
+pub const STDIO_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Our own short messages (cancellations, refusals) that wait for a child to read.
+pub const STDIO_CONTROL_QUEUE_MAX: usize = 256;
+/// What a child may still say after its process has ended, when somebody else holds its stdout.
+pub const STDIO_EXIT_GRACE: Duration = Duration::from_millis(200);
+/// Lines of stdout noise and other oddities of one session that are logged in a second.
+pub const ODDITIES_LOGGED_PER_SECOND_MAX: u32 = 5;
+pub const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
+/// hyper's read buffer for one upstream connection.
+pub const UPSTREAM_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// Messages posted beside the calls (cancellations, refusals, the end of a session) at once.
+pub const UPSTREAM_ERRANDS_MAX: usize = 64;
+pub const UPSTREAM_ERRAND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a finished event stream may take to end so that its connection is kept.
+pub const UPSTREAM_STREAM_END_GRACE: Duration = Duration::from_millis(500);
+/// Pause before an event stream is opened again, unless the server names one.
+pub const SSE_RETRY: Duration = Duration::from_secs(1);
+pub const SSE_RETRY_MAX: Duration = Duration::from_secs(30);
+
 // Jail.
 pub const KILL_STDIN_GRACE: Duration = Duration::from_secs(2);
 pub const KILL_TERM_GRACE: Duration = Duration::from_secs(2);

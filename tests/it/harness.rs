@@ -124,8 +124,8 @@ impl Gateway {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]);
-        assert!({ sent }.status().unwrap().success());
+        let words = [format!("-{name}"), self.pid().to_string()];
+        assert!(Command::new("kill").args(words).status().unwrap().success());
     }
 
     /// Every record of the audit, in order.
@@ -149,9 +149,11 @@ impl Gateway {
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         let log = self.log.clone();
         let child = &mut self.child;
-        wait_until("the gateway to exit", || child.try_wait().unwrap(), || {
-            log.lock().unwrap().join("\n")
-        })
+        wait_until(
+            "the gateway to exit",
+            || child.try_wait().unwrap(),
+            || log.lock().unwrap().join("\n"),
+        )
     }
 }
 

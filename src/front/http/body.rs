@@ -36,7 +36,7 @@ pub(in crate::front) enum Body {
 }
 
 /// A call that is still running, and what its server says meanwhile.
-pub(super) struct Exchange {
+pub(in crate::front) struct Exchange {
     pub(super) answering: Answering,
     pub(super) notices: mpsc::Receiver<Notice>,
     /// The client's own progress token; without one nothing is streamed.

@@ -67,12 +67,6 @@ pub(super) struct Asked {
     pub(super) accepts: Accepts,
 }
 
-impl Asked {
-    pub(super) fn header(&self, name: &header::HeaderName) -> Option<&str> {
-        self.parts.headers.get(name)?.to_str().ok()
-    }
-}
-
 /// The rules, in order: what the message says of itself, then a legacy session, then the header.
 fn era(headers: &HeaderMap, message: &Message) -> Era {
     let (method, params) = match message {
