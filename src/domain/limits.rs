@@ -42,6 +42,8 @@ pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 pub const TOOLS_PAGE_MAX: usize = 500;
 
+/// How long a desktop host waits for servers that are starting before it is served.
+pub const STDIO_SETTLE_MAX: Duration = Duration::from_secs(10);
 pub const SERVERS_GRACE: Duration = Duration::from_secs(10);
 
 // Upstream.

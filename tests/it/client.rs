@@ -102,7 +102,9 @@ impl Client {
             while let Ok(Some(line)) = lines.next_line().await {
                 let message: Value = serde_json::from_str(&line).expect("stdout holds MCP only");
                 let key = message.get("id").or_else(|| message.pointer("/params/progressToken"));
-                if let Some(sender) = key.and_then(|key| known.lock().unwrap().get(&bare(key)).cloned()) {
+                if let Some(sender) =
+                    key.and_then(|key| known.lock().unwrap().get(&bare(key)).cloned())
+                {
                     sender.send(message).unwrap_or_default();
                 }
             }
@@ -153,7 +155,12 @@ impl Client {
     }
 
     /// Starts a call; `token` asks for progress.
-    pub(crate) async fn begin(&self, tool: &str, arguments: Value, token: Option<&str>) -> InFlight {
+    pub(crate) async fn begin(
+        &self,
+        tool: &str,
+        arguments: Value,
+        token: Option<&str>,
+    ) -> InFlight {
         let mut params = json!({ "name": tool, "arguments": arguments });
         if let Some(token) = token {
             params["_meta"] = json!({ "progressToken": token });
