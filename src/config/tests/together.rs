@@ -98,6 +98,22 @@ fn plain_names_count_enabled_servers_only() {
 }
 
 #[test]
+fn two_free_ports_are_two_addresses() {
+    let config = accepted("[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n");
+    assert_eq!(config.gateway.listen, config.gateway.admin);
+}
+
+#[test]
+fn a_socket_path_fits_the_kernel() {
+    let listen = |n_bytes: usize| {
+        let name = "x".repeat(n_bytes - "/".len());
+        format!("[gateway]\nlisten = \"unix:/{name}\"\n")
+    };
+    assert!(matches!(accepted(&listen(107)).gateway.listen, Listen::Unix(_)));
+    assert_eq!(places(&listen(108)), [("C012", 2, 10)]);
+}
+
+#[test]
 fn servers_are_sorted_by_name() {
     let config =
         accepted("[servers.b]\ncommand = \"git-mcp\"\n[servers.a]\ncommand = \"git-mcp\"\n");
