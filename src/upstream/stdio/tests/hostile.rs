@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use super::{Rig, WAIT, result_of, until};
 use crate::{
-    domain::{CallError, Sent, limits::STDIO_CONTROL_QUEUE_MAX},
-    upstream::Oddities,
+    domain::{
+        CallError, Sent,
+        limits::{STDIO_CONTROL_QUEUE_MAX, STDIO_EXIT_GRACE},
+    },
+    upstream::{Oddities, stdio::Ask},
+    wire::{RequestId, encode_request},
 };
 
 /// The child says `said` with a call in flight, then answers it. The call must not notice.
@@ -144,17 +148,30 @@ async fn an_exit_in_the_middle_of_an_answer_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn last_words_before_an_exit_still_count() {
-    let mut rig = Rig::with_stdin_of(1 << 16);
+async fn last_words_after_the_last_read_still_count() {
+    let mut rig = Rig::new();
     let (id, call) = rig.call();
     rig.line().await;
-    rig.answer(id, r#"{"last":1}"#).await;
-    let Rig { session, stdin, stdout, .. } = rig;
-    // Its stdin is gone first; the answer is still in the pipe.
+    let Rig { session, stdin, mut stdout, latch, _dir } = rig;
     drop(stdin);
-    assert_eq!(result_of(call.await.unwrap()), r#"{"last":1}"#);
-    drop(stdout);
-    session.closed().await;
+    let unwritten = Ask {
+        id: session.draw_id(),
+        frame: encode_request(&RequestId::from_u64(2), "tools/call", None),
+        epoch: latch.epoch().ok(),
+        wait: WAIT,
+        notices: None,
+    };
+    let unwritten = async { session.ask(unwritten).await };
+    let last_words = async {
+        tokio::time::sleep(STDIO_EXIT_GRACE / 2).await;
+        let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}\n");
+        stdout.write_all(answer.as_bytes()).await.unwrap();
+        call.await.unwrap()
+    };
+    let (unwritten, answered) = tokio::join!(unwritten, last_words);
+    assert_eq!(result_of(answered), "{}");
+    assert_eq!(unwritten.unwrap_err(), CallError::Unavailable { sent: Sent::No });
+    assert_eq!(session.closed().await, "the server closed its stdin");
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,13 +179,21 @@ async fn a_child_that_never_reads_is_still_heard_and_every_call_ends() {
     let mut rig = Rig::with_stdin_of(100);
     let long = format!("{{\"x\":\"{}\"}}", "y".repeat(500));
     let (_, stuck) = rig.start(&long, Duration::from_secs(2), None);
-    let (_, behind) = rig.start("{}", Duration::from_secs(1), None);
+    let (_, in_batch) = rig.start("{}", Duration::from_secs(1), None);
+    // The pipe is full now, so what comes next waits for the next batch.
+    rig.stdin.fill_buf().await.unwrap();
+    let (early, in_queue) = rig.start("{}", Duration::from_secs(1), None);
     let mut changed = rig.session.list_changed();
     rig.say("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n").await;
     changed.wait_for(|n| *n == 1).await.unwrap();
-    assert_eq!(behind.await.unwrap().unwrap_err(), CallError::Deadline { sent: Sent::No });
+    // It cannot answer what it was not given.
+    rig.answer(early, "{}").await;
+    for unsent in [in_batch, in_queue] {
+        assert_eq!(unsent.await.unwrap().unwrap_err(), CallError::Deadline { sent: Sent::No });
+    }
+    assert_eq!(rig.oddities().n_strays, 1);
     assert_eq!(stuck.await.unwrap().unwrap_err(), CallError::Deadline { sent: Sent::Unknown });
-    // Once it reads again, it gets whole lines, and never the call that was given up unsent.
+    // Once it reads again, it gets whole lines, and never the calls that were given up unsent.
     assert!(rig.line().await.contains("yyyy"));
     assert!(rig.line().await.contains("notifications/cancelled"));
     let (id, call) = rig.call();
