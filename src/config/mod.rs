@@ -1,1 +1,25 @@
-//! Room to come.
+//! What the operator wrote: `servers.toml`, read into checked values.
+//!
+//! Owns every key of the file, its type, default and rule, and how a mistake in it is shown.
+//! Promises all mistakes of a file at once, each with line and column, and a `Config` in which
+//! nothing has to be checked again. A file with one mistake yields no configuration at all.
+//! Deliberately starts, opens and binds nothing; only `load.rs` touches the machine.
+
+mod check;
+mod gateway;
+mod load;
+mod model;
+mod report;
+mod secret;
+mod section;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use load::{Surroundings, load};
+pub use model::{
+    AuditConfig, Config, Durability, Gateway, HttpTarget, Limits, Listen, Names, Program,
+    ProtocolPin, ServerConfig, StdioTarget, Target, ToolFilter,
+};
+pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
+pub use secret::Secret;

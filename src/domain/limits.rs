@@ -3,7 +3,7 @@
 //! Whoever queues, buffers, waits or counts takes the figure from here; `docs/LIMITS.md` lists
 //! them all and a tidy test compares the two.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 // Names.
 pub const SERVER_NAME_BYTES_MAX: usize = 32;
@@ -25,6 +25,12 @@ pub const ID_BYTES_MAX: usize = 256;
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
 pub const HTTP_HEADERS_MAX: usize = 100;
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+pub const HTTP_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// A kept-alive connection without a request.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(300);
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+pub const STDIO_READ_BYTES: usize = 64 * 1024;
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 pub const SESSIONS_MAX: usize = 10_000;
@@ -36,6 +42,8 @@ pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 pub const TOOLS_PAGE_MAX: usize = 500;
 
+pub const SERVERS_GRACE: Duration = Duration::from_secs(10);
+
 // Upstream.
 pub const SESSION_INBOX_MAX: usize = 1024;
 pub const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,6 +52,8 @@ pub const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DISCOVER_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
+/// Lists of tools on their way into the catalog.
+pub const CATALOG_NEWS_MAX: usize = 64;
 pub const TOOLS_PER_SERVER_MAX: usize = 10_000;
 pub const TOOL_PAGES_MAX: usize = 200;
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
@@ -52,12 +62,118 @@ pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
 pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const RESTART_HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
+/// Backtracking steps of one match, for patterns with look-around.
+pub const SCHEMA_BACKTRACKS_MAX: usize = 10_000;
+/// Arguments of a tool whose schema has such patterns.
+pub const SCHEMA_BACKTRACK_BYTES_MAX: usize = 256 * 1024;
+/// Edges of the graph that a schema's keywords and references form.
+pub const SCHEMA_EDGES_MAX: usize = 100_000;
+/// Schemas that may be applied to one value in a chain (`$ref`, `allOf` …).
+pub const SCHEMA_HEIGHT_MAX: usize = 128;
+/// That chain times the depth of the arguments: what a thread's stack must bear.
+pub const SCHEMA_STACK_MAX: usize = 1000;
+/// Evaluations of one value that are always allowed.
+pub const SCHEMA_WORK_PER_VALUE_MAX: u64 = 256;
+/// Evaluations of all values of one call, beyond that.
+pub const SCHEMA_WORK_MAX: u64 = 10_000_000;
+
+/// Last lines of a server's stderr kept for the status.
+pub const STDERR_TAIL_LINES: usize = 20;
+/// Calls of one session that wait for an answer.
+pub const SESSION_PENDING_MAX: usize = 4096;
+/// Bytes of whole messages put together for one write to a child.
+pub const STDIO_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Our own short messages (cancellations, refusals) that wait for a child to read.
+pub const STDIO_CONTROL_QUEUE_MAX: usize = 256;
+/// What a child may still say after its process has ended, when somebody else holds its stdout.
+pub const STDIO_EXIT_GRACE: Duration = Duration::from_millis(200);
+/// Lines of stdout noise and other oddities of one session that are logged in a second.
+pub const ODDITIES_LOGGED_PER_SECOND_MAX: u32 = 5;
+pub const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
+/// hyper's read buffer for one upstream connection.
+pub const UPSTREAM_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// Messages posted beside the calls (cancellations, refusals, the end of a session) at once.
+pub const UPSTREAM_ERRANDS_MAX: usize = 64;
+pub const UPSTREAM_ERRAND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a finished event stream may take to end so that its connection is kept.
+pub const UPSTREAM_STREAM_END_GRACE: Duration = Duration::from_millis(500);
+/// Pause before an event stream is opened again, unless the server names one.
+pub const SSE_RETRY: Duration = Duration::from_secs(1);
+pub const SSE_RETRY_MAX: Duration = Duration::from_secs(30);
+
 // Jail.
 pub const KILL_STDIN_GRACE: Duration = Duration::from_secs(2);
 pub const KILL_TERM_GRACE: Duration = Duration::from_secs(2);
 pub const CHILD_OPEN_FILES_MAX: u64 = 4096;
+/// Starts waiting for the spawner thread; more wait in line before it.
+pub const SPAWN_QUEUE_MAX: usize = 64;
+/// Capacity asked for each of a child's stdin and stdout.
+pub const CHILD_PIPE_BYTES: usize = 1024 * 1024;
+/// How long a keeper tries to clear up before it leaves the rest to the gateway.
+pub const KEEPER_SWEEP_MAX: Duration = Duration::from_secs(1);
+/// Between two looks at what has been killed and is not gone yet.
+pub const SWEEP_PAUSE: Duration = Duration::from_millis(2);
+/// The same once it has grown, because something hangs in the kernel.
+pub const SWEEP_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long `kill_all` and the end of the ladder wait for the killed to be gone.
+pub const KILL_WAIT: Duration = Duration::from_secs(2);
 
 // Gate and audit.
 pub const SCHEMA_BYTES_MAX: usize = 256 * 1024;
+/// One compiled `pattern` of a tool's schema, and its cache.
+pub const SCHEMA_REGEX_BYTES_MAX: usize = 1024 * 1024;
 pub const AUDIT_QUEUE_MAX: usize = 8192;
 pub const AUDIT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// One string in an audit record, before escaping; longer ones are cut.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// One line of the audit log; a longer one was not written by us.
+pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// How long the audit writer, once idle, leaves records that nobody waits for unwritten.
+pub const AUDIT_NAP: Duration = Duration::from_millis(5);
+/// How long a group commit waits for the company that the last one had.
+pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
+
+// Configuration.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// One secret read from a file.
+pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// A listener's socket path, as the kernel bounds it.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Calls to one server at once, unless `servers.NAME.in_flight` says otherwise.
+pub const SERVER_IN_FLIGHT: usize = 256;
+// What may be written in [limits] and [servers.NAME].
+pub const BODY_BYTES_RANGE: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
+pub const IN_FLIGHT_RANGE: RangeInclusive<usize> = 1..=65_536;
+pub const SESSIONS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+pub const CONNECTIONS_RANGE: RangeInclusive<usize> = 1..=65_536;
+pub const STARTUP_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=600.0;
+pub const TOOL_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=3600.0;
+
+// The built-in file server.
+pub const FILES_PATH_BYTES_MAX: usize = 4096;
+/// A name pattern or a text to search for.
+pub const FILES_PATTERN_BYTES_MAX: usize = 1024;
+/// One answer of `read_file`, and the largest file that `resources/read` gives whole.
+pub const FILES_READ_BYTES_MAX: usize = 1024 * 1024;
+pub const FILES_READ_BYTES_DEFAULT: usize = 256 * 1024;
+/// Entries of one directory that are read and sorted; what is beyond is reported, not shown.
+pub const FILES_DIRECTORY_ENTRIES_MAX: usize = 50_000;
+/// Entries in one answer of `list_directory`.
+pub const FILES_LIST_ENTRIES_MAX: usize = 1000;
+pub const FILES_WALK_DEPTH_MAX: usize = 64;
+/// Directory entries that one search or one page of resources may look at.
+pub const FILES_WALK_ENTRIES_MAX: usize = 200_000;
+pub const FILES_SEARCH_TIME_MAX: Duration = Duration::from_secs(10);
+pub const FILES_SEARCH_RESULTS_MAX: usize = 1000;
+pub const FILES_SEARCH_RESULTS_DEFAULT: usize = 100;
+/// Paths and lines of one search answer together.
+pub const FILES_SEARCH_OUTPUT_BYTES_MAX: usize = 512 * 1024;
+/// How far into one file a search looks.
+pub const FILES_SEARCH_FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How much of a matching line is shown.
+pub const FILES_SEARCH_LINE_BYTES_MAX: usize = 256;
+pub const FILES_RESOURCES_PAGE_MAX: usize = 200;
+/// Threads that touch the file system, so that a slow search delays no read.
+pub const FILES_WORKERS: usize = 4;
+/// Calls waiting for such a thread before further ones are refused.
+pub const FILES_QUEUE_MAX: usize = 256;

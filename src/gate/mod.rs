@@ -1,1 +1,163 @@
-//! Room to come.
+//! The gate: whether one call may reach a server.
+//!
+//! Promises: a `Permit` exists only after every gate agreed and its intent is on record; every
+//! refusal is handed to the audit before it is returned; the order of the gates is fixed in
+//! `judge`, which is pure. Knows nothing of replicas, transports or JSON-RPC. Fails closed: no
+//! policy, no schema, no record or an unreadable latch all mean no.
+
+mod latch;
+mod latch_file;
+mod permit;
+mod policy;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
+pub use permit::{Permit, Ticket};
+pub use policy::Policy;
+pub use schema::{Schema, SchemaError};
+
+use crate::{
+    audit::{Audit, AuditError, Record},
+    domain::{CallId, Caller, DenyReason, Refusal, ToolCall, Verdict},
+};
+
+/// What the catalog knows of the tool that is called.
+#[derive(Clone, Copy, Debug)]
+pub enum Definition<'a> {
+    Known(&'a Schema),
+    /// The operator forwards names that are not listed (`names = "plain"`): nothing to check
+    /// the arguments against.
+    Forwarded,
+    Missing,
+}
+
+/// All gates together, with the audit behind them.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    latch: Latch,
+    audit: Audit,
+}
+
+/// The whole decision on one call, in the one order there is. Pure.
+pub fn judge(
+    latch: Result<Epoch, Stopped>,
+    policy: &Policy,
+    call: &ToolCall,
+    definition: Definition<'_>,
+) -> Verdict {
+    let deny = |reason| Verdict::Deny(Refusal::new(reason, told(reason)));
+    if latch.is_err() {
+        return deny(DenyReason::Stopped);
+    }
+    let schema = match definition {
+        Definition::Missing => return deny(DenyReason::UnknownTool),
+        Definition::Known(schema) => Some(schema),
+        Definition::Forwarded => None,
+    };
+    if !policy.listed(&call.server, &call.tool) {
+        return deny(DenyReason::NotListed);
+    }
+    match schema.map_or(Ok(()), |schema| schema.check(&call.arguments)) {
+        Ok(()) => Verdict::Allow,
+        Err(sentence) => Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)),
+    }
+}
+
+impl Gate {
+    pub fn new(latch: Latch, audit: Audit) -> Self {
+        Self { latch, audit }
+    }
+
+    pub fn latch(&self) -> &Latch {
+        &self.latch
+    }
+
+    /// Whether the audit takes records; without it nothing is admitted.
+    pub fn is_recording(&self) -> bool {
+        self.audit.is_healthy()
+    }
+
+    /// Lets a call through, on record, or refuses it, on record.
+    pub async fn admit(
+        &self,
+        policy: &Policy,
+        call: ToolCall,
+        definition: Definition<'_>,
+    ) -> Result<(Permit, Ticket), Refusal> {
+        let epoch = self.latch.epoch();
+        let refusal = match (epoch, judge(epoch, policy, &call, definition)) {
+            (Ok(epoch), Verdict::Allow) => return self.permit(call, epoch).await,
+            (_, Verdict::Deny(refusal)) => refusal,
+            (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
+        };
+        let denied = Record::Denied { call: &call, reason: refusal.reason, told: &refusal.told };
+        self.put(denied).await;
+        Err(refusal)
+    }
+
+    async fn permit(&self, call: ToolCall, epoch: Epoch) -> Result<(Permit, Ticket), Refusal> {
+        let ticket = Ticket::open(self.audit.clone(), call.id);
+        match self.audit.append(Record::Intent { call: &call }).await {
+            Ok(receipt) => Ok((Permit::mint(call, epoch, receipt), ticket.admitted())),
+            // It may still be written: then it has an outcome, that nothing was sent.
+            Err(AuditError::Stalled) => Err(refusal(DenyReason::AuditUnavailable)),
+            Err(_) => {
+                ticket.void();
+                Err(refusal(DenyReason::AuditUnavailable))
+            }
+        }
+    }
+
+    /// Refuses what never became a `ToolCall`, for example a name that no server has.
+    pub async fn refuse(
+        &self,
+        call: CallId,
+        caller: &Caller,
+        asked: &str,
+        reason: DenyReason,
+    ) -> Refusal {
+        self.put(Record::Refused { call, caller, asked, reason }).await;
+        refusal(reason)
+    }
+
+    /// Stops everything and puts it on record, in this order.
+    pub fn engage(&self, cause: Cause) -> Engaged {
+        let engaged = self.latch.engage(cause);
+        if let Engaged::Now(Stop { id, who, why, .. }) = &engaged {
+            self.audit.append_later(Record::LatchEngaged { id, who, why });
+        }
+        engaged
+    }
+
+    /// Permits calls again and puts it on record.
+    pub fn reset(&self, id: &str, reason: &str, who: &str) -> Result<Stop, ResetError> {
+        let stop = self.latch.reset(id, reason, who)?;
+        self.audit.append_later(Record::LatchReset { id, who, why: reason });
+        Ok(stop)
+    }
+
+    /// A refusal stands whether or not it could be recorded.
+    async fn put(&self, record: Record<'_>) {
+        if let Err(error) = self.audit.append(record).await {
+            tracing::error!(kind = record.kind(), %error, "Audit record was lost");
+        }
+    }
+}
+
+fn refusal(reason: DenyReason) -> Refusal {
+    Refusal::new(reason, told(reason))
+}
+
+/// What a caller may know. The two reasons that hide a tool read the same.
+fn told(reason: DenyReason) -> &'static str {
+    match reason {
+        DenyReason::Stopped => "the emergency stop is engaged",
+        DenyReason::NotListed | DenyReason::UnknownTool => "unknown tool",
+        DenyReason::Schema => "the arguments do not fit the tool's schema",
+        DenyReason::AuditUnavailable => "the call could not be put on record and was not sent",
+        DenyReason::Overloaded => "too many calls are in flight; try again later",
+        DenyReason::Internal => "the gateway refused the call because of a defect of its own",
+    }
+}

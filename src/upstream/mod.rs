@@ -1,1 +1,216 @@
-//! Room to come.
+//! One session with one server: a child over stdio, or Streamable HTTP, of either era.
+//!
+//! Promises: a call is written only while the latch's epoch of its permit holds; it ends in exactly
+//! one answer, with the exact `sent`; many run at once and none delays another; a hostile or dead
+//! server fails its own calls and nothing else. Ids and progress tokens upstream are ours, nothing
+//! of a caller's connection is passed on. Does not choose servers, restart or retry: the fleet does.
+
+mod connect;
+mod error;
+mod handshake;
+mod http;
+mod inbound;
+mod listing;
+mod pace;
+mod stdio;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    domain::{CallError, Era, Sent},
+    gate::Permit,
+    wire::{
+        CallForm, CallParams, ClientFace, Frame, Notice, Object, ProgressToken, RequestId,
+        Response, ToolDef, Version, encode_call, headers::ParamHeader,
+    },
+};
+
+pub use connect::Connector;
+pub use error::ConnectError;
+pub use pace::Oddities;
+
+use handshake::Greeting;
+
+/// Where the notices of one call go. Bounded by whoever makes it; full means dropped and counted.
+pub type NoticeSender = mpsc::Sender<Notice>;
+
+/// What is to be sent for one permit.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub params: CallParams,
+    pub deadline: Duration,
+    /// The arguments that a modern server behind HTTP wants repeated in headers.
+    pub param_headers: Arc<[ParamHeader]>,
+}
+
+/// A session that is open. Clones share it; with the last one it ends, and its child is killed.
+#[derive(Clone, Debug)]
+pub struct Session {
+    line: Line,
+    greeting: Arc<Greeting>,
+    face: Arc<ClientFace>,
+}
+
+#[derive(Clone, Debug)]
+enum Line {
+    Stdio(stdio::Stdio),
+    Http(http::Http),
+}
+
+impl Session {
+    fn new(line: Line, greeting: Greeting, face: Arc<ClientFace>) -> Self {
+        Self { line, greeting: Arc::new(greeting), face }
+    }
+
+    pub fn version(&self) -> Version {
+        self.greeting.version
+    }
+
+    pub fn server_info(&self) -> Option<&Object> {
+        self.greeting.server_info.as_ref()
+    }
+
+    pub fn capabilities(&self) -> Option<&Object> {
+        self.greeting.capabilities.as_ref()
+    }
+
+    pub fn instructions(&self) -> Option<&str> {
+        self.greeting.instructions.as_deref()
+    }
+
+    /// Every tool of the server, over all pages.
+    pub async fn tools(&self) -> Result<Vec<ToolDef>, CallError> {
+        listing::tools(self).await
+    }
+
+    /// Sends an admitted call and waits for its answer. Dropping the future withdraws the call and
+    /// tells the server so. The answer carries our id, not the caller's.
+    pub async fn call(
+        &self,
+        permit: &Permit,
+        call: &Outgoing,
+        notices: &NoticeSender,
+    ) -> Result<Response, CallError> {
+        self.check(permit, call)?;
+        match &self.line {
+            Line::Stdio(line) => {
+                let id = line.draw_id();
+                line.ask(stdio::Ask {
+                    id,
+                    frame: self.encode(id, permit, call),
+                    epoch: Some(permit.epoch()),
+                    wait: call.deadline,
+                    notices: call.params.progress_token().map(|_| notices.clone()),
+                })
+                .await
+            }
+            Line::Http(line) => {
+                let id = line.draw_id();
+                let asked = http::Asked {
+                    id,
+                    frame: self.encode(id, permit, call),
+                    about: http::About {
+                        version: Some(self.version()),
+                        method: "tools/call",
+                        name: Some(permit.call().tool.as_str()),
+                        param_headers: self.param_headers(call),
+                    },
+                    wait: call.deadline,
+                    epoch: Some(permit.epoch()),
+                    notices: Some(notices),
+                    progress: match call.params.progress_token() {
+                        Some(_) => http::Progress::Wanted,
+                        None => http::Progress::Unwanted,
+                    },
+                };
+                line.ask(asked).await
+            }
+        }
+    }
+
+    /// Waits until the session is over, and says why.
+    pub async fn closed(&self) -> String {
+        match &self.line {
+            Line::Stdio(line) => line.closed().await,
+            Line::Http(line) => line.closed().await,
+        }
+    }
+
+    /// Grows whenever the server says that its tools have changed.
+    pub fn list_changed(&self) -> watch::Receiver<u64> {
+        match &self.line {
+            Line::Stdio(line) => line.list_changed(),
+            Line::Http(line) => line.list_changed(),
+        }
+    }
+
+    /// Ends the session in order: stdin, SIGTERM, SIGKILL; or the end of an HTTP session.
+    pub async fn close(&self) {
+        match &self.line {
+            Line::Stdio(line) => line.close().await,
+            Line::Http(line) => line.close().await,
+        }
+    }
+
+    /// What the server did that it should not have done.
+    pub fn oddities(&self) -> Oddities {
+        match &self.line {
+            Line::Stdio(line) => line.counts().read(),
+            Line::Http(line) => line.counts().read(),
+        }
+    }
+
+    /// The last lines that a child wrote to stderr.
+    pub fn stderr_tail(&self) -> Vec<String> {
+        match &self.line {
+            Line::Stdio(line) => line.stderr_tail(),
+            Line::Http(_) => Vec::new(),
+        }
+    }
+
+    /// The process of a child.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.line {
+            Line::Stdio(line) => line.pid(),
+            Line::Http(_) => None,
+        }
+    }
+
+    /// What was judged is what is sent, to the server that it was judged for.
+    fn check(&self, permit: &Permit, call: &Outgoing) -> Result<(), CallError> {
+        let judged = &permit.call().arguments;
+        let sent = call.params.arguments();
+        let same = (judged.as_ptr(), judged.len()) == (sent.as_ptr(), sent.len());
+        if same || *judged == sent {
+            return Ok(());
+        }
+        tracing::error!(call.id = %permit.call().id, "Judged arguments are not those to be sent");
+        Err(CallError::Unavailable { sent: Sent::No })
+    }
+
+    fn encode(&self, id: u64, permit: &Permit, call: &Outgoing) -> Frame {
+        let id: ProgressToken = RequestId::from_u64(id);
+        let form = CallForm {
+            version: self.version(),
+            id: &id,
+            name: permit.call().tool.as_str(),
+            // Our id is unique on this session, so it serves as the token as well.
+            progress_token: call.params.progress_token().map(|_| &id),
+            client: &self.face,
+        };
+        encode_call(&call.params, &form)
+    }
+
+    fn param_headers(&self, call: &Outgoing) -> Vec<(::http::HeaderName, ::http::HeaderValue)> {
+        if call.param_headers.is_empty() || self.version().era() == Era::Legacy {
+            return Vec::new();
+        }
+        match Object::parse(call.params.arguments()) {
+            Ok(arguments) => crate::wire::headers::param_headers(&call.param_headers, &arguments),
+            // The arguments were scanned when they came in.
+            Err(_) => Vec::new(),
+        }
+    }
+}

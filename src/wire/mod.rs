@@ -1,1 +1,28 @@
-//! Room to come.
+//! The wire: JSON-RPC and MCP as bytes. The only room that knows the protocol's shapes.
+//!
+//! Promises that what was decoded has one reading, and that what is forwarded is what was judged:
+//! one strict scan per message, then look-ups and splices over the same bytes; every member that is
+//! not ours passes in its order and spelling. Does no IO and holds no state but the two readers'
+//! unfinished input. `front` decodes and answers with it, `upstream` calls with it.
+
+mod error;
+pub mod headers;
+mod json;
+mod mcp;
+#[cfg(test)]
+mod props;
+mod rpc;
+mod stream;
+
+pub use error::WireError;
+pub use json::{Edit, Frame, Object, Text, quote};
+pub use mcp::{
+    CallForm, CallParams, ClientFace, Meta, Notice, ShownParams, ToolDef, ToolsPage, Version,
+    encode_call, encode_own_result, encode_result, headers_agree, join_batch, parse_tools_page,
+};
+pub use rpc::{
+    Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,
+    code, decode, decode_batch, encode_cancelled, encode_error, encode_notification,
+    encode_request, relay_error,
+};
+pub use stream::{LineReader, SseEvent, SseReader, sse_event};

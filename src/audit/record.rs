@@ -1,0 +1,251 @@
+//! What is put on record, and its bytes.
+//!
+//! A record is rendered on the side of whoever reports it, straight into bytes, so that the
+//! writer thread only counts, hashes and writes. Arguments appear as digest and length, never
+//! as content. Strings that others chose are escaped and cut to a bound. The layout is golden:
+//! `kind` is the second member and `call`, where there is one, the third; readers rely on it.
+
+use std::{fmt::Write as _, time::Duration};
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::{CallError, CallId, Caller, DenyReason, Generation, Outcome, ToolCall, limits};
+
+/// One thing that happened. Borrowed: it is rendered before the reporter goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Record<'a> {
+    /// The service came up with this configuration.
+    Started {
+        version: &'a str,
+        config_sha256: &'a [u8; 32],
+        generation: Generation,
+    },
+    /// The service went down in order.
+    Stopped {
+        why: &'a str,
+    },
+    /// Every gate agreed; the call is about to be sent.
+    Intent {
+        call: &'a ToolCall,
+    },
+    /// What came of an intent.
+    Outcome {
+        call: CallId,
+        outcome: Outcome,
+        elapsed: Duration,
+    },
+    /// A gate said no.
+    Denied {
+        call: &'a ToolCall,
+        reason: DenyReason,
+        told: &'a str,
+    },
+    /// Refused before it could become a call: `asked` is the name as the caller wrote it.
+    Refused {
+        call: CallId,
+        caller: &'a Caller,
+        asked: &'a str,
+        reason: DenyReason,
+    },
+    LatchEngaged {
+        id: &'a str,
+        who: &'a str,
+        why: &'a str,
+    },
+    LatchReset {
+        id: &'a str,
+        who: &'a str,
+        why: &'a str,
+    },
+    /// The log was cut back to its longest valid prefix when it was opened.
+    Recovered {
+        dropped_bytes: u64,
+        dropped_sha256: &'a [u8; 32],
+        kept_in: &'a str,
+        what: &'a str,
+    },
+    /// An intent without an outcome was found: the call was in flight when we went down.
+    Orphaned {
+        call: CallId,
+    },
+}
+
+impl Record<'_> {
+    /// The word in the record's `kind` member.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Stopped { .. } => "stopped",
+            Self::Intent { .. } => "intent",
+            Self::Outcome { .. } => "outcome",
+            Self::Denied { .. } => "denied",
+            Self::Refused { .. } => "refused",
+            Self::LatchEngaged { .. } => "latch_engaged",
+            Self::LatchReset { .. } => "latch_reset",
+            Self::Recovered { .. } => "recovered",
+            Self::Orphaned { .. } => "orphaned",
+        }
+    }
+
+    /// The members between `seq` and `prev`, which the writer adds.
+    pub(super) fn render(&self, unix_micros: u64) -> Vec<u8> {
+        let mut line = Line(String::with_capacity(TYPICAL_BYTES));
+        line.number("ts", unix_micros);
+        line.text("kind", self.kind());
+        match *self {
+            Self::Started { version, config_sha256, generation } => {
+                line.text("version", version);
+                line.hex("config_sha256", config_sha256);
+                line.number("generation", generation.0);
+            }
+            Self::Stopped { why } => line.text("why", why),
+            Self::Intent { call } => line.call(call),
+            Self::Outcome { call, outcome, elapsed } => line.outcome(call, outcome, elapsed),
+            Self::Denied { call, reason, told } => {
+                line.call(call);
+                line.text("reason", reason.as_str());
+                line.text("told", told);
+            }
+            Self::Refused { call, caller, asked, reason } => {
+                line.id("call", call);
+                line.caller(caller);
+                line.text("asked", asked);
+                line.text("reason", reason.as_str());
+            }
+            Self::LatchEngaged { id, who, why } | Self::LatchReset { id, who, why } => {
+                line.text("stop", id);
+                line.text("who", who);
+                line.text("why", why);
+            }
+            Self::Recovered { dropped_bytes, dropped_sha256, kept_in, what } => {
+                line.number("dropped_bytes", dropped_bytes);
+                line.hex("dropped_sha256", dropped_sha256);
+                line.text("kept_in", kept_in);
+                line.text("what", what);
+            }
+            Self::Orphaned { call } => line.id("call", call),
+        }
+        line.0.into_bytes()
+    }
+}
+
+/// Room for an intent with ordinary names, so that rendering allocates once. The writer's
+/// members are added elsewhere.
+const TYPICAL_BYTES: usize = 384;
+
+/// Members of one JSON object, comma-separated, without the braces.
+struct Line(String);
+
+impl Line {
+    fn call(&mut self, call: &ToolCall) {
+        self.id("call", call.id);
+        self.caller(&call.caller);
+        self.text("server", call.server.as_str());
+        self.text("tool", call.tool.as_str());
+        self.number("generation", call.generation.0);
+        self.hex("args_sha256", &Sha256::digest(&call.arguments).into());
+        self.number("args_bytes", u64::try_from(call.arguments.len()).unwrap_or(u64::MAX));
+    }
+
+    fn caller(&mut self, caller: &Caller) {
+        self.text("principal", caller.principal.as_str());
+        self.text("client", &caller.client);
+        if let Some(conversation) = &caller.conversation {
+            self.text("conversation", conversation);
+        }
+        self.text("era", caller.era.as_str());
+    }
+
+    fn outcome(&mut self, call: CallId, outcome: Outcome, elapsed: Duration) {
+        self.id("call", call);
+        let (word, bytes) = match outcome {
+            Outcome::Answered { result_bytes } => ("answered", Some(result_bytes)),
+            Outcome::ServerError { result_bytes } => ("server_error", Some(result_bytes)),
+            Outcome::Failed(_) => ("failed", None),
+        };
+        self.text("outcome", word);
+        if let Some(bytes) = bytes {
+            self.number("result_bytes", bytes);
+        }
+        if let Outcome::Failed(error) = outcome {
+            self.text("error", error.as_str());
+            self.text("sent", error.sent().as_str());
+            if let CallError::Protocol { what } = error {
+                self.text("what", what);
+            }
+        }
+        self.number("elapsed_us", u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// `key` is always a word of ours that needs no escaping.
+    fn key(&mut self, key: &str) {
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        self.0.push('"');
+        self.0.push_str(key);
+        self.0.push_str("\":");
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        // Writing to a string cannot fail.
+        write!(self.0, "{value}").unwrap_or_default();
+    }
+
+    fn id(&mut self, key: &str, id: CallId) {
+        self.key(key);
+        write!(self.0, "\"{id}\"").unwrap_or_default();
+    }
+
+    fn hex(&mut self, key: &str, digest: &[u8; 32]) {
+        self.key(key);
+        self.0.push('"');
+        push_hex(&mut self.0, digest);
+        self.0.push('"');
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.0.push('"');
+        let cut = value.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX);
+        let (kept, rest) = value.split_at_checked(cut).unwrap_or((value, ""));
+        let plain = |b: u8| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\';
+        if kept.bytes().all(plain) {
+            self.0.push_str(kept);
+        } else {
+            kept.chars().for_each(|c| self.escaped(c));
+        }
+        if !rest.is_empty() {
+            self.0.push('…');
+        }
+        self.0.push('"');
+    }
+
+    /// Control characters of both sets are escaped, so that a terminal may show the log.
+    fn escaped(&mut self, c: char) {
+        match c {
+            '"' => self.0.push_str("\\\""),
+            '\\' => self.0.push_str("\\\\"),
+            '\n' => self.0.push_str("\\n"),
+            '\r' => self.0.push_str("\\r"),
+            '\t' => self.0.push_str("\\t"),
+            c if c.is_control() => {
+                write!(self.0, "\\u{:04x}", u32::from(c)).unwrap_or_default();
+            }
+            c => self.0.push(c),
+        }
+    }
+}
+
+pub(super) fn push_hex(out: &mut String, digest: &[u8; 32]) {
+    let mut text = [b'0'; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
+        for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+            *digit = HEX_DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        }
+    }
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
+}
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -1,0 +1,147 @@
+//! From the text to a `Config`: parses, lets every section check itself, then judges the whole.
+//!
+//! Owns the top level of the file and the rules that span sections. Promises that a note of
+//! severity error, wherever it was left, means no `Config`. Pure but for `Surroundings`.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use toml::de::DeTable;
+
+use super::{
+    Code, Config, ConfigErrors, Names, Surroundings, gateway,
+    report::{Note, Notes},
+    secret::Lookup,
+    section::{Section, hide_values},
+    server,
+};
+
+pub(super) const TOP_KEYS: [&str; 4] = ["gateway", "audit", "limits", "servers"];
+
+/// The file to check.
+#[derive(Debug)]
+pub(super) struct Written<'a> {
+    pub(super) text: &'a str,
+    /// As the operator named it: used in messages.
+    pub(super) shown: &'a Path,
+    /// Its directory is what relative paths are relative to.
+    pub(super) absolute: &'a Path,
+    pub(super) exposure: Exposure,
+}
+
+/// Who can read the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exposure {
+    OwnerOrGroup,
+    Everybody,
+}
+
+/// What a check works with.
+#[derive(Debug)]
+pub(super) struct Check<'a> {
+    /// The directory of the file.
+    pub(super) base: &'a Path,
+    pub(super) around: &'a Surroundings,
+    pub(super) notes: Notes,
+}
+
+pub(super) fn check(written: &Written<'_>, around: &Surroundings) -> Result<Config, ConfigErrors> {
+    let base = written.absolute.parent().unwrap_or(Path::new("/"));
+    let mut check = Check { base, around, notes: Notes::default() };
+    let (tree, broken) = DeTable::parse_recoverable(written.text);
+    hide_values(tree.get_ref(), 1, &mut check.notes);
+    let draft = read(&Section::new("the file", 0..0, tree.get_ref()), &mut check);
+    note_syntax(&broken, &mut check.notes);
+    refuse_exposed(written.exposure, &mut check.notes);
+    let (errors, warnings) = check.notes.settle(written.shown, written.text);
+    if !errors.is_empty() {
+        return Err(ConfigErrors { errors, warnings });
+    }
+    let digest = Sha256::digest(written.text.as_bytes()).into();
+    Ok(Config { digest, source: written.absolute.to_owned(), warnings, ..draft })
+}
+
+/// Everything but what only `check` knows. Worth nothing if a note of an error was left.
+fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
+    top.refuse_unknown(&TOP_KEYS, &mut check.notes);
+    let gateway_section = top.section("gateway", "[gateway]", &mut check.notes);
+    let gateway = gateway::read(&gateway_section, check);
+    let audit = gateway::read_audit(&top.section("audit", "[audit]", &mut check.notes), check);
+    let limits = gateway::read_limits(&top.section("limits", "[limits]", &mut check.notes), check);
+
+    let tables = top.section("servers", "[servers]", &mut check.notes);
+    let (mut servers, mut disabled) = (Vec::new(), Vec::new());
+    let (mut n_enabled, mut second) = (0_usize, None);
+    for (key, _) in tables.entries() {
+        let title = format!("[servers.{}]", key.value.escape_debug());
+        let mut section = tables.section(key.value, &title, &mut check.notes);
+        section.span = key.span.clone();
+        let lookup = server::lookup(&section, &mut check.notes);
+        let server = server::read(&key, &section, lookup, check);
+        if lookup == Lookup::Resolve {
+            n_enabled += 1;
+            second = (n_enabled == 2).then(|| key.span.clone()).or(second);
+            servers.extend(server);
+        } else {
+            disabled.extend(server.map(|server| server.name));
+        }
+    }
+    if gateway.names == Names::Plain && n_enabled != 1 {
+        let place = second.or_else(|| gateway_section.value_span("names")).unwrap_or_default();
+        check.notes.push(plain_names(n_enabled, place));
+    }
+    if n_enabled == 0 && gateway.names == Names::Prefixed {
+        let place = tables.span.clone();
+        check.notes.push(
+            Note::new(Code::NoServers, place, "no server is enabled, so there are no tools")
+                .label("nothing to serve")
+                .help("add a table [servers.NAME] with `command` or `url`"),
+        );
+    }
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    disabled.sort();
+    Config {
+        gateway,
+        audit,
+        limits,
+        servers,
+        disabled,
+        digest: [0; 32],
+        source: check.base.to_owned(),
+        warnings: Vec::new(),
+    }
+}
+
+fn plain_names(n_enabled: usize, place: std::ops::Range<usize>) -> Note {
+    let message = format!("names = \"plain\" needs exactly one enabled server, found {n_enabled}");
+    Note::new(Code::PlainNames, place, message)
+        .label("plain names could collide")
+        .help("write names = \"prefixed\", or enable one server only")
+}
+
+fn refuse_exposed(exposure: Exposure, notes: &mut Notes) {
+    let Some(span) = notes.first(Code::LiteralSecret) else { return };
+    if exposure == Exposure::Everybody {
+        let message = "everybody on this machine can read the secrets in this file";
+        notes.push(
+            Note::new(Code::ExposedSecrets, span, message)
+                .label("a literal secret in a world-readable file")
+                .help("move it to ${env:…}, ${file:…} or ${cred:…}, or run chmod o-r on the file"),
+        );
+    }
+}
+
+/// Notes the first place where the text is not TOML. What was read after it is a guess, and so is
+/// what seems to be missing: notes of that are taken back.
+fn note_syntax(broken: &[toml::de::Error], notes: &mut Notes) {
+    let place = |error: &toml::de::Error| error.span().unwrap_or_default();
+    let Some(first) = broken.iter().min_by_key(|error| place(error).start) else { return };
+    let span = place(first);
+    notes.retain(|code, certain| {
+        let missing = [Code::NoTarget, Code::PlainNames, Code::NoServers, Code::NoStateDir];
+        certain.end <= span.start && !missing.contains(&code)
+    });
+    let message = first.message().lines().collect::<Vec<_>>().join(", ");
+    let note = Note::new(Code::Syntax, span, message).label("not TOML");
+    notes.push(note.help("mistakes after this place are shown once it is right"));
+}

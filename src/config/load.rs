@@ -1,0 +1,162 @@
+//! The room's only contact with the machine: the file, the environment, programs on disk.
+//!
+//! `load` reads once, so that the bytes that were digested are the bytes that were checked.
+//! `Surroundings` is everything a check may ask of the machine; tests pass an imagined one.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use super::{
+    Code, Config, ConfigErrors,
+    check::{self, Exposure, Written},
+    report::{Note, Notes},
+};
+use crate::domain::limits::{CONFIG_BYTES_MAX, SECRET_BYTES_MAX};
+
+/// What of the machine the checks may see.
+pub struct Surroundings {
+    variables: BTreeMap<String, String>,
+    read_secret: fn(&Path) -> io::Result<String>,
+    /// Whether the path is a file that we may execute.
+    is_program: fn(&Path) -> io::Result<()>,
+    is_directory: fn(&Path) -> bool,
+}
+
+/// Reads and checks `servers.toml`.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let (bytes, exposure) = read(path).map_err(|e| refused(path, &unreadable(path, &e)))?;
+    let text = match str::from_utf8(&bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let text = String::from_utf8_lossy(good);
+            let at = text.len();
+            let note = Note::new(Code::Unreadable, at..at, "the file is not UTF-8")
+                .label("after this place")
+                .help("save the file as UTF-8");
+            return Err(refused_at(path, &text, note));
+        }
+    };
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let written = Written { text, shown: path, absolute: &absolute, exposure };
+    check::check(&written, &Surroundings::of_this_process())
+}
+
+impl Config {
+    /// Checks a text as if it stood in the file `path`, without reading that file.
+    pub fn from_str_at(
+        text: &str,
+        path: &Path,
+        around: &Surroundings,
+    ) -> Result<Self, ConfigErrors> {
+        let written =
+            Written { text, shown: path, absolute: path, exposure: Exposure::OwnerOrGroup };
+        check::check(&written, around)
+    }
+}
+
+impl Surroundings {
+    pub fn of_this_process() -> Self {
+        // A variable that is not UTF-8 cannot be named in the file, so it counts as not set.
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { variables, read_secret, is_program, is_directory: |path| path.is_dir() }
+    }
+
+    /// A machine of the imagination: these variables, every secret file holding `from-file`,
+    /// programs in `/bin` only, every directory but `/nowhere`.
+    #[cfg(test)]
+    pub(crate) fn imagined(variables: &[(&str, &str)]) -> Self {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            variables: variables.iter().map(own).collect(),
+            read_secret: |path| match path.to_str() {
+                Some("/nowhere/secret") => Err(io::ErrorKind::NotFound.into()),
+                Some("/run/empty") => Ok("\n".to_owned()),
+                _ => Ok("from-file\n".to_owned()),
+            },
+            is_program: |path| match path.parent().and_then(Path::to_str) {
+                Some("/bin" | "/etc/portcullis/tools") => Ok(()),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            },
+            is_directory: |path| !path.starts_with("/nowhere"),
+        }
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    pub(super) fn read_secret(&self, path: &Path) -> io::Result<String> {
+        (self.read_secret)(path)
+    }
+
+    pub(super) fn is_program(&self, path: &Path) -> io::Result<()> {
+        (self.is_program)(path)
+    }
+
+    pub(super) fn is_directory(&self, path: &Path) -> bool {
+        (self.is_directory)(path)
+    }
+}
+
+/// Values of variables may be secrets.
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").finish_non_exhaustive()
+    }
+}
+
+/// The bytes and the mode come from the same open file.
+fn read(path: &Path) -> io::Result<(Vec<u8>, Exposure)> {
+    const OTHERS_READ: u32 = 0o004;
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    let exposure =
+        if mode & OTHERS_READ == 0 { Exposure::OwnerOrGroup } else { Exposure::Everybody };
+    Ok((bounded(file, CONFIG_BYTES_MAX)?, exposure))
+}
+
+fn read_secret(path: &Path) -> io::Result<String> {
+    let bytes = bounded(File::open(path)?, SECRET_BYTES_MAX)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
+}
+
+/// Never reads without end, whatever kind of file it is.
+fn bounded(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= bytes_max) {
+        return Ok(bytes);
+    }
+    Err(io::Error::other(format!("it has more than {bytes_max} bytes")))
+}
+
+fn is_program(path: &Path) -> io::Result<()> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Note {
+    let message = format!("`{}` cannot be read: {error}", path.display());
+    Note::new(Code::Unreadable, 0..0, message).help("name another file with --config")
+}
+
+fn refused(path: &Path, note: &Note) -> ConfigErrors {
+    refused_at(path, "", note.clone())
+}
+
+fn refused_at(path: &Path, text: &str, note: Note) -> ConfigErrors {
+    let mut notes = Notes::default();
+    notes.push(note);
+    let (errors, warnings) = notes.settle(path, text);
+    ConfigErrors { errors, warnings }
+}

@@ -1,0 +1,166 @@
+//! The checked configuration: what every other room reads.
+//!
+//! These types differ on purpose from what is written in the file: defaults are filled in, paths
+//! are resolved, secrets are in place, "exactly one of `command` and `url`" has become `Target`.
+//! Building one by hand is allowed (tests do); only `load` promises that it fits the machine.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use http::HeaderName;
+
+use super::{Secret, Warning};
+use crate::domain::{ServerName, limits};
+
+/// One accepted `servers.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub gateway: Gateway,
+    pub audit: AuditConfig,
+    pub limits: Limits,
+    /// The enabled servers, sorted by name.
+    pub servers: Vec<ServerConfig>,
+    /// Servers with `enabled = false`: written correctly, but never started.
+    pub disabled: Vec<ServerName>,
+    /// SHA-256 of the file's bytes.
+    pub digest: [u8; 32],
+    /// The file, as an absolute path.
+    pub source: PathBuf,
+    pub warnings: Vec<Warning>,
+}
+
+/// `[gateway]`: where we listen and where we keep things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    pub listen: Listen,
+    pub admin: Listen,
+    pub names: Names,
+    pub state_dir: PathBuf,
+    /// `Host` values allowed besides those of the listener itself, in lower case.
+    pub hosts: Vec<String>,
+    /// `Origin` values allowed besides none at all, in lower case.
+    pub origins: Vec<String>,
+}
+
+/// Where a listener is bound. A TCP address is always a loopback one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// How a server's tools are called by applications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// `server__tool`.
+    Prefixed,
+    /// `tool`: there is exactly one enabled server.
+    Plain,
+}
+
+/// `[audit]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditConfig {
+    pub durability: Durability,
+}
+
+/// When a record counts as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// On disk, one flush for each record.
+    Sync,
+    /// On disk, one flush for all records that wait.
+    Group,
+    /// Handed to the operating system: lost if the machine fails, not if we do.
+    Cached,
+}
+
+/// `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub body_bytes: usize,
+    pub in_flight: usize,
+    pub sessions: usize,
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: limits::BODY_BYTES_MAX,
+            in_flight: limits::IN_FLIGHT_MAX,
+            sessions: limits::SESSIONS_MAX,
+            connections: limits::HTTP_CONNECTIONS_MAX,
+        }
+    }
+}
+
+/// `[servers.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    pub name: ServerName,
+    pub target: Target,
+    pub filter: ToolFilter,
+    pub protocol: ProtocolPin,
+    pub startup_timeout: Duration,
+    pub tool_timeout: Duration,
+    /// Calls that may wait for this server at once.
+    pub in_flight: usize,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Stdio(StdioTarget),
+    Http(HttpTarget),
+}
+
+/// A child process that speaks over stdin and stdout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StdioTarget {
+    pub program: Program,
+    pub args: Vec<String>,
+    /// The whole environment of the child: the minimal set of ours, then the declared values.
+    pub env: BTreeMap<String, Secret>,
+    /// `load` always fills it: the declared directory, else the one of the file.
+    pub cwd: Option<PathBuf>,
+}
+
+/// Which file is executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `@self`: this binary.
+    SelfExe,
+    /// Found through PATH, or named relative to the file.
+    Path(PathBuf),
+}
+
+/// A server behind Streamable HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpTarget {
+    /// `http` or `https`, without user information.
+    pub url: http::Uri,
+    /// Sorted by name, each name once.
+    pub headers: Vec<(HeaderName, Secret)>,
+}
+
+/// Which of a server's tools exist for anybody. A disabled one is never enabled as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolFilter {
+    /// `None` means all; an empty set means none.
+    pub enabled: Option<BTreeSet<String>>,
+    pub disabled: BTreeSet<String>,
+}
+
+/// Which era is spoken with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolPin {
+    /// Find out at start.
+    Auto,
+    Modern,
+    Legacy,
+}

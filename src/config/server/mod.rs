@@ -1,0 +1,222 @@
+//! `[servers.NAME]`: one server, and what of it may be used.
+//!
+//! Owns "exactly one of `command` and `url`" and which keys belong to which of the two; nobody
+//! else asks. A disabled server is checked as written, but nothing of the machine (programs,
+//! directories, secrets) has to be there for it.
+
+mod http;
+mod stdio;
+
+use std::{collections::BTreeSet, ops::Range, time::Duration};
+
+use super::{
+    Code, ProtocolPin, ServerConfig, Target, ToolFilter,
+    check::Check,
+    report::{Note, Notes, holds_key, holds_known_key},
+    secret::{Lookup, ReferenceError, expand, has_reference},
+    section::{At, Section, quoted, string},
+};
+use crate::domain::{
+    ServerName, ToolName,
+    limits::{
+        IN_FLIGHT_RANGE, SERVER_IN_FLIGHT, STARTUP_TIMEOUT, STARTUP_TIMEOUT_RANGE_S, TOOL_TIMEOUT,
+        TOOL_TIMEOUT_RANGE_S,
+    },
+};
+
+pub(super) const SERVER_KEYS: [&str; 15] = [
+    "command",
+    "args",
+    "env",
+    "cwd",
+    "url",
+    "http_headers",
+    "env_http_headers",
+    "bearer_token_env_var",
+    "enabled",
+    "enabled_tools",
+    "disabled_tools",
+    "startup_timeout_sec",
+    "tool_timeout_sec",
+    "protocol",
+    "in_flight",
+];
+const STDIO_KEYS: [&str; 3] = ["args", "env", "cwd"];
+const HTTP_KEYS: [&str; 3] = ["http_headers", "env_http_headers", "bearer_token_env_var"];
+
+/// Whether the server is enabled, and with it whether its surroundings are looked at.
+pub(super) fn lookup(section: &Section<'_>, notes: &mut Notes) -> Lookup {
+    match section.boolean("enabled", notes) {
+        Some(false) => Lookup::SpellingOnly,
+        Some(true) | None => Lookup::Resolve,
+    }
+}
+
+/// `None` after a mistake without which there is no server at all.
+pub(super) fn read(
+    key: &At<&str>,
+    section: &Section<'_>,
+    lookup: Lookup,
+    check: &mut Check<'_>,
+) -> Option<ServerConfig> {
+    let meant = section.refuse_unknown(&SERVER_KEYS, &mut check.notes);
+    let name = ServerName::parse(key.value)
+        .map_err(|error| {
+            let note = Note::new(Code::BadName, key.span.clone(), error.to_string());
+            check.notes.push(note.label("not a server name").help("rename the table"));
+        })
+        .ok();
+    let target = target(section, &meant, lookup, check);
+    let notes = &mut check.notes;
+    let filter = filter(section, notes);
+    let words = [
+        ("auto", ProtocolPin::Auto),
+        ("modern", ProtocolPin::Modern),
+        ("legacy", ProtocolPin::Legacy),
+    ];
+    let protocol = section.word("protocol", &words, notes).unwrap_or(ProtocolPin::Auto);
+    let mut seconds =
+        |key, range, default: Duration| section.seconds(key, range, notes).unwrap_or(default);
+    let startup_timeout = seconds("startup_timeout_sec", STARTUP_TIMEOUT_RANGE_S, STARTUP_TIMEOUT);
+    let tool_timeout = seconds("tool_timeout_sec", TOOL_TIMEOUT_RANGE_S, TOOL_TIMEOUT);
+    let in_flight = section.count("in_flight", IN_FLIGHT_RANGE, notes).unwrap_or(SERVER_IN_FLIGHT);
+    Some(ServerConfig {
+        name: name?,
+        target: target?,
+        filter,
+        protocol,
+        startup_timeout,
+        tool_timeout,
+        in_flight,
+    })
+}
+
+fn target(
+    section: &Section<'_>,
+    meant: &[&str],
+    lookup: Lookup,
+    check: &mut Check<'_>,
+) -> Option<Target> {
+    let title = &section.title;
+    let note = match (section.key_span("command"), section.key_span("url")) {
+        (Some(_), None) => {
+            refuse_misplaced(section, &HTTP_KEYS, "url", &mut check.notes);
+            return stdio::read(section, lookup, check).map(Target::Stdio);
+        }
+        (None, Some(_)) => {
+            refuse_misplaced(section, &STDIO_KEYS, "command", &mut check.notes);
+            return http::read(section, lookup, check).map(Target::Http);
+        }
+        // Misspelt, which has been said.
+        (None, None) if meant.contains(&"command") || meant.contains(&"url") => None,
+        (None, None) => {
+            let message = format!("{title} has neither `command` nor `url`");
+            let note = Note::new(Code::NoTarget, section.span.clone(), message);
+            Some(
+                note.label("how is it reached?")
+                    .help("write `command` to start a program, or `url` to use one that runs"),
+            )
+        }
+        (Some(command), Some(url)) => {
+            let later = if command.start > url.start { command } else { url };
+            let message = format!("{title} has both `command` and `url`");
+            let note = Note::new(Code::NoTarget, later, message);
+            Some(
+                note.label("the second way to reach it")
+                    .help("keep one of the two; make two servers if you need both"),
+            )
+        }
+    };
+    if let Some(note) = note {
+        check.notes.push(note);
+    }
+    // There is no target, but its other keys may have mistakes as well.
+    drop(stdio::read(section, lookup, check));
+    drop(http::read(section, lookup, check));
+    None
+}
+
+fn refuse_misplaced(section: &Section<'_>, keys: &[&str], owner: &str, notes: &mut Notes) {
+    for key in keys {
+        if let Some(span) = section.key_span(key) {
+            let message = format!("`{key}` in {} needs `{owner}`", section.title);
+            notes.push(
+                Note::new(Code::MisplacedKey, span, message)
+                    .label(format!("only for servers with `{owner}`"))
+                    .help("remove it"),
+            );
+        }
+    }
+}
+
+fn filter(section: &Section<'_>, notes: &mut Notes) -> ToolFilter {
+    let enabled = section.texts("enabled_tools", notes);
+    let disabled = section.texts("disabled_tools", notes).unwrap_or_default();
+    let enabled = enabled.map(|list| tools(&list, notes));
+    for tool in &disabled {
+        if enabled.as_ref().is_some_and(|enabled| enabled.contains(tool.value)) {
+            let shown = tool.value.escape_debug();
+            let message = format!("tool `{shown}` is both enabled and disabled");
+            notes.push(
+                Note::new(Code::ToolConflict, tool.span.clone(), message)
+                    .label("also in `enabled_tools`")
+                    .help("keep it in one of the two lists"),
+            );
+        }
+    }
+    ToolFilter { enabled, disabled: tools(&disabled, notes) }
+}
+
+fn tools(list: &[At<&str>], notes: &mut Notes) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for tool in list {
+        match ToolName::parse(tool.value) {
+            Ok(name) => {
+                names.insert(name.as_str().to_owned());
+            }
+            Err(error) => {
+                let note = Note::new(Code::BadName, tool.span.clone(), error.to_string());
+                notes.push(note.label("not a tool name").help("write it as the server does"));
+            }
+        }
+    }
+    names
+}
+
+/// The values of a table of strings in which secrets are resolved.
+fn secrets<'d>(
+    section: &Section<'d>,
+    lookup: Lookup,
+    check: &mut Check<'_>,
+) -> Vec<(At<&'d str>, At<super::Secret>)> {
+    let mut found = Vec::new();
+    for (key, value) in section.entries() {
+        let Some(text) = string(&quoted(key.value), value, &mut check.notes) else { continue };
+        if holds_key(text.value) {
+            check.notes.push(literal(key.value, text.span.clone()));
+        }
+        match expand(text.value, check.base, check.around, lookup) {
+            Ok(secret) => found.push((key, At::new(secret, text.span))),
+            Err(error) => check.notes.push(unresolved(error, text.span)),
+        }
+    }
+    found
+}
+
+fn literal(key: &str, span: Range<usize>) -> Note {
+    let message = format!("the value of `{}` looks like a key", key.escape_debug());
+    Note::new(Code::LiteralSecret, span, message)
+        .label("a literal secret")
+        .help("write `${env:NAME}`, `${file:/path}` or `${cred:NAME}` instead")
+}
+
+/// A key where no reference is resolved, because the place is visible to others.
+fn literal_in_the_open(key: &str, span: Range<usize>, notes: &mut Notes) {
+    notes.hide(span.clone());
+    let note = literal(key, span).help("pass it as a reference in `env` or `http_headers`");
+    notes.push(note);
+}
+
+fn unresolved(error: ReferenceError, span: Range<usize>) -> Note {
+    Note::new(error.code, span, error.message).label("cannot be resolved").help(error.help)
+}

@@ -1,0 +1,112 @@
+//! Permit and ticket: what an admitted call carries.
+//!
+//! A `Permit` is the proof that every gate agreed and the intent is on record. It is minted here
+//! only, by the gate. A `Ticket` owes the audit an outcome and pays exactly once, also when it is
+//! dropped because a task was cancelled.
+
+use tokio::time::Instant;
+
+use super::latch::Epoch;
+use crate::{
+    audit::{Audit, Receipt, Record},
+    domain::{CallError, CallId, Outcome, Sent, ToolCall},
+};
+
+/// Proof of an Allow on record. Whoever sends borrows it; whoever has none cannot send.
+///
+/// It cannot be built outside the gate:
+/// ```compile_fail,E0451
+/// fn forge(call: portcullis::domain::ToolCall, epoch: portcullis::gate::Epoch,
+///          receipt: portcullis::audit::Receipt) -> portcullis::gate::Permit {
+///     portcullis::gate::Permit { call, epoch, receipt }
+/// }
+/// ```
+/// nor copied:
+/// ```compile_fail,E0599
+/// fn twice(permit: portcullis::gate::Permit) -> portcullis::gate::Permit {
+///     permit.clone()
+/// }
+/// ```
+/// nor used after it was handed on:
+/// ```compile_fail,E0382
+/// fn hand_on(permit: portcullis::gate::Permit) {
+///     drop(permit);
+///     println!("{:?}", permit.epoch());
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "an admitted call that is not sent must at least be concluded"]
+pub struct Permit {
+    call: ToolCall,
+    epoch: Epoch,
+    receipt: Receipt,
+}
+
+impl Permit {
+    pub(super) fn mint(call: ToolCall, epoch: Epoch, receipt: Receipt) -> Self {
+        Self { call, epoch, receipt }
+    }
+
+    pub fn call(&self) -> &ToolCall {
+        &self.call
+    }
+
+    /// To be compared with the latch as the last thing before writing.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The intent's record.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+}
+
+/// The duty to report what came of an intent.
+#[derive(Debug)]
+#[must_use = "dropping a ticket records the call as cancelled"]
+pub struct Ticket {
+    audit: Audit,
+    call: CallId,
+    since: Instant,
+    /// What is recorded if nobody concludes; `None` once that is settled.
+    owed: Option<Sent>,
+}
+
+impl Ticket {
+    /// Opened before the intent is handed to the audit: a caller who leaves in between has
+    /// sent nothing, and the record says so.
+    pub(super) fn open(audit: Audit, call: CallId) -> Self {
+        Self { audit, call, since: Instant::now(), owed: Some(Sent::No) }
+    }
+
+    /// The intent is on record; from here on nobody can say that nothing was sent.
+    pub(super) fn admitted(mut self) -> Self {
+        self.owed = Some(Sent::Unknown);
+        self
+    }
+
+    /// There is no intent on record that would need an outcome.
+    pub(super) fn void(mut self) {
+        self.owed = None;
+    }
+
+    /// Records the outcome. Never blocks; a loss is alarmed and changes no reply.
+    pub fn conclude(mut self, outcome: Outcome) {
+        self.owed = None;
+        self.record(outcome);
+    }
+
+    fn record(&self, outcome: Outcome) {
+        let (call, elapsed) = (self.call, self.since.elapsed());
+        self.audit.append_later(Record::Outcome { call, outcome, elapsed });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(sent) = self.owed.take() {
+            self.record(Outcome::Failed(CallError::Cancelled { sent }));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The whitelist: which tools exist for applications at all.
+//!
+//! One decision for listing and for calling, so that a hidden tool is never callable and a listed
+//! one never hidden. A server that the policy does not know lists nothing. Pure and immutable:
+//! a reload compiles a new one.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::{
+    config::{ServerConfig, ToolFilter},
+    domain::{ServerName, ToolName},
+};
+
+/// The compiled whitelist of one generation.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    servers: HashMap<ServerName, Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    /// `None`: every tool, except the disabled ones.
+    enabled: Option<HashSet<Box<str>>>,
+    disabled: HashSet<Box<str>>,
+}
+
+impl Policy {
+    pub fn compile(servers: &[ServerConfig]) -> Self {
+        Self::from_filters(servers.iter().map(|server| (&server.name, &server.filter)))
+    }
+
+    pub fn from_filters<'a>(
+        filters: impl IntoIterator<Item = (&'a ServerName, &'a ToolFilter)>,
+    ) -> Self {
+        let boxed = |names: &BTreeSet<String>| names.iter().map(|n| n.as_str().into()).collect();
+        let rule = |(server, filter): (&ServerName, &ToolFilter)| {
+            let enabled = filter.enabled.as_ref().map(boxed);
+            (server.clone(), Rule { enabled, disabled: boxed(&filter.disabled) })
+        };
+        Self { servers: filters.into_iter().map(rule).collect() }
+    }
+
+    /// Whether applications may see and call this tool.
+    pub fn listed(&self, server: &ServerName, tool: &ToolName) -> bool {
+        self.servers.get(server).is_some_and(|rule| {
+            !rule.disabled.contains(tool.as_str())
+                && rule.enabled.as_ref().is_none_or(|names| names.contains(tool.as_str()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Policy, ServerName, ToolFilter, ToolName};
+
+    #[track_caller]
+    fn check(enabled: Option<&[&str]>, disabled: &[&str], tool: &str, want: bool) {
+        let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        let filter = ToolFilter { enabled: enabled.map(owned), disabled: owned(disabled) };
+        let server = ServerName::parse("files").unwrap();
+        let policy = Policy::from_filters([(&server, &filter)]);
+        assert_eq!(policy.listed(&server, &ToolName::parse(tool).unwrap()), want);
+        let other = ServerName::parse("other").unwrap();
+        assert!(!policy.listed(&other, &ToolName::parse(tool).unwrap()));
+    }
+
+    #[test]
+    fn only_what_is_enabled_and_not_disabled_is_listed() {
+        check(None, &[], "read", true);
+        check(None, &["delete"], "delete", false);
+        check(Some(&["read"]), &[], "read", true);
+        check(Some(&["read"]), &[], "delete", false);
+        check(Some(&["read"]), &["read"], "read", false);
+        check(Some(&[]), &[], "read", false);
+    }
+
+    #[test]
+    fn names_are_compared_byte_by_byte() {
+        check(Some(&["read"]), &[], "Read", false);
+        check(Some(&["read"]), &[], "read ", false);
+        check(None, &["delete"], "Delete", true);
+    }
+}

@@ -1,0 +1,116 @@
+//! Files that are replaced whole: temporary file, fsync, rename, fsync of the directory.
+//!
+//! A reader, also after a crash, finds the old content or the new, never a mixture and never
+//! nothing. Files are private to us (0600, directories 0700). Everything here blocks.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Creates a directory and its parents for us alone; one that exists is left as it is.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Puts `content` at `path` in one step and returns when it would survive a power cut.
+pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = temporary_beside(path)?;
+    let result = write_synced(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        // The first error is the one to tell; a left-over temporary file harms nobody.
+        drop(fs::remove_file(&temporary));
+    }
+    result?;
+    sync_dir(parent(path))
+}
+
+/// Renames a file within one directory, durably. `Ok(false)`: there was no such file.
+pub fn move_aside(from: &Path, to: &Path) -> io::Result<bool> {
+    match fs::rename(from, to) {
+        Ok(()) => sync_dir(parent(to)).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes creations, renames and removals in a directory survive a power cut.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// A name of its own for each writer, so that two at once never share a temporary file.
+fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    hidden.push(format!(".{}-{count}.tmp", std::process::id()));
+    Ok(path.with_file_name(hidden))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::{create_private_dir, move_aside, replace_file};
+
+    #[test]
+    fn a_replaced_file_is_private_whole_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        replace_file(&path, b"one").unwrap();
+        replace_file(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_replacement_keeps_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("kept"), b"old").unwrap();
+        assert!(replace_file(&path, b"new").is_err(), "a file cannot replace a directory");
+        assert_eq!(fs::read(path.join("kept")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn moving_aside_tells_whether_there_was_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+        assert!(!move_aside(&from, &to).unwrap());
+        fs::write(&from, b"x").unwrap();
+        assert!(move_aside(&from, &to).unwrap());
+        assert_eq!(fs::read(&to).unwrap(), b"x");
+        assert!(!from.exists());
+    }
+
+    #[test]
+    fn a_created_directory_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        create_private_dir(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        create_private_dir(&path).unwrap();
+    }
+}

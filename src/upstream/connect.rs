@@ -1,0 +1,259 @@
+//! From a server's configuration to an open session: start or dial, find out the era, shake hands.
+//!
+//! The era belongs to a replica: a dual-era process is locked by the first message it gets, so a
+//! child that kept silent or refused is replaced by a fresh one before the other era is tried.
+//! What was found is remembered for the next start of the same command or address, and forgotten
+//! when it fails. Every step is bounded by the server's start-up timeout.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::{
+    ConnectError, Line, Session,
+    handshake::{
+        Discovery, Greeting, Refused, discovered, face, initialize_params, initialized,
+        modern_params,
+    },
+    http,
+    stdio::{Ask, Stdio},
+};
+use crate::{
+    config::{Program, ProtocolPin, Secret, ServerConfig, StdioTarget, Target},
+    domain::{CallError, Era, ServerName, limits::DISCOVER_TIMEOUT},
+    gate::Latch,
+    jail::{ChildSpec, Jail},
+    wire::{ClientFace, RequestId, Response, encode_notification, encode_request},
+};
+
+/// Opens sessions.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    jail: Jail,
+    latch: Latch,
+    face: Arc<ClientFace>,
+    eras: Arc<Eras>,
+}
+
+/// Which era a server turned out to speak, as long as it is the same command or address.
+#[derive(Debug, Default)]
+struct Eras(Mutex<HashMap<ServerName, (Target, Era)>>);
+
+impl Connector {
+    pub fn new(jail: Jail, latch: Latch) -> Self {
+        Self { jail, latch, face: Arc::new(face()), eras: Arc::default() }
+    }
+
+    /// Opens a session within the server's start-up timeout. Dropping the future undoes it.
+    pub async fn connect(&self, server: &ServerConfig) -> Result<Session, ConnectError> {
+        let known = match server.protocol {
+            ProtocolPin::Auto => self.eras.get(server),
+            ProtocolPin::Modern => Some(Era::Modern),
+            ProtocolPin::Legacy => Some(Era::Legacy),
+        };
+        let opened = timeout(server.startup_timeout, self.open(server, known)).await;
+        let opened = opened.unwrap_or_else(|_| {
+            let after = server.startup_timeout;
+            Err(ConnectError::Silent { server: server.name.clone(), after })
+        });
+        match opened {
+            Ok((line, greeting)) => {
+                self.eras.learn(server, greeting.version.era());
+                Ok(Session::new(line, greeting, Arc::clone(&self.face)))
+            }
+            Err(error) => {
+                self.eras.forget(server);
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        server: &ServerConfig,
+        era: Option<Era>,
+    ) -> Result<(Line, Greeting), ConnectError> {
+        match &server.target {
+            Target::Stdio(target) => {
+                let launch = || self.launch(server, target);
+                let (child, greeting) = shake_hands(server, &self.face, era, launch).await?;
+                Ok((Line::Stdio(child), greeting))
+            }
+            Target::Http(target) => {
+                let (latch, face) = (self.latch.clone(), Arc::clone(&self.face));
+                let (http, greeting) = http::open(server, target, era, latch, face).await?;
+                Ok((Line::Http(http), greeting))
+            }
+        }
+    }
+
+    async fn launch(
+        &self,
+        server: &ServerConfig,
+        target: &StdioTarget,
+    ) -> Result<Stdio, ConnectError> {
+        let program = match &target.program {
+            // Also right when the file was replaced meanwhile.
+            Program::SelfExe => PathBuf::from("/proc/self/exe"),
+            Program::Path(path) => path.clone(),
+        };
+        let variable = |(name, value): (&String, &Secret)| (name.into(), value.expose().into());
+        let spec = ChildSpec {
+            server: server.name.clone(),
+            program,
+            args: target.args.iter().map(OsString::from).collect(),
+            env: target.env.iter().map(variable).collect(),
+            cwd: target.cwd.clone(),
+        };
+        let child = self
+            .jail
+            .spawn(spec)
+            .await
+            .map_err(|source| ConnectError::Spawn { server: server.name.clone(), source })?;
+        Ok(Stdio::adopt(&server.name, child, self.latch.clone()))
+    }
+}
+
+impl Eras {
+    fn get(&self, server: &ServerConfig) -> Option<Era> {
+        let (target, era) = self.table().get(&server.name).cloned()?;
+        (target == server.target).then_some(era)
+    }
+
+    fn learn(&self, server: &ServerConfig, era: Era) {
+        self.table().insert(server.name.clone(), (server.target.clone(), era));
+    }
+
+    fn forget(&self, server: &ServerConfig) {
+        self.table().remove(&server.name);
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<ServerName, (Target, Era)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a child made of its first message.
+enum Probe {
+    Answered(Discovery),
+    Silent,
+    Ended,
+}
+
+/// Starts a child, or two, until one has agreed on an era with us.
+async fn shake_hands<F, R>(
+    server: &ServerConfig,
+    face: &ClientFace,
+    era: Option<Era>,
+    launch: F,
+) -> Result<(Stdio, Greeting), ConnectError>
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<Stdio, ConnectError>>,
+{
+    let child = launch().await?;
+    match era {
+        Some(Era::Legacy) => return initialize(server, face, child).await,
+        Some(Era::Modern) => return discover(server, face, child).await,
+        None => {}
+    }
+    let silent = match probe(&child, face, DISCOVER_TIMEOUT).await {
+        Probe::Answered(Discovery::Modern(greeting)) => return Ok((child, greeting)),
+        Probe::Answered(Discovery::Stranger { offers }) => {
+            return Err(ConnectError::NoCommonVersion { server: server.name.clone(), offers });
+        }
+        Probe::Answered(Discovery::Legacy) => {
+            if let Ok(opened) = initialize(server, face, child).await {
+                return Ok(opened);
+            }
+            false
+        }
+        Probe::Silent => {
+            drop(child);
+            true
+        }
+        Probe::Ended => false,
+    };
+    match initialize(server, face, launch().await?).await {
+        // It may have been slow, not legacy.
+        Err(ConnectError::Refused { .. }) if silent => {
+            discover(server, face, launch().await?).await
+        }
+        opened => opened,
+    }
+}
+
+async fn probe(child: &Stdio, face: &ClientFace, wait: Duration) -> Probe {
+    let params = modern_params(face, b"");
+    match ask(child, "server/discover", &params, wait).await {
+        Ok(response) => Probe::Answered(discovered(&response)),
+        Err(CallError::Deadline { .. }) => Probe::Silent,
+        Err(_) => Probe::Ended,
+    }
+}
+
+async fn discover(
+    server: &ServerConfig,
+    face: &ClientFace,
+    child: Stdio,
+) -> Result<(Stdio, Greeting), ConnectError> {
+    let name = server.name.clone();
+    match probe(&child, face, server.startup_timeout).await {
+        Probe::Answered(Discovery::Modern(greeting)) => Ok((child, greeting)),
+        Probe::Answered(Discovery::Stranger { offers }) => {
+            Err(ConnectError::NoCommonVersion { server: name, offers })
+        }
+        Probe::Answered(Discovery::Legacy) => Err(ConnectError::Protocol {
+            server: name,
+            what: "it does not answer server/discover as a modern server does",
+        }),
+        Probe::Silent => Err(ConnectError::Silent { server: name, after: server.startup_timeout }),
+        Probe::Ended => Err(ended(server, child).await),
+    }
+}
+
+async fn initialize(
+    server: &ServerConfig,
+    face: &ClientFace,
+    child: Stdio,
+) -> Result<(Stdio, Greeting), ConnectError> {
+    let name = server.name.clone();
+    let wait = server.startup_timeout;
+    let response = match ask(&child, "initialize", &initialize_params(face), wait).await {
+        Ok(response) => response,
+        Err(CallError::Deadline { .. }) => {
+            return Err(ConnectError::Silent { server: name, after: wait });
+        }
+        Err(_) => return Err(ended(server, child).await),
+    };
+    let greeting = initialized(&response).map_err(|refused| match refused {
+        Refused::Error { code } => ConnectError::Refused { server: name.clone(), code },
+        Refused::Version { offers } => ConnectError::NoCommonVersion { server: name, offers },
+    })?;
+    child.say(encode_notification("notifications/initialized", None)).await;
+    Ok((child, greeting))
+}
+
+async fn ask(
+    child: &Stdio,
+    method: &str,
+    params: &[u8],
+    wait: Duration,
+) -> Result<Response, CallError> {
+    let id = child.draw_id();
+    let frame = encode_request(&RequestId::from_u64(id), method, Some(params));
+    child.ask(Ask { id, frame, epoch: None, wait, notices: None }).await
+}
+
+/// Sees the child off, so that its last words are complete.
+async fn ended(server: &ServerConfig, child: Stdio) -> ConnectError {
+    let why = child.closed().await;
+    child.close().await;
+    ConnectError::Ended { server: server.name.clone(), why, stderr: child.stderr_tail().pop() }
+}

@@ -1,0 +1,188 @@
+//! A session over Streamable HTTP, modern or legacy.
+//!
+//! A call runs in its caller's task, on a connection that it holds alone until the answer is read;
+//! deadline, stop and withdrawal end it there, and closing the connection is part of each. What
+//! has no caller (cancellations, refusals, the legacy GET stream) runs in tasks that end with the
+//! last handle. Inbound headers of a caller never get here.
+
+mod answer;
+mod core;
+mod legacy;
+mod line;
+mod open;
+mod socket;
+mod tasks;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use http::{HeaderName, HeaderValue};
+use tokio::{
+    select,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::DropGuard;
+
+use self::{core::Core, line::Slot};
+use super::{NoticeSender, pace::Counts};
+use crate::{
+    domain::{CallError, Era, limits::UPSTREAM_ERRAND_TIMEOUT},
+    gate::{Epoch, Latch},
+    wire::{Frame, RequestId, Response, Version, encode_cancelled},
+};
+
+pub(super) use open::open;
+
+/// The handle to one HTTP session.
+#[derive(Clone, Debug)]
+pub(super) struct Http(Arc<Leash>);
+
+#[derive(Debug)]
+struct Leash {
+    core: Arc<Core>,
+    /// Ends the tasks with the last handle.
+    _end: DropGuard,
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) id: u64,
+    pub(super) frame: Frame,
+    pub(super) about: About<'a>,
+    pub(super) wait: Duration,
+    /// The latch epoch it was admitted in; our own requests have none.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) notices: Option<&'a NoticeSender>,
+    pub(super) progress: Progress,
+}
+
+/// Whether the request carries its id as a progress token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Wanted,
+    Unwanted,
+}
+
+/// What the headers say of a message.
+#[derive(Clone, Debug)]
+pub(super) struct About<'a> {
+    /// None before a version was agreed on.
+    pub(super) version: Option<Version>,
+    pub(super) method: &'static str,
+    pub(super) name: Option<&'a str>,
+    pub(super) param_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl About<'_> {
+    /// A message of our own.
+    pub(super) fn own(version: Option<Version>, method: &'static str) -> Self {
+        Self { version, method, name: None, param_headers: Vec::new() }
+    }
+}
+
+/// Why a conversation was left before its answer.
+enum End {
+    Answered(Result<Response, CallError>),
+    Stopped,
+    TooLate,
+}
+
+impl Http {
+    fn new(core: Arc<Core>) -> Self {
+        let end = core.tasks.leash();
+        Self(Arc::new(Leash { core, _end: end }))
+    }
+
+    pub(super) fn draw_id(&self) -> u64 {
+        self.0.core.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a request and waits for its answer. Dropping the future withdraws the request.
+    pub(super) async fn ask(&self, asked: Asked<'_>) -> Result<Response, CallError> {
+        let core = &self.0.core;
+        let legacy = asked.about.version.filter(|version| version.era() == Era::Legacy);
+        let _route = match (legacy, asked.progress) {
+            (Some(_), Progress::Wanted) => core.routes.open(asked.id, asked.notices),
+            (Some(_), Progress::Unwanted) | (None, _) => None,
+        };
+        let mut recall = Recall { core, id: asked.id, version: legacy };
+        let mut slot = Slot::default();
+        let end = select! {
+            answered = core.converse(&mut slot, &asked) => End::Answered(answered),
+            () = stopped(&core.latch, asked.epoch) => End::Stopped,
+            () = sleep(asked.wait) => End::TooLate,
+        };
+        let sent = slot.sent();
+        // Nothing more of it leaves us from here on.
+        drop(slot);
+        match end {
+            End::Answered(answered) => {
+                recall.version = None;
+                answered
+            }
+            End::Stopped => Err(CallError::Stopped { sent }),
+            End::TooLate => Err(CallError::Deadline { sent }),
+        }
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.0.core.counts
+    }
+
+    pub(super) fn list_changed(&self) -> watch::Receiver<u64> {
+        self.0.core.list_changed.subscribe()
+    }
+
+    /// Waits until the session is over, and says why.
+    pub(super) async fn closed(&self) -> String {
+        let mut over = self.0.core.over.subscribe();
+        match over.wait_for(Option::is_some).await {
+            Ok(why) => why.as_deref().unwrap_or_default().to_owned(),
+            Err(_) => "the session was dropped".to_owned(),
+        }
+    }
+
+    /// Ends a legacy session at the server, then everything here.
+    pub(super) async fn close(&self) {
+        let core = &self.0.core;
+        // Whether the server heard it changes nothing for us.
+        timeout(UPSTREAM_ERRAND_TIMEOUT, core.say_goodbye()).await.ok();
+        core.end("the gateway closed the session");
+        core.tasks.end().await;
+        core.pool.clear();
+    }
+}
+
+/// Returns when the latch no longer holds for `epoch`; never for a request without one.
+async fn stopped(latch: &Latch, epoch: Option<Epoch>) {
+    let Some(epoch) = epoch else {
+        return std::future::pending().await;
+    };
+    let mut changes = latch.changed();
+    while latch.holds(epoch) {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells a legacy server that nobody waits any more, unless the request was answered. A modern
+/// one is told by the closed connection.
+struct Recall<'a> {
+    core: &'a Arc<Core>,
+    id: u64,
+    version: Option<Version>,
+}
+
+impl Drop for Recall<'_> {
+    fn drop(&mut self) {
+        if let Some(version) = self.version {
+            let frame = encode_cancelled(&RequestId::from_u64(self.id), "nobody waits any more");
+            self.core.errand(frame, version);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Opening an HTTP session: dial, find out the era, shake hands.
+//!
+//! The modern `server/discover` is tried first unless the operator has pinned the era. What speaks
+//! of the server's state (credentials, overload) is reported as such and never taken for an era;
+//! any other refusal means that the server is legacy.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use http::{
+    HeaderMap, HeaderValue, StatusCode, Uri,
+    header::{HOST, USER_AGENT},
+};
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    About, Asked, Http, Progress, answer,
+    core::Core,
+    legacy::NotOpened,
+    line::{Pool, Slot},
+    socket::{Address, Security},
+    tasks::Tasks,
+};
+use crate::{
+    config::{HttpTarget, ServerConfig},
+    domain::{CallError, Era},
+    gate::Latch,
+    upstream::{
+        ConnectError,
+        handshake::{Discovery, Greeting, Refused, discovered, modern_params},
+        pace::Counts,
+    },
+    wire::{ClientFace, RequestId, Version, encode_request},
+};
+
+/// Opens a session in the era given, or in the one that the server turns out to speak.
+pub(in crate::upstream) async fn open(
+    server: &ServerConfig,
+    target: &HttpTarget,
+    era: Option<Era>,
+    latch: Latch,
+    face: Arc<ClientFace>,
+) -> Result<(Http, Greeting), ConnectError> {
+    let core = Arc::new(core(server, target, latch, face)?);
+    let http = Http::new(Arc::clone(&core));
+    let line = core.pool.dial().await.map_err(|source| ConnectError::Unreachable {
+        server: server.name.clone(),
+        address: target.url.to_string(),
+        source,
+    })?;
+    core.pool.check_in(line).await;
+    if era != Some(Era::Legacy) {
+        match discover(&core, server).await? {
+            Discovery::Modern(greeting) => return Ok((http, greeting)),
+            Discovery::Stranger { offers } => {
+                return Err(ConnectError::NoCommonVersion { server: server.name.clone(), offers });
+            }
+            Discovery::Legacy if era == Some(Era::Modern) => {
+                let what = "it is pinned as modern but does not answer server/discover";
+                return Err(ConnectError::Protocol { server: server.name.clone(), what });
+            }
+            Discovery::Legacy => {}
+        }
+    }
+    let greeting = core.initialize().await.map_err(|failed| explain(server, failed))?;
+    core.tasks.run(Arc::clone(&core).listen(greeting.version));
+    Ok((http, greeting))
+}
+
+fn core(
+    server: &ServerConfig,
+    target: &HttpTarget,
+    latch: Latch,
+    face: Arc<ClientFace>,
+) -> Result<Core, ConnectError> {
+    let broken = |what| ConnectError::Protocol { server: server.name.clone(), what };
+    let url = &target.url;
+    let authority = url.authority().ok_or_else(|| broken("its url names no host"))?;
+    let (security, default_port) = match url.scheme_str() {
+        Some("https") => (Security::Tls, 443),
+        Some(_) | None => (Security::Plain, 80),
+    };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let address = Address { host, port: authority.port_u16().unwrap_or(default_port), security };
+    let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_TEXT));
+    for (name, secret) in &target.headers {
+        let value = HeaderValue::from_str(secret.expose());
+        let mut value = value.map_err(|_| broken("a header in http_headers cannot be sent"))?;
+        value.set_sensitive(true);
+        headers.insert(name.clone(), value);
+    }
+    let host = HeaderValue::from_str(authority.as_str());
+    headers.insert(HOST, host.map_err(|_| broken("the host in its url cannot be sent"))?);
+    Ok(Core {
+        server: server.name.clone(),
+        pool: Pool::new(address),
+        uri: path.parse::<Uri>().map_err(|_| broken("the path in its url cannot be sent"))?,
+        headers,
+        face,
+        latch,
+        next_id: AtomicU64::new(1),
+        counts: Counts::default(),
+        list_changed: watch::Sender::new(0),
+        over: watch::Sender::new(None),
+        conversation: super::legacy::Conversation::default(),
+        routes: super::legacy::Routes::default(),
+        tasks: Tasks::new(),
+    })
+}
+
+const USER_AGENT_TEXT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
+
+async fn discover(core: &Arc<Core>, server: &ServerConfig) -> Result<Discovery, ConnectError> {
+    const METHOD: &str = "server/discover";
+    let id = core.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let params = modern_params(&core.face, b"");
+    let asked = Asked {
+        id,
+        frame: encode_request(&RequestId::from_u64(id), METHOD, Some(&params)),
+        about: About::own(Some(Version::MODERN), METHOD),
+        wait: server.startup_timeout,
+        epoch: None,
+        notices: None,
+        progress: Progress::Unwanted,
+    };
+    let mut slot = Slot::default();
+    let exchange = async {
+        let head = core.post(&mut slot, &asked.about, None, &asked.frame, None).await?;
+        let status = head.status();
+        Ok((status, answer::read(core, &mut slot, head, &asked).await))
+    };
+    let silent =
+        ConnectError::Silent { server: server.name.clone(), after: server.startup_timeout };
+    let (status, answered) = timeout(server.startup_timeout, exchange)
+        .await
+        .map_err(|_| silent)?
+        .map_err(|error: CallError| explain(server, NotOpened::Call(error)))?;
+    if let Some(state) = state_of(server, status) {
+        return Err(state);
+    }
+    Ok(answered.as_ref().map_or(Discovery::Legacy, discovered))
+}
+
+/// What a status says of the server's state, if it says that and nothing else.
+fn state_of(server: &ServerConfig, status: StatusCode) -> Option<ConnectError> {
+    let (server, code) = (server.name.clone(), status.as_u16());
+    match code {
+        401 | 403 => Some(ConnectError::Unauthorized { server, status: code }),
+        408 | 425 | 429 | 500..=599 => Some(ConnectError::NotReady { server, status: code }),
+        _ => None,
+    }
+}
+
+fn explain(server: &ServerConfig, failed: NotOpened) -> ConnectError {
+    let name = server.name.clone();
+    match failed {
+        NotOpened::Status(status) => state_of(server, status)
+            .unwrap_or(ConnectError::NotMcp { server: name, status: status.as_u16() }),
+        NotOpened::Refused(Refused::Error { code }) => ConnectError::Refused { server: name, code },
+        NotOpened::Refused(Refused::Version { offers }) => {
+            ConnectError::NoCommonVersion { server: name, offers }
+        }
+        NotOpened::Call(CallError::Protocol { what }) => {
+            ConnectError::Protocol { server: name, what }
+        }
+        NotOpened::Call(_) => {
+            let what = "the connection broke before the answer";
+            ConnectError::Protocol { server: name, what }
+        }
+    }
+}

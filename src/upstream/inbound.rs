@@ -1,0 +1,133 @@
+//! What a message from a server means to a mute session, whichever transport it came by.
+//!
+//! A mute session declared no capability, so a server may ask nothing of it but `ping`; anything
+//! else is refused. Pure: says what was heard and what is to be answered, does nothing.
+
+use bytes::Bytes;
+
+use crate::wire::{
+    ErrorObject, Frame, Message, Notice, Notification, Object, Request, RequestId, Response,
+    Version, encode_error, encode_result,
+};
+
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// An answer to the request with this number, if it is one of ours at all.
+    Answer {
+        id: Option<u64>,
+        response: Response,
+    },
+    /// Progress of the call with this number.
+    Progress {
+        id: Option<u64>,
+        notice: Notice,
+    },
+    /// A log message.
+    Log(Notice),
+    ToolsChanged,
+    /// A request of the server, and what we say to it.
+    Asked {
+        reply: Frame,
+        kind: Question,
+    },
+    /// A notification that concerns nobody here.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    Ping,
+    Refused,
+}
+
+pub(super) fn understand(message: Message) -> Heard {
+    match message {
+        Message::Response(response) => {
+            Heard::Answer { id: response.id.as_ref().and_then(RequestId::as_u64), response }
+        }
+        Message::Notification(notification) => notified(notification),
+        Message::Request(request) => asked(&request),
+    }
+}
+
+fn notified(notification: Notification) -> Heard {
+    let notice = Notice::from(notification);
+    match notice.method.as_str() {
+        "notifications/progress" => {
+            let id = notice.progress_token().and_then(|token| token.as_u64());
+            Heard::Progress { id, notice }
+        }
+        "notifications/message" => Heard::Log(notice),
+        "notifications/tools/list_changed" => Heard::ToolsChanged,
+        _ => Heard::Other,
+    }
+}
+
+fn asked(request: &Request) -> Heard {
+    let nothing = Object::parse(Bytes::from_static(b"{}"));
+    match (request.method.as_str(), nothing) {
+        ("ping", Ok(nothing)) => {
+            let reply = encode_result(Version::LATEST_LEGACY, &request.id, &nothing);
+            Heard::Asked { reply, kind: Question::Ping }
+        }
+        _ => {
+            let error = ErrorObject {
+                code: METHOD_NOT_FOUND,
+                message: "this client answers no such request".to_owned(),
+                data: None,
+            };
+            let reply = encode_error(Some(&request.id), &error);
+            Heard::Asked { reply, kind: Question::Refused }
+        }
+    }
+}
+
+const METHOD_NOT_FOUND: i64 = -32601;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{Heard, understand};
+    use crate::wire::decode;
+
+    #[track_caller]
+    fn check(line: &'static str, want: &str) {
+        let heard = understand(decode(Bytes::from_static(line.as_bytes()), 1 << 20).unwrap());
+        let got = match heard {
+            Heard::Answer { id, .. } => format!("answer {id:?}"),
+            Heard::Progress { id, .. } => format!("progress {id:?}"),
+            Heard::Log(_) => "log".to_owned(),
+            Heard::ToolsChanged => "tools".to_owned(),
+            Heard::Asked { reply, .. } => String::from_utf8(reply.into_bytes().to_vec()).unwrap(),
+            Heard::Other => "other".to_owned(),
+        };
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn every_kind_of_message_is_told_apart() {
+        check(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, "answer Some(7)");
+        check(r#"{"jsonrpc":"2.0","id":"7","result":{}}"#, "answer None");
+        check(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#, "answer None");
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":3,"progress":1}}"#,
+            "progress Some(3)",
+        );
+        check(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#, "log");
+        check(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#, "tools");
+        check(r#"{"jsonrpc":"2.0","method":"notifications/unheard_of"}"#, "other");
+    }
+
+    #[test]
+    fn a_mute_session_answers_ping_and_nothing_else() {
+        check(
+            r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":"p","result":{}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"this client answers no such request"}}"#,
+        );
+    }
+}

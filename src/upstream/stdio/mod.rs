@@ -1,0 +1,275 @@
+//! A session over the stdin and stdout of a child.
+//!
+//! One actor task owns the pipes, the pending calls and the queue; a call draws its number, is
+//! encoded in its caller's task, and is handed over through a bounded inbox: full means `Busy`.
+//! Dropping a call withdraws it. Dropping the last handle ends the tasks and kills the child;
+//! `close` is the polite way. Knows nothing of eras: who asks has encoded.
+
+mod actor;
+mod desk;
+mod outbox;
+mod pending;
+mod stderr;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::{NoticeSender, pace::Counts};
+use crate::{
+    domain::{
+        CallError, Sent, ServerName,
+        limits::{SESSION_INBOX_MAX, UPSTREAM_ERRAND_TIMEOUT},
+    },
+    gate::{Epoch, Latch},
+    jail::{Child, Exit, Life},
+    wire::{Frame, Response},
+};
+use actor::Actor;
+
+/// The handle to one child's session.
+#[derive(Clone, Debug)]
+pub(super) struct Stdio(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    inbox: mpsc::Sender<Event>,
+    next_id: AtomicU64,
+    shared: Arc<Shared>,
+    tail: stderr::Tail,
+    life: Option<Life>,
+    /// Aborted with the last handle.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What the actor tells to whoever looks.
+#[derive(Debug)]
+struct Shared {
+    counts: Counts,
+    list_changed: watch::Sender<u64>,
+    /// Why the session is over, once it is.
+    over: watch::Sender<Option<Arc<str>>>,
+    /// A call was dropped while the inbox was full: look for it.
+    sweep: AtomicBool,
+}
+
+/// What wakes the actor.
+#[derive(Debug)]
+enum Event {
+    Asked(Asked),
+    /// A notification of ours.
+    Said(Frame),
+    /// The caller of this number is gone.
+    Withdrawn(u64),
+    /// Callers are gone whose number found no room in the inbox.
+    Sweep,
+    /// The process has ended; its last words may still be in the pipe.
+    Exited(String),
+    Close,
+}
+
+/// One request on its way to the actor.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) id: u64,
+    pub(super) frame: Frame,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) wait: Duration,
+    pub(super) notices: Option<NoticeSender>,
+}
+
+/// An `Ask` with the way back.
+#[derive(Debug)]
+struct Asked {
+    id: u64,
+    frame: Frame,
+    epoch: Option<Epoch>,
+    deadline: Instant,
+    notices: Option<NoticeSender>,
+    reply: pending::Reply,
+}
+
+/// The pipes of a child, or of a fake one.
+pub(super) struct Pipes<R, W> {
+    pub(super) stdout: R,
+    pub(super) stdin: W,
+}
+
+impl Stdio {
+    /// Takes a child over: its pipes, its stderr and its life.
+    pub(super) fn adopt(server: &ServerName, child: Child, latch: Latch) -> Self {
+        let Child { stdin, stdout, stderr, life } = child;
+        let this = Self::over(server, Pipes { stdout, stdin }, Some(life), latch);
+        let tail = this.0.tail.clone();
+        this.spawn(stderr::drain(server.clone(), stderr, tail));
+        this
+    }
+
+    pub(super) fn over<R, W>(
+        server: &ServerName,
+        pipes: Pipes<R, W>,
+        life: Option<Life>,
+        latch: Latch,
+    ) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (inbox, events) = mpsc::channel(SESSION_INBOX_MAX);
+        let shared = Arc::new(Shared {
+            counts: Counts::default(),
+            list_changed: watch::Sender::new(0),
+            over: watch::Sender::new(None),
+            sweep: AtomicBool::new(false),
+        });
+        let actor = Actor::new(server.clone(), pipes, latch, Arc::clone(&shared));
+        let this = Self(Arc::new(Inner {
+            inbox,
+            next_id: AtomicU64::new(1),
+            shared,
+            tail: stderr::Tail::default(),
+            life: life.clone(),
+            tasks: Mutex::default(),
+        }));
+        this.spawn(live(actor, events, life.clone()));
+        if let Some(life) = life {
+            let inbox = this.0.inbox.downgrade();
+            this.spawn(report_exit(life, inbox));
+        }
+        this
+    }
+
+    /// The number of the next request: also its progress token.
+    pub(super) fn draw_id(&self) -> u64 {
+        self.0.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a request and waits for its answer. Dropping the future withdraws the request.
+    pub(super) async fn ask(&self, ask: Ask) -> Result<Response, CallError> {
+        let (reply, answer) = oneshot::channel();
+        let Ask { id, frame, epoch, wait, notices } = ask;
+        let deadline = Instant::now() + wait;
+        let asked = Asked { id, frame, epoch, deadline, notices, reply };
+        self.0.inbox.try_send(Event::Asked(asked)).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => CallError::Busy,
+            mpsc::error::TrySendError::Closed(_) => CallError::Unavailable { sent: Sent::No },
+        })?;
+        let mut withdrawal = Withdrawal { inner: &self.0, id: Some(id) };
+        let answered = answer.await;
+        withdrawal.id = None;
+        answered.unwrap_or(Err(CallError::Unavailable { sent: Sent::Unknown }))
+    }
+
+    /// Sends a notification of ours.
+    pub(super) async fn say(&self, frame: Frame) {
+        // A session that is over says so to whoever asks it next.
+        self.0.inbox.send(Event::Said(frame)).await.ok();
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.0.shared.counts
+    }
+
+    pub(super) fn list_changed(&self) -> watch::Receiver<u64> {
+        self.0.shared.list_changed.subscribe()
+    }
+
+    pub(super) fn stderr_tail(&self) -> Vec<String> {
+        self.0.tail.read()
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.0.life.as_ref().map(Life::pid)
+    }
+
+    /// Waits until the session is over, and says why.
+    pub(super) async fn closed(&self) -> String {
+        let mut over = self.0.shared.over.subscribe();
+        match over.wait_for(Option::is_some).await {
+            Ok(why) => why.as_deref().unwrap_or_default().to_owned(),
+            Err(_) => "the session was dropped".to_owned(),
+        }
+    }
+
+    /// Ends the session in order and returns when the child is gone.
+    pub(super) async fn close(&self) {
+        // An inbox that is closed already means that the actor is past its end.
+        self.0.inbox.send(Event::Close).await.ok();
+        self.closed().await;
+        if let Some(life) = &self.0.life {
+            life.exited().await;
+        }
+        // The children are gone, so the tasks are at their end: what stays is cut off.
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(UPSTREAM_ERRAND_TIMEOUT, ended).await.ok();
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks().spawn(task);
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the actor, makes its end known, and sees the child to its grave.
+async fn live<R, W>(actor: Actor<R, W>, events: mpsc::Receiver<Event>, life: Option<Life>)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    // The pipes are closed when this returns, which is the first rung of the ladder.
+    actor.run(events).await;
+    if let Some(life) = life {
+        life.shut_down().await;
+    }
+}
+
+async fn report_exit(life: Life, inbox: mpsc::WeakSender<Event>) {
+    let exit = life.exited().await;
+    if let Some(inbox) = inbox.upgrade() {
+        // Nobody listens: then the session is over already.
+        inbox.send(Event::Exited(how(exit))).await.ok();
+    }
+}
+
+fn how(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+    }
+}
+
+/// Takes a request back unless it was answered.
+struct Withdrawal<'a> {
+    inner: &'a Inner,
+    id: Option<u64>,
+}
+
+impl Drop for Withdrawal<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id else {
+            return;
+        };
+        let Inner { inbox, shared, .. } = self.inner;
+        if let Err(mpsc::error::TrySendError::Full(_)) = inbox.try_send(Event::Withdrawn(id)) {
+            // The flag is set first. Then either the event finds room, or there are other events
+            // to come, after which the actor looks at the flag.
+            shared.sweep.store(true, Ordering::Release);
+            inbox.try_send(Event::Sweep).ok();
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Who waits for an answer of one child. Each is answered exactly once.
+//!
+//! Owns the table from our ids to those who asked, with their deadlines and where their progress
+//! goes. Bounded: beyond `SESSION_PENDING_MAX` a call is refused, not queued. Does no IO.
+
+use std::collections::HashMap;
+
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    domain::{CallError, limits::SESSION_PENDING_MAX},
+    gate::Epoch,
+    upstream::NoticeSender,
+    wire::Response,
+};
+
+pub(super) type Reply = oneshot::Sender<Result<Response, CallError>>;
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) reply: Reply,
+    /// Where its progress goes, if its caller wants any.
+    pub(super) notices: Option<NoticeSender>,
+    /// The latch epoch it was admitted in; our own requests have none.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) deadline: Instant,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Pending(HashMap<u64, Waiting>);
+
+impl Pending {
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= SESSION_PENDING_MAX
+    }
+
+    pub(super) fn insert(&mut self, id: u64, waiting: Waiting) {
+        self.0.insert(id, waiting);
+    }
+
+    pub(super) fn remove(&mut self, id: u64) -> Option<Waiting> {
+        self.0.remove(&id)
+    }
+
+    /// Answers and forgets. Whether anybody was there to be answered.
+    pub(super) fn answer(&mut self, id: u64, answer: Result<Response, CallError>) -> bool {
+        let Some(waiting) = self.0.remove(&id) else {
+            return false;
+        };
+        // A caller that is gone withdraws by itself.
+        waiting.reply.send(answer).ok();
+        true
+    }
+
+    pub(super) fn notices(&self, id: u64) -> Option<&NoticeSender> {
+        self.0.get(&id)?.notices.as_ref()
+    }
+
+    pub(super) fn earliest_deadline(&self) -> Option<Instant> {
+        self.0.values().map(|waiting| waiting.deadline).min()
+    }
+
+    /// The ids for which `matches` holds, in the order in which they were asked.
+    pub(super) fn ids(&self, matches: impl Fn(&Waiting) -> bool) -> Vec<u64> {
+        let found = self.0.iter().filter(|(_, waiting)| matches(waiting));
+        let mut ids: Vec<u64> = found.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}

@@ -1,0 +1,161 @@
+//! A child's stderr: into our log, bounded, escaped and tagged.
+//!
+//! Promises that the pipe is always drained, whatever the child writes: a line is cut at
+//! `STDERR_LINE_BYTES_MAX`, control characters are escaped so that nobody forges a log line, and
+//! beyond `STDERR_LINES_PER_SECOND_MAX` lines are only counted. The last lines are kept.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::Instant,
+};
+
+use crate::{
+    domain::{
+        ServerName,
+        limits::{STDERR_LINE_BYTES_MAX, STDERR_LINES_PER_SECOND_MAX, STDERR_TAIL_LINES},
+    },
+    upstream::pace::{Pace, Turn},
+};
+
+/// The last lines that a child wrote.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
+
+/// A line that is being read.
+#[derive(Debug, Default)]
+struct Line {
+    bytes: Vec<u8>,
+    n_cut: usize,
+}
+
+impl Tail {
+    pub(super) fn read(&self) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().cloned().collect()
+    }
+
+    fn keep(&self, line: String) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() >= STDERR_TAIL_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+}
+
+/// Reads until the last holder of the other end is gone.
+pub(super) async fn drain(server: ServerName, mut stderr: impl AsyncRead + Unpin, tail: Tail) {
+    let mut pace = Pace::new(STDERR_LINES_PER_SECOND_MAX);
+    let mut chunk = vec![0; READ_BYTES];
+    let mut line = Line::default();
+    while let Ok(n_bytes @ 1..) = stderr.read(&mut chunk).await {
+        let read = chunk.get(..n_bytes).unwrap_or_default();
+        for piece in read.split_inclusive(|byte| *byte == b'\n') {
+            line.push(piece);
+            if piece.ends_with(b"\n") {
+                say(&server, &mut pace, &tail, line.take());
+            }
+        }
+    }
+    if !line.bytes.is_empty() {
+        say(&server, &mut pace, &tail, line.take());
+    }
+}
+
+const READ_BYTES: usize = 8 * 1024;
+
+fn say(server: &ServerName, pace: &mut Pace, tail: &Tail, line: String) {
+    if let Turn::Say { n_suppressed } = pace.turn(Instant::now()) {
+        if n_suppressed > 0 {
+            tracing::warn!(target: "portcullis::server", { server.id = %server, n_suppressed },
+                "Server wrote more to stderr than is logged");
+        }
+        tracing::info!(target: "portcullis::server", { server.id = %server }, "{line}");
+    }
+    tail.keep(line);
+}
+
+impl Line {
+    fn push(&mut self, piece: &[u8]) {
+        let room = STDERR_LINE_BYTES_MAX.saturating_sub(self.bytes.len());
+        let kept = piece.get(..room.min(piece.len())).unwrap_or_default();
+        self.bytes.extend_from_slice(kept);
+        self.n_cut += piece.len() - kept.len();
+    }
+
+    fn take(&mut self) -> String {
+        let text = escaped(self.bytes.trim_ascii_end());
+        self.bytes.clear();
+        match std::mem::take(&mut self.n_cut) {
+            0 | 1 => text,
+            n_cut => format!("{text}… ({n_cut} bytes more)"),
+        }
+    }
+}
+
+/// Text for a log: no control character, no invalid byte, no way to turn the reading direction.
+pub(super) fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for c in String::from_utf8_lossy(bytes).chars() {
+        if c == '\t' {
+            text.push(' ');
+        } else if c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}'..='\u{2029}' | '\u{2066}'..='\u{2069}')
+        {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::{Tail, drain, escaped};
+    use crate::domain::{ServerName, limits::STDERR_LINE_BYTES_MAX};
+
+    async fn tail_of(written: &[u8]) -> Vec<String> {
+        let (mut child, ours) = tokio::io::duplex(1024);
+        let tail = Tail::default();
+        let drained = drain(ServerName::parse("noisy").unwrap(), ours, tail.clone());
+        let write = async {
+            child.write_all(written).await.unwrap();
+            drop(child);
+        };
+        tokio::join!(drained, write);
+        tail.read()
+    }
+
+    #[tokio::test]
+    async fn a_line_cannot_forge_another_or_reach_the_terminal() {
+        assert_eq!(tail_of(b"red \x1b[31m\r2026 ERROR\n").await, ["red \\u{1b}[31m\\r2026 ERROR"]);
+        assert_eq!(escaped("a\u{202e}b\u{2028}".as_bytes()), "a\\u{202e}b\\u{2028}");
+        assert_eq!(tail_of(b"half \xff\xe2\x82").await, ["half \u{fffd}\u{fffd}"]);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_drained_and_only_its_end_is_kept() {
+        let mut flood = vec![b'x'; 1_000_000];
+        flood.push(b'\n');
+        for n in 0..10_000 {
+            flood.extend_from_slice(format!("line {n}\n").as_bytes());
+        }
+        let tail = tail_of(&flood).await;
+        assert_eq!(tail.len(), 20);
+        assert_eq!(tail.last().unwrap(), "line 9999");
+    }
+
+    #[tokio::test]
+    async fn a_long_line_is_cut_and_says_so() {
+        let tail = tail_of(&vec![b'x'; STDERR_LINE_BYTES_MAX + 100]).await;
+        assert_eq!(tail[0].len(), STDERR_LINE_BYTES_MAX + "… (100 bytes more)".len());
+    }
+}

@@ -1,0 +1,93 @@
+//! `_meta`: what a request says about itself and its sender.
+//!
+//! In the modern era it carries version, client and capabilities; in both eras the progress token
+//! and the trace. What is present must have the right type; what is required is the caller's rule.
+
+use crate::wire::{
+    WireError,
+    json::{Object, Text},
+    rpc::{ProgressToken, RequestId},
+};
+
+pub(super) const PREFIX: &str = "io.modelcontextprotocol/";
+pub(super) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+pub(super) const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+pub(super) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+pub(super) const PROGRESS_TOKEN: &str = "progressToken";
+
+/// The parts of `_meta` that we read, and the whole.
+#[derive(Clone, Debug, Default)]
+pub struct Meta {
+    raw: Option<Object>,
+    version: Option<Text>,
+    client_info: Option<Object>,
+    capabilities: Option<Object>,
+    log_level: Option<Text>,
+    progress_token: Option<ProgressToken>,
+}
+
+impl Meta {
+    /// Reads the `_meta` of a request's `params`.
+    pub fn parse(params: Option<&Object>) -> Result<Self, WireError> {
+        let refuse = |rule| WireError::Params { rule };
+        let Some(raw) = optional(params, "_meta", Object::object)
+            .map_err(|()| refuse("`_meta` must be an object"))?
+        else {
+            return Ok(Self::default());
+        };
+        let token = |meta: &Object, key: &str| RequestId::parse(&meta.get(key)?);
+        let meta = Some(&raw);
+        Ok(Self {
+            version: optional(meta, VERSION, Object::str).map_err(|()| {
+                refuse("`io.modelcontextprotocol/protocolVersion` must be a string")
+            })?,
+            client_info: optional(meta, CLIENT_INFO, Object::object)
+                .map_err(|()| refuse("`io.modelcontextprotocol/clientInfo` must be an object"))?,
+            capabilities: optional(meta, CAPABILITIES, Object::object).map_err(|()| {
+                refuse("`io.modelcontextprotocol/clientCapabilities` must be an object")
+            })?,
+            log_level: optional(meta, LOG_LEVEL, Object::str)
+                .map_err(|()| refuse("`io.modelcontextprotocol/logLevel` must be a string"))?,
+            progress_token: optional(meta, PROGRESS_TOKEN, token)
+                .map_err(|()| refuse("`progressToken` must be a string or an integer"))?,
+            raw: Some(raw),
+        })
+    }
+
+    pub fn raw(&self) -> Option<&Object> {
+        self.raw.as_ref()
+    }
+
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    pub fn client_info(&self) -> Option<&Object> {
+        self.client_info.as_ref()
+    }
+
+    pub fn capabilities(&self) -> Option<&Object> {
+        self.capabilities.as_ref()
+    }
+
+    pub fn log_level(&self) -> Option<&str> {
+        self.log_level.as_deref()
+    }
+
+    pub fn progress_token(&self) -> Option<&ProgressToken> {
+        self.progress_token.as_ref()
+    }
+}
+
+/// What `read` makes of the member `key`; an error when it is present and cannot be read.
+pub(super) fn optional<T>(
+    object: Option<&Object>,
+    key: &str,
+    read: impl Fn(&Object, &str) -> Option<T>,
+) -> Result<Option<T>, ()> {
+    match object.filter(|object| object.contains(key)) {
+        None => Ok(None),
+        Some(object) => read(object, key).map(Some).ok_or(()),
+    }
+}

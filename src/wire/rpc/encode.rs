@@ -1,0 +1,101 @@
+//! From our own intentions to bytes: requests, notifications, errors.
+//!
+//! Envelopes are always ours and always written the same way; what they carry is spliced in as it
+//! was given. The bodies of relayed calls and results are written in `mcp`.
+
+use bytes::Bytes;
+
+use super::id::RequestId;
+use crate::domain::Era;
+use crate::wire::{
+    json::{Frame, Object, Writer, write_quoted},
+    mcp::Version,
+};
+
+/// A JSON-RPC error of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorObject {
+    pub code: i64,
+    pub message: String,
+    /// The JSON text of `data`.
+    pub data: Option<Bytes>,
+}
+
+/// A request of our own; `params` is the text of a JSON object.
+pub fn encode_request(id: &RequestId, method: &str, params: Option<&[u8]>) -> Frame {
+    let mut out = open(64 + method.len() + params.map_or(0, <[u8]>::len));
+    out.copy(b",\"id\":").copy(id.as_bytes());
+    method_and_params(&mut out, method, params);
+    out.finish()
+}
+
+/// A notification of our own; `params` is the text of a JSON object.
+pub fn encode_notification(method: &str, params: Option<&[u8]>) -> Frame {
+    let mut out = open(48 + method.len() + params.map_or(0, <[u8]>::len));
+    method_and_params(&mut out, method, params);
+    out.finish()
+}
+
+/// Tells a server that nobody waits for the answer to `id` any more.
+pub fn encode_cancelled(id: &RequestId, reason: &str) -> Frame {
+    let mut params = Vec::with_capacity(64 + reason.len());
+    params.extend_from_slice(b"{\"requestId\":");
+    params.extend_from_slice(id.as_bytes());
+    params.extend_from_slice(b",\"reason\":");
+    write_quoted(&mut params, reason);
+    params.push(b'}');
+    encode_notification("notifications/cancelled", Some(&params))
+}
+
+/// An error of our own; without an id when the request's could not be read.
+pub fn encode_error(id: Option<&RequestId>, error: &ErrorObject) -> Frame {
+    let mut body = Vec::with_capacity(64 + error.message.len());
+    body.extend_from_slice(b"{\"code\":");
+    body.extend_from_slice(error.code.to_string().as_bytes());
+    body.extend_from_slice(b",\"message\":");
+    write_quoted(&mut body, &error.message);
+    let mut out = open(64 + body.len());
+    answer_id(&mut out, id);
+    out.copy(b",\"error\":").copy(&body);
+    if let Some(data) = &error.data {
+        out.copy(b",\"data\":").share_all(data);
+    }
+    out.copy(b"}}");
+    out.finish()
+}
+
+/// A server's error, handed on as it was written; a code that the other era does not know is replaced.
+pub fn relay_error(to: Version, id: &RequestId, error: &Object) -> Frame {
+    let mut out = open(64);
+    answer_id(&mut out, Some(id));
+    out.copy(b",\"error\":");
+    // Unknown resource: legacy servers say -32002, which modern clients must never be sent.
+    if to.era() == Era::Modern && error.get("code").as_deref() == Some(b"-32002") {
+        error.edit().set("code", Bytes::from_static(b"-32602")).write(&mut out);
+    } else {
+        out.share_all(error.raw());
+    }
+    out.copy(b"}");
+    out.finish()
+}
+
+/// The head of every message; the caller closes the brace.
+pub(in crate::wire) fn open(capacity: usize) -> Writer {
+    let mut out = Writer::with_capacity(capacity);
+    out.copy(b"{\"jsonrpc\":\"2.0\"");
+    out
+}
+
+pub(in crate::wire) fn answer_id(out: &mut Writer, id: Option<&RequestId>) {
+    out.copy(b",\"id\":").copy(id.map_or(b"null", RequestId::as_bytes));
+}
+
+fn method_and_params(out: &mut Writer, method: &str, params: Option<&[u8]>) {
+    let mut quoted = Vec::with_capacity(method.len() + 2);
+    write_quoted(&mut quoted, method);
+    out.copy(b",\"method\":").copy(&quoted);
+    if let Some(params) = params {
+        out.copy(b",\"params\":").copy(params);
+    }
+    out.copy(b"}");
+}
