@@ -48,7 +48,9 @@ async fn every_legacy_version_gets_the_version_it_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_hosts_and_origins_are_turned_away() {
-    let gateway = Gateway::start("[gateway]\nhosts = [\"gate.example\"]\norigins = [\"https://app.example\"]\n");
+    let gateway = Gateway::start(
+        "[gateway]\nhosts = [\"gate.example\"]\norigins = [\"https://app.example\"]\n",
+    );
     let cases = [
         (&[("host", "evil.example")][..], StatusCode::FORBIDDEN),
         (&[("origin", "http://evil.example")], StatusCode::FORBIDDEN),
@@ -105,9 +107,7 @@ async fn the_get_stream_opens_at_once_and_tells_of_changed_lists() {
 #[tokio::test(flavor = "multi_thread")]
 async fn modern_requests_are_checked_in_the_order_of_the_specification() {
     let gateway = Gateway::start("");
-    let body = |method: &str, meta: Value| {
-        json!({ "jsonrpc": "2.0", "id": 9, "method": method, "params": { "_meta": meta } })
-    };
+    let body = |method: &str, meta: Value| json!({ "jsonrpc": "2.0", "id": 9, "method": method, "params": { "_meta": meta } });
     let whole = |version: &str| {
         json!({
             "io.modelcontextprotocol/protocolVersion": version,
@@ -138,7 +138,8 @@ async fn modern_requests_are_checked_in_the_order_of_the_specification() {
         assert_eq!(answer["error"]["code"], code, "{body} {answer}");
         assert_eq!(answer["id"], 9);
     }
-    let fine = post(gateway.port, &body("server/discover", whole(MODERN)), modern("server/discover"));
+    let fine =
+        post(gateway.port, &body("server/discover", whole(MODERN)), modern("server/discover"));
     let answer = json_of(fine.await).await;
     assert_eq!(answer["result"]["resultType"], "complete");
     assert_eq!(answer["result"]["supportedVersions"], json!([MODERN]));
@@ -155,7 +156,8 @@ async fn batches_are_answered_for_their_version_only() {
         { "jsonrpc": "2.0", "id": 3, "method": "no/such" },
     ]);
     let old = session(&gateway, "2025-03-26").await;
-    let answer = json_of(post(gateway.port, &batch, headers(&[("mcp-session-id", &old)])).await).await;
+    let answer =
+        json_of(post(gateway.port, &batch, headers(&[("mcp-session-id", &old)])).await).await;
     let mut ids: Vec<String> =
         answer.as_array().unwrap().iter().map(|one| one["id"].to_string()).collect();
     ids.sort();
@@ -174,7 +176,8 @@ async fn limits_on_body_sessions_and_calls_refuse_with_a_reason() {
     let server = stdio_server("up", &["--journal", path.to_str().unwrap()]);
     let gateway = Gateway::start_in(dir, &format!("{tables}{server}"));
 
-    let large = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping", "params": { "x": "y".repeat(5000) } });
+    let large =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "ping", "params": { "x": "y".repeat(5000) } });
     let refused = post(gateway.port, &large, HeaderMap::new()).await;
     assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
 
@@ -232,7 +235,8 @@ async fn draining_lets_a_call_finish_and_takes_no_new_one() {
     let arrived = || journal(&path).iter().any(|e| e["tool"] == "sleep").then_some(());
     wait_until("the call", arrived, || gateway.log());
     gateway.signal("TERM");
-    let refused = || std::net::TcpStream::connect(("127.0.0.1", gateway.port)).is_err().then_some(());
+    let refused =
+        || std::net::TcpStream::connect(("127.0.0.1", gateway.port)).is_err().then_some(());
     wait_until("the listener to close", refused, || gateway.log());
     let answer = sleeping.finish().await.response;
     assert_eq!(answer["result"]["content"][0]["text"], "done", "{answer}");
