@@ -138,9 +138,8 @@ async fn modern_requests_are_checked_in_the_order_of_the_specification() {
         assert_eq!(answer["error"]["code"], code, "{body} {answer}");
         assert_eq!(answer["id"], 9);
     }
-    let fine =
-        post(gateway.port, &body("server/discover", whole(MODERN)), modern("server/discover"));
-    let answer = json_of(fine.await).await;
+    let fine = body("server/discover", whole(MODERN));
+    let answer = json_of(post(gateway.port, &fine, modern("server/discover")).await).await;
     assert_eq!(answer["result"]["resultType"], "complete");
     assert_eq!(answer["result"]["supportedVersions"], json!([MODERN]));
 }
