@@ -25,7 +25,8 @@ fn call(text_bytes: usize) -> Bytes {
 
 /// A result of many small rows, where tokens and not string bytes are the work.
 fn rows(n: usize) -> Bytes {
-    let row = |n| format!(r#"{{"id":{n},"name":"row {n}","price":{n}.25,"tags":["a","b"],"ok":true}}"#);
+    let row =
+        |n| format!(r#"{{"id":{n},"name":"row {n}","price":{n}.25,"tags":["a","b"],"ok":true}}"#);
     let rows: Vec<_> = (0..n).map(row).collect();
     format!(
         r#"{{"jsonrpc":"2.0","id":17,"result":{{"content":[],"structuredContent":{{"rows":[{}]}}}}}}"#,
@@ -73,7 +74,8 @@ fn messages(c: &mut Criterion) {
         ("encode call 1 MiB modern", Version::MODERN, 1 << 20),
     ] {
         let params = params(call(bytes));
-        let form = CallForm { version, id: &id, name: "read", progress_token: None, client: &client };
+        let form =
+            CallForm { version, id: &id, name: "read", progress_token: None, client: &client };
         c.bench_function(name, |b| b.iter(|| encode_call(black_box(&params), &form)));
     }
     let Message::Response(response) = decode(rows(10), BYTES_MAX).unwrap() else { unreachable!() };
