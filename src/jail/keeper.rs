@@ -23,6 +23,7 @@ use rustix::{
         DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid,
         kill_process_group, set_child_subreaper, set_dumpable_behavior, setsid, wait, waitid,
     },
+    thread::set_name,
 };
 
 use super::{
@@ -52,6 +53,8 @@ fn keep() -> io::Result<()> {
     close_inherited()?;
     // A hostile server of the same user shall not look into us, nor take our socket.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // For `ps`: without it the name would be that of a descriptor.
+    set_name(c"portcullis-keep")?;
     let control = take_control()?;
     setsid()?;
     set_child_subreaper(Some(getpid()))?;

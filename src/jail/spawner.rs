@@ -146,7 +146,7 @@ impl Nest {
         #[expect(clippy::disallowed_methods, reason = "the jail is where children are born")]
         let keeper = Command::new(program)
             .arg0("portcullis")
-            .args(["__exec", "0"])
+            .arg("__exec")
             .env_clear()
             .stdin(control)
             .stdout(Stdio::null())
