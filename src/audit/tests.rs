@@ -249,6 +249,16 @@ async fn verify_names_the_first_record_that_was_tampered_with() {
     }
 }
 
+#[test]
+fn a_gap_in_the_numbers_is_found_although_the_hashes_agree() {
+    let rendered = Record::Stopped { why: "test" }.render(0);
+    let (mut chain, mut lines) = (Chain::START, Vec::new());
+    chain.seal(&rendered, &mut lines);
+    chain.seq += 1;
+    chain.seal(&rendered, &mut lines);
+    first_bad(&[String::from_utf8(lines).unwrap()], 2);
+}
+
 #[tokio::test]
 async fn a_log_cut_at_the_end_of_a_line_is_told_by_its_head() {
     let dir = tempfile::tempdir().unwrap();
