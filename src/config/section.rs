@@ -13,7 +13,7 @@ use toml::{
 
 use super::{
     Code,
-    report::{Note, Notes},
+    report::{Note, Notes, sounds_secret},
     secret::has_reference,
 };
 
@@ -65,10 +65,13 @@ impl<'d> Section<'d> {
     /// what they were meant to be is not missing as well.
     pub(super) fn refuse_unknown<'k>(&self, known: &[&'k str], notes: &mut Notes) -> Vec<&'k str> {
         let mut meant = Vec::new();
-        for key in self.table.into_iter().flat_map(DeTable::keys) {
+        for (key, value) in self.table.into_iter().flat_map(|table| table.iter()) {
             let name: &str = key.get_ref();
             if known.contains(&name) {
                 continue;
+            }
+            if sounds_secret(name) && value.get_ref().is_str() {
+                notes.hide(value.span());
             }
             let note = Note::new(
                 Code::UnknownKey,
@@ -79,7 +82,7 @@ impl<'d> Section<'d> {
             meant.extend(near);
             let label = match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "not a key of this table".to_owned(),
+                None => "not known here".to_owned(),
             };
             let help = hint(name).map_or_else(|| one_of(known), str::to_owned);
             notes.push(note.label(label).help(help));
@@ -144,14 +147,13 @@ impl<'d> Section<'d> {
         notes: &mut Notes,
     ) -> Option<std::time::Duration> {
         let (_, value) = self.entry(key)?;
-        let written = match value.get_ref() {
-            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
-            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
-            _ => {
-                notes.push(wrong_type(&quoted(key), value, "a number of seconds"));
-                return None;
-            }
+        let whole = value.get_ref().as_integer().map(|n| (n.as_str(), n.radix()));
+        let number = whole.or_else(|| value.get_ref().as_float().map(|n| (n.as_str(), 10)));
+        let Some((digits, radix)) = number else {
+            notes.push(wrong_type(&quoted(key), value, "a number of seconds"));
+            return None;
         };
+        let written = digits.parse::<f64>().ok().filter(|_| radix == 10);
         let seconds = written.filter(|seconds| range.contains(seconds));
         if seconds.is_none() {
             let (low, high) = (range.start(), range.end());
@@ -208,6 +210,19 @@ pub(super) fn string<'d>(
 ) -> Option<At<&'d str>> {
     let text = expect(subject, value, "a string", DeValue::as_str, notes)?;
     Some(At::new(text, value.span()))
+}
+
+/// Hides every string that is nested so deeply that only variables and headers can be meant,
+/// whatever their tables are called: `headers = { Authorization = "…" }` is a common slip.
+pub(super) fn hide_values(table: &DeTable<'_>, depth: usize, notes: &mut Notes) {
+    const SERVER_DEPTH: usize = 3;
+    for value in table.values() {
+        if let DeValue::Table(inner) = value.get_ref() {
+            hide_values(inner, depth + 1, notes);
+        } else if value.get_ref().is_str() && depth > SERVER_DEPTH {
+            notes.hide(value.span());
+        }
+    }
 }
 
 /// A key as messages show it.

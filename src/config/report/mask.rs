@@ -30,7 +30,7 @@ const KEY_PREFIXES: [&str; 20] = [
 ];
 /// What the names of keys contain whose values are secrets.
 const SECRET_WORDS: [&str; 7] =
-    ["token", "secret", "passw", "key", "authorization", "cookie", "credential"];
+    ["token", "secret", "pass", "key", "authorization", "cookie", "credential"];
 /// A known beginning with fewer characters than this is a word, not a key.
 const PREFIXED_KEY_CHARS_MIN: usize = 12;
 /// Without a known beginning: how long a word is, and how often it turns between letters and
@@ -65,10 +65,24 @@ pub(super) fn mask_keys(text: &str) -> String {
     out
 }
 
-/// The text with all letters and digits within `range` replaced by `*`, byte for byte.
-pub(super) fn mask_range(text: &str, range: Range<usize>) -> String {
+/// The text with everything in these ranges masked but quotes, space and references, byte for
+/// byte.
+pub(super) fn mask_ranges(text: &str, ranges: &[Range<usize>]) -> String {
+    let mut masked = vec![false; text.len()];
+    for range in ranges {
+        let mut in_reference = false;
+        let part = text.get(range.clone()).unwrap_or_default();
+        for (at, c) in part.char_indices() {
+            in_reference |= part.get(at..).is_some_and(|rest| rest.starts_with("${"));
+            let hidden = !in_reference && !c.is_whitespace() && c != '"' && c != '\'';
+            let place = range.start + at;
+            masked.get_mut(place..place + c.len_utf8()).unwrap_or_default().fill(hidden);
+            in_reference &= c != '}';
+        }
+    }
+    let is_masked = |at: usize| masked.get(at).copied().unwrap_or_default();
     let star = |(at, c): (usize, char)| {
-        if c.is_alphanumeric() && range.contains(&at) { "*".repeat(c.len_utf8()) } else { c.into() }
+        if is_masked(at) { "*".repeat(c.len_utf8()) } else { c.into() }
     };
     text.char_indices().map(star).collect()
 }
@@ -79,16 +93,25 @@ pub(super) fn mask_controls(text: &str) -> String {
     text.chars().map(|c| if odd(c) { "?".repeat(c.len_utf8()) } else { c.into() }).collect()
 }
 
-/// The text with everything masked that follows the `=` of a key that sounds like a secret.
-pub(super) fn mask_named(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+/// Whether a key of this name holds a secret, by the sound of it.
+pub(in crate::config) fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+/// What follows the `=` or `:` of keys that sound secret: for a text of which nothing else is known.
+pub(super) fn named_values(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
     for line in text.split_inclusive('\n') {
         let lower = line.to_ascii_lowercase();
         let word = SECRET_WORDS.iter().filter_map(|word| lower.find(word)).min();
-        let value = word.and_then(|word| Some(word + lower.get(word..)?.find('=')?));
-        out.push_str(&mask_range(line, value.unwrap_or(line.len())..line.len()));
+        let value = word.and_then(|word| Some(word + lower.get(word..)?.find(['=', ':'])?));
+        let end = start + line.len();
+        found.extend(value.map(|value| start + value + 1..end));
+        start = end;
     }
-    out
+    found
 }
 
 /// Stretches of the ASCII characters that keys are made of, `/` for base64 included.

@@ -1,8 +1,9 @@
 //! How a mistake in the file is shown: to people with the line it stands on, to programs as JSON.
 //!
 //! Owns the codes (stable, documented in docs/CONFIGURATION.md) and the order of findings.
-//! Promises that no text that looks like a key leaves through a message or an excerpt, and that
-//! every finding has a line and a column. Decides nothing about what is right.
+//! Promises that neither the literal values of `env` and headers nor anything that looks like a
+//! key leaves through a message or an excerpt, and that every finding has a line and a column.
+//! Decides nothing about what is right.
 
 mod code;
 mod mask;
@@ -16,8 +17,8 @@ use std::{
 };
 
 pub use code::{Code, Severity};
-pub(in crate::config) use mask::{holds_key, holds_known_key};
-use mask::{mask_controls, mask_keys, mask_named, mask_range};
+pub(in crate::config) use mask::{holds_key, holds_known_key, sounds_secret};
+use mask::{mask_controls, mask_keys, mask_ranges, named_values};
 pub use render::Colour;
 
 /// The file as it may be shown: keys masked, everything else as written, and a last newline.
@@ -69,7 +70,11 @@ pub(super) struct Note {
 
 /// Where the checks leave their notes.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Vec<Note>);
+pub(super) struct Notes {
+    list: Vec<Note>,
+    /// What must not be shown, whatever is said about it.
+    hidden: Vec<Range<usize>>,
+}
 
 impl Note {
     pub(super) fn new(code: Code, span: Range<usize>, message: impl Into<String>) -> Self {
@@ -89,34 +94,41 @@ impl Note {
 
 impl Notes {
     pub(super) fn push(&mut self, note: Note) {
-        self.0.push(note);
+        self.list.push(note);
+    }
+
+    /// Keeps a value out of every excerpt.
+    pub(super) fn hide(&mut self, span: Range<usize>) {
+        self.hidden.push(span);
+    }
+
+    /// Takes back the notes of which `keep` says no.
+    pub(super) fn retain(&mut self, keep: impl Fn(Code, Range<usize>) -> bool) {
+        self.list.retain(|note| keep(note.code, note.span.clone()));
     }
 
     pub(super) fn first(&self, code: Code) -> Option<Range<usize>> {
-        self.0.iter().find(|n| n.code == code).map(|n| n.span.clone())
+        self.list.iter().find(|n| n.code == code).map(|n| n.span.clone())
     }
 
     /// Puts every note at its place in the text: the errors, then the warnings.
     pub(super) fn settle(self, file: &Path, text: &str) -> (Vec<Finding>, Vec<Warning>) {
-        let shown = Arc::new(Shown::new(file, text, &self.0));
+        let shown = Arc::new(Shown::new(file, text, &self));
         let mut findings: Vec<_> =
-            self.0.into_iter().map(|note| Finding::at(note, file, &shown)).collect();
+            self.list.into_iter().map(|note| Finding::at(note, file, (text, &shown))).collect();
         findings.sort_by_key(|f| (f.line, f.column, f.code));
         findings.into_iter().partition(|f| f.severity == Severity::Error)
     }
 }
 
 impl Shown {
-    fn new(file: &Path, text: &str, notes: &[Note]) -> Self {
-        let mut masked = mask_controls(&mask_keys(text));
-        for note in notes {
-            match note.code {
-                Code::LiteralSecret => masked = mask_range(&masked, note.span.clone()),
-                // Nothing could be read, so nobody knows which values are secrets.
-                Code::Syntax => masked = mask_named(&masked),
-                _ => {}
-            }
+    fn new(file: &Path, text: &str, notes: &Notes) -> Self {
+        let mut masked = mask_ranges(text, &notes.hidden);
+        if notes.first(Code::Syntax).is_some() {
+            // Nothing could be read, so nobody knows which values are secrets.
+            masked = mask_ranges(&masked, &named_values(&masked));
         }
+        masked = mask_controls(&mask_keys(&masked));
         masked.push('\n');
         let line_starts = masked.match_indices('\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(line_starts).collect();
@@ -137,9 +149,9 @@ impl Shown {
 }
 
 impl Finding {
-    fn at(note: Note, file: &Path, shown: &Arc<Shown>) -> Self {
+    fn at(note: Note, file: &Path, (text, shown): (&str, &Arc<Shown>)) -> Self {
         let last = shown.text.len().saturating_sub(1);
-        let start = shown.text.floor_char_boundary(note.span.start.min(last));
+        let start = text.floor_char_boundary(note.span.start.min(last));
         let (line, bytes) = shown.line(start);
         // What spans several lines is marked on its first one.
         let end = shown.text.floor_char_boundary(note.span.end.clamp(start, bytes.end.max(start)));
@@ -148,7 +160,8 @@ impl Finding {
             code: note.code,
             file: file.to_owned(),
             line: line + 1,
-            column: shown.get(bytes.start..start).chars().count() + 1,
+            // Masking keeps bytes, not characters, so these are counted in the text itself.
+            column: text.get(bytes.start..start).unwrap_or_default().chars().count() + 1,
             message: mask_keys(&note.message),
             label: mask_keys(&note.label),
             help: note.help.as_deref().map(mask_keys),

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     super::{Code, Program, Secret, StdioTarget, secret::is_variable_name},
-    At, Check, Lookup, Note, Section, holds_known_key, literal, secrets,
+    Check, Lookup, Note, Section, holds_known_key, literal_in_the_open, secrets,
 };
 
 /// What of our environment every child is given, if we have it.
@@ -110,7 +110,7 @@ fn args(section: &Section<'_>, check: &mut Check<'_>) -> Vec<String> {
             check.notes.push(note.label("cannot be passed").help("remove the NUL character"));
         }
         if holds_known_key(arg.value) {
-            check.notes.push(literal(&At::new("args", arg.span.clone()), arg.span.clone()));
+            literal_in_the_open("args", arg.span.clone(), &mut check.notes);
         }
     }
     list.into_iter().map(|arg| arg.value.to_owned()).collect()

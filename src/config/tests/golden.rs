@@ -12,96 +12,113 @@ use crate::config::{
     load,
 };
 
-/// A file that has mistakes of one code only.
-fn example(code: Code) -> &'static str {
-    match code {
-        Code::Unreadable | Code::ExposedSecrets | Code::NoStateDir => "",
-        Code::Syntax => "[gateway]\nlisten = \"127.0.0.1:1\nnames = \"plain\"\n",
-        Code::UnknownKey => {
-            "[servers.git]\ncomand = \"git-mcp\"\nenv_vars = [\"A\"]\n[gateway]\nxyzzy = 1\n[wat]\n"
-        }
-        Code::WrongType => {
-            "limits = 3\n[gateway]\nlisten = 7411\nhosts = [\"a\", 2]\n[servers.a]\ncommand = \"git-mcp\"\n\
-             args = \"x\"\nenv = { X = 1 }\ntool_timeout_sec = \"5\"\nenabled = \"no\"\nin_flight = 1.5\n"
-        }
-        Code::UnknownWord => "[gateway]\nnames = \"prefix\"\n[audit]\ndurability = \"never\"\n",
-        Code::OutOfRange => {
-            "[limits]\nbody_bytes = 12\nin_flight = -1\n[servers.a]\ncommand = \"git-mcp\"\n\
-             startup_timeout_sec = 0\ntool_timeout_sec = nan\n"
-        }
-        Code::BadName => {
-            "[servers.a__b]\ncommand = \"git-mcp\"\nenabled_tools = [\"\"]\n\
-             disabled_tools = [\"a\\u001b[31m\"]\n"
-        }
-        Code::NoTarget => {
-            "[servers.none]\nenabled = true\n[servers.both]\nurl = \"https://a.example\"\n\
-             command = \"git-mcp\"\n"
-        }
-        Code::MisplacedKey => {
-            "[servers.a]\ncommand = \"git-mcp\"\nbearer_token_env_var = \"TOKEN\"\n[servers.b]\n\
-             url = \"https://b.example\"\nargs = []\n"
-        }
-        Code::NoProgram => {
-            "[servers.a]\ncommand = \"bin/nosuch\"\n[servers.b]\ncommand = \"@me\"\n[servers.c]\n\
-             command = \"/usr/x\"\n"
-        }
-        Code::NoDirectory => "[servers.a]\ncommand = \"git-mcp\"\ncwd = \"/nowhere/x\"\n",
-        Code::BadAddress => "[gateway]\nlisten = \"localhost:80\"\nadmin = \"unix:\"\n",
-        Code::ExposedAddress => "[gateway]\nlisten = \"0.0.0.0:7411\"\nadmin = \"[::]:1\"\n",
-        Code::BadUrl => {
-            "[servers.a]\nurl = \"ftp://a.example\"\n[servers.b]\nurl = \"https://me:pw@b.example\"\n\
-             [servers.c]\nurl = \"/mcp\"\n[servers.d]\nurl = \"https://a b\"\n"
-        }
-        Code::BadHeader => {
-            "[servers.a]\nurl = \"https://a.example\"\n[servers.a.http_headers]\nMcp-Method = \"x\"\n\
-             Content-Type = \"x\"\n\"a b\" = \"x\"\nX-Umlaut = \"a\\u0007\"\n"
-        }
-        Code::BadVariable => {
-            "[servers.a]\ncommand = \"git-mcp\"\nargs = [\"a\\u0000b\"]\n\
+/// For each code a file that has mistakes of this code only.
+const EXAMPLES: [(Code, &str); 24] = [
+    (Code::Syntax, "[gateway]\nlisten = \"127.0.0.1:1\nnames = \"plain\"\n"),
+    (
+        Code::UnknownKey,
+        "[servers.git]\ncomand = \"git-mcp\"\nenv_vars = [\"A\"]\n[gateway]\nxyzzy = 1\n[wat]\n",
+    ),
+    (
+        Code::WrongType,
+        "limits = 3\n[gateway]\nlisten = 7411\nhosts = [\"a\", 2]\n[servers.a]\ncommand = \"git-mcp\"\n\
+             args = \"x\"\nenv = { X = 1 }\ntool_timeout_sec = \"5\"\nenabled = \"no\"\nin_flight = 1.5\n",
+    ),
+    (Code::UnknownWord, "[gateway]\nnames = \"prefix\"\n[audit]\ndurability = \"never\"\n"),
+    (
+        Code::OutOfRange,
+        "[limits]\nbody_bytes = 12\nin_flight = -1\n[servers.a]\ncommand = \"git-mcp\"\n\
+             startup_timeout_sec = 0\ntool_timeout_sec = nan\n",
+    ),
+    (
+        Code::BadName,
+        "[servers.a__b]\ncommand = \"git-mcp\"\nenabled_tools = [\"\"]\n\
+             disabled_tools = [\"a\\u001b[31m\"]\n",
+    ),
+    (
+        Code::NoTarget,
+        "[servers.none]\nenabled = true\n[servers.both]\nurl = \"https://a.example\"\n\
+             command = \"git-mcp\"\n",
+    ),
+    (
+        Code::MisplacedKey,
+        "[servers.a]\ncommand = \"git-mcp\"\nbearer_token_env_var = \"TOKEN\"\n[servers.b]\n\
+             url = \"https://b.example\"\nargs = []\n",
+    ),
+    (
+        Code::NoProgram,
+        "[servers.a]\ncommand = \"bin/nosuch\"\n[servers.b]\ncommand = \"@me\"\n[servers.c]\n\
+             command = \"/usr/x\"\n",
+    ),
+    (Code::NoDirectory, "[servers.a]\ncommand = \"git-mcp\"\ncwd = \"/nowhere/x\"\n"),
+    (Code::BadAddress, "[gateway]\nlisten = \"localhost:80\"\nadmin = \"unix:\"\n"),
+    (Code::ExposedAddress, "[gateway]\nlisten = \"0.0.0.0:7411\"\nadmin = \"[::]:1\"\n"),
+    (
+        Code::BadUrl,
+        "[servers.a]\nurl = \"ftp://a.example\"\n[servers.b]\nurl = \"https://me:pw@b.example\"\n\
+             [servers.c]\nurl = \"/mcp\"\n[servers.d]\nurl = \"https://a b\"\n",
+    ),
+    (
+        Code::BadHeader,
+        "[servers.a]\nurl = \"https://a.example\"\n[servers.a.http_headers]\nMcp-Method = \"x\"\n\
+             Content-Type = \"x\"\n\"a b\" = \"x\"\nX-Umlaut = \"ä\"\n",
+    ),
+    (
+        Code::BadVariable,
+        "[servers.a]\ncommand = \"git-mcp\"\nargs = [\"a\\u0000b\"]\n\
              env = { \"A B\" = \"x\", N = \"\\u0000\" }\n[servers.b]\nurl = \"https://b.example\"\n\
-             bearer_token_env_var = \"A-B\"\n"
-        }
-        Code::BadReference => {
-            "[servers.a]\ncommand = \"git-mcp\"\nargs = [\"${env:TOKEN}\"]\n\
-             env = { A = \"${HOME}\", B = \"${env:TOKEN\", C = \"${cred:../x}\" }\n"
-        }
-        Code::MissingSecret => {
-            "[servers.a]\ncommand = \"git-mcp\"\n[servers.a.env]\nA = \"${env:NOPE}\"\n\
-             B = \"${env:EMPTY}\"\nC = \"${file:/nowhere/secret}\"\nD = \"${file:/run/empty}\"\n"
-        }
-        Code::PlainNames => {
-            "[gateway]\nnames = \"plain\"\n[servers.b]\ncommand = \"git-mcp\"\n[servers.a]\n\
-             command = \"git-mcp\"\n"
-        }
-        Code::ToolConflict => {
-            "[servers.a]\ncommand = \"git-mcp\"\nenabled_tools = [\"x\", \"y\"]\ndisabled_tools = [\"y\"]\n"
-        }
-        Code::BadValue => {
-            "[gateway]\nhosts = [\"a b\", \"*\"]\norigins = [\"null\"]\nstate_dir = \"\"\n"
-        }
-        Code::SetTwice => {
-            "[gateway]\nlisten = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:1\"\n[servers.a]\n\
+             bearer_token_env_var = \"A-B\"\n",
+    ),
+    (
+        Code::BadReference,
+        "[servers.a]\ncommand = \"git-mcp\"\nargs = [\"${env:TOKEN}\"]\n\
+             env = { A = \"${HOME}\", B = \"${env:TOKEN\", C = \"${cred:../x}\" }\n",
+    ),
+    (
+        Code::MissingSecret,
+        "[servers.a]\ncommand = \"git-mcp\"\n[servers.a.env]\nA = \"${env:NOPE}\"\n\
+             B = \"${env:EMPTY}\"\nC = \"${file:/nowhere/secret}\"\nD = \"${file:/run/empty}\"\n",
+    ),
+    (
+        Code::PlainNames,
+        "[gateway]\nnames = \"plain\"\n[servers.b]\ncommand = \"git-mcp\"\n[servers.a]\n\
+             command = \"git-mcp\"\n",
+    ),
+    (
+        Code::ToolConflict,
+        "[servers.a]\ncommand = \"git-mcp\"\nenabled_tools = [\"x\", \"y\"]\ndisabled_tools = [\"y\"]\n",
+    ),
+    (
+        Code::BadValue,
+        "[gateway]\nhosts = [\"a b\", \"*\"]\norigins = [\"null\"]\nstate_dir = \"\"\n",
+    ),
+    (
+        Code::SetTwice,
+        "[gateway]\nlisten = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:1\"\n[servers.a]\n\
              url = \"https://a.example\"\nbearer_token_env_var = \"TOKEN\"\n\
-             env_http_headers = { authorization = \"TOKEN\" }\n"
-        }
-        Code::PlainHttp => "xyzzy = 1\n[servers.a]\nurl = \"http://a.example/mcp\"\n",
-        Code::LiteralSecret => {
-            "xyzzy = 1\n[servers.a]\ncommand = \"git-mcp\"\nargs = [\"--key=sk-0123456789abcdef\"]\n\
+             env_http_headers = { authorization = \"TOKEN\" }\n",
+    ),
+    (Code::PlainHttp, "xyzzy = 1\n[servers.a]\nurl = \"http://a.example/mcp\"\n"),
+    (
+        Code::LiteralSecret,
+        "xyzzy = 1\n[servers.a]\ncommand = \"git-mcp\"\nargs = [\"--key=sk-0123456789abcdef\"]\n\
              env = { A = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b\" }\n[servers.b]\n\
-             url = \"https://b.example\"\nhttp_headers = { Authorization = \"Basic hunter2\" }\n"
-        }
-        Code::NoServers => "xyzzy = 1\n[servers]\n",
-    }
-}
+             url = \"https://b.example\"\nhttp_headers = { Authorization = \"Basic hunter2\" }\n",
+    ),
+    (Code::NoServers, "xyzzy = 1\n[servers]\n"),
+];
 
 /// What the mistakes of one code look like.
 fn mistakes(code: Code) -> ConfigErrors {
-    let text = example(code);
-    let refused = match code {
-        Code::Unreadable => load(Path::new("/nowhere/servers.toml")),
-        Code::ExposedSecrets => exposed(),
-        Code::NoStateDir => read_with(&format!("[gateway]\n{ONE_SERVER}"), &[("PATH", "/bin")]),
-        _ => read_with(text, &VARIABLES),
+    let homeless = [("PATH", "/bin")];
+    let refused = match EXAMPLES.iter().find(|(of, _)| *of == code) {
+        Some((_, text)) => read_with(text, &VARIABLES),
+        None if code == Code::Unreadable => load(Path::new("/nowhere/servers.toml")),
+        None if code == Code::NoStateDir => {
+            read_with(&format!("[gateway]\n{ONE_SERVER}"), &homeless)
+        }
+        None if code == Code::ExposedSecrets => exposed(),
+        None => panic!("no example of {code}"),
     };
     refused.unwrap_err()
 }

@@ -73,6 +73,7 @@ fn a_literal_secret_is_never_repeated() {
         KEY,
     );
     never_shown(&format!("[servers.a]\nurl = \"{KEY}\"\n\"{KEY}\" = 1\n"), KEY);
+    never_shown("[servers.a]\nurl = \"https://u:hunter2@a.example\"\n", "hunter2");
     never_shown(
         "[servers.a]\nurl = \"https://u:hunter2@a.example\"\nx = 1\n[servers.a.http_headers]\n\
                  Authorization = \"hunter3\"\n\"a b\" = \"\"\n",
@@ -81,8 +82,22 @@ fn a_literal_secret_is_never_repeated() {
 }
 
 #[test]
+fn a_secret_under_a_wrong_key_is_not_shown_either() {
+    let url = "[servers.a]\nurl = \"https://a.example\"\n";
+    never_shown(&format!("{url}headers = {{ Authorization = \"hunter2\" }}\n"), "hunter2");
+    never_shown(&format!("{url}bearer_token = \"hunter2\"\n"), "hunter2");
+    never_shown(&format!("{url}bearer_token_env_var = \"hunter-2\"\n"), "hunter-2");
+    never_shown("servers.a = { env = { A = \"hunter2\" } }\n", "hunter2");
+    never_shown("mcp_servers.a = { env = { A = \"hunter2\" } }\n", "hunter2");
+}
+
+#[test]
 fn a_broken_file_does_not_show_values_of_keys_that_sound_secret() {
     never_shown("[servers.a.env]\nDB_PASSWORD = \"hunter2\n", "hunter2");
+    never_shown("[servers.a.env]\nDB_PASSWORD = hunter2\n", "hunter2");
+    never_shown("[servers.a.env]\nTOKEN = \"a\" hunter2\n", "hunter2");
+    never_shown("[servers.a.env]\nTOKEN = 5hunter2\n", "hunter2");
+    never_shown("[servers.a]\napi_key: \"hunter2\"\n", "hunter2");
     never_shown("[servers.a]\nenv = { TOKEN = 'hunter2', }}\n", "hunter2");
 }
 

@@ -31,6 +31,21 @@ fn one_misspelt_command_is_one_mistake() {
 }
 
 #[test]
+fn a_server_without_a_target_is_checked_to_the_end() {
+    let both = "[servers.a]\ncommand = \"/usr/x\"\nurl = \"ftp://a\"\nargs = 1\nhttp_headers = 2\n";
+    let want = [("C010", 2, 11), ("C008", 3, 1), ("C014", 3, 7), ("C004", 4, 8), ("C004", 5, 16)];
+    assert_eq!(places(both), want);
+}
+
+#[test]
+fn broken_toml_is_shown_with_what_is_certain_before_it() {
+    let text = "xyzzy = 1\n[servers.a]\nenabled = 1\nargs = [\"x\nnope = 1\ncommand = \"x\n";
+    let want = [("C003", 1, 1), ("C004", 3, 11), ("C002", 4, 11)];
+    assert_eq!(places(text), want);
+    assert_eq!(places("[gateway]\nnames = \"plain\"\nnames = \"plain\"\n"), [("C002", 3, 1)]);
+}
+
+#[test]
 fn programs_get_every_field_as_json() {
     let json = read("[servers.a]\ncomand = \"x\"\n").unwrap_err().to_json();
     let error = &json["errors"][0];
@@ -80,6 +95,48 @@ fn plain_names_count_enabled_servers_only() {
     assert_eq!(places(two), [("C019", 5, 10)]);
     assert_eq!(accepted(&format!("{two}enabled = false\n")).servers.len(), 1);
     assert_eq!(places("[gateway]\nnames = \"plain\"\n"), [("C019", 2, 9)]);
+}
+
+#[test]
+fn urls_have_a_host_and_a_port_that_exist() {
+    let url = |url: &str| format!("[servers.a]\nurl = \"{url}\"\n");
+    for fine in ["https://a.example", "https://a.example:8443/mcp?x=1", "http://[::1]:9/mcp"] {
+        accepted(&url(fine));
+    }
+    for bad in ["https://a:99999", "https://a:0/", "https://a:", "https:///mcp", "https://a/#x", ""]
+    {
+        assert_eq!(places(&url(bad)), [("C014", 2, 7)], "{bad}");
+    }
+}
+
+#[test]
+fn headers_of_the_protocol_and_of_http_cannot_be_set() {
+    let with = |name: &str| {
+        format!("[servers.a]\nurl = \"https://a.example\"\nhttp_headers = {{ {name} = \"x\" }}\n")
+    };
+    let ours = "mcp-session-id MCP-Protocol-Version Mcp-Param-X Content-Type content-length \
+                Proxy-Authorization Host Accept Connection Keep-Alive TE Trailer \
+                Transfer-Encoding Upgrade Expect Last-Event-ID";
+    for name in ours.split_whitespace() {
+        assert_eq!(places(&with(name)), [("C015", 3, 18)], "{name}");
+    }
+    accepted(&with("X-Mcp-Team"));
+}
+
+#[test]
+fn two_free_ports_are_two_addresses() {
+    let config = accepted("[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n");
+    assert_eq!(config.gateway.listen, config.gateway.admin);
+}
+
+#[test]
+fn a_socket_path_fits_the_kernel() {
+    let listen = |n_bytes: usize| {
+        let name = "x".repeat(n_bytes - "/".len());
+        format!("[gateway]\nlisten = \"unix:/{name}\"\n")
+    };
+    assert!(matches!(accepted(&listen(107)).gateway.listen, Listen::Unix(_)));
+    assert_eq!(places(&listen(108)), [("C012", 2, 10)]);
 }
 
 #[test]
