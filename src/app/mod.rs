@@ -13,7 +13,10 @@ use tracing::{info, warn};
 use crate::{
     audit::{Audit, AuditError, AuditThread, Record},
     config::{Config, Durability},
-    domain::{Generation, limits::SERVERS_GRACE},
+    domain::{
+        Generation,
+        limits::{SERVERS_GRACE, STDIO_SETTLE_MAX},
+    },
     fleet::Fleet,
     front::{Front, FrontError},
     gate::{Cause, Gate, Latch, Policy},
@@ -74,6 +77,11 @@ pub async fn run(config: Config, mode: Mode) -> Result<(), AppError> {
         }
         Mode::Stdio => {
             let front = app.front.clone();
+            // Many hosts list the tools once, right after the start, and never again.
+            let settled = tokio::time::timeout(STDIO_SETTLE_MAX, app.fleet.settled());
+            if settled.await.is_err() {
+                warn!("Some servers are still starting; their tools are listed later");
+            }
             tokio::select! {
                 () = front.serve_pipes(tokio::io::stdin(), tokio::io::stdout()) => "client left",
                 name = app.until_told(signals) => name,

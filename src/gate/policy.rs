@@ -54,30 +54,31 @@ mod tests {
     use super::{Policy, ServerName, ToolFilter, ToolName};
 
     #[track_caller]
-    fn check(enabled: Option<&[&str]>, disabled: &[&str], tool: &str, want: bool) {
+    fn check(enabled: Option<&[&str]>, disabled: &[&str], tool: &str, want: &str) {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
         let filter = ToolFilter { enabled: enabled.map(owned), disabled: owned(disabled) };
         let server = ServerName::parse("files").unwrap();
         let policy = Policy::from_filters([(&server, &filter)]);
-        assert_eq!(policy.listed(&server, &ToolName::parse(tool).unwrap()), want);
+        let listed = policy.listed(&server, &ToolName::parse(tool).unwrap());
+        assert_eq!(if listed { "listed" } else { "hidden" }, want);
         let other = ServerName::parse("other").unwrap();
         assert!(!policy.listed(&other, &ToolName::parse(tool).unwrap()));
     }
 
     #[test]
     fn only_what_is_enabled_and_not_disabled_is_listed() {
-        check(None, &[], "read", true);
-        check(None, &["delete"], "delete", false);
-        check(Some(&["read"]), &[], "read", true);
-        check(Some(&["read"]), &[], "delete", false);
-        check(Some(&["read"]), &["read"], "read", false);
-        check(Some(&[]), &[], "read", false);
+        check(None, &[], "read", "listed");
+        check(None, &["delete"], "delete", "hidden");
+        check(Some(&["read"]), &[], "read", "listed");
+        check(Some(&["read"]), &[], "delete", "hidden");
+        check(Some(&["read"]), &["read"], "read", "hidden");
+        check(Some(&[]), &[], "read", "hidden");
     }
 
     #[test]
     fn names_are_compared_byte_by_byte() {
-        check(Some(&["read"]), &[], "Read", false);
-        check(Some(&["read"]), &[], "read ", false);
-        check(None, &["delete"], "Delete", true);
+        check(Some(&["read"]), &[], "Read", "hidden");
+        check(Some(&["read"]), &[], "read ", "hidden");
+        check(None, &["delete"], "Delete", "listed");
     }
 }

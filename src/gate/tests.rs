@@ -334,14 +334,13 @@ proptest! {
     }
 }
 
-/// Threads take epochs and look again, as a call does, while another engages and resets. A
-/// writer that finds its epoch holding after `engage` had returned would be a call let through.
+/// Threads look while another engages and resets. One that finds its epoch holding after
+/// `engage` had returned would be a call let through.
 #[test]
 fn nothing_holds_after_engage_has_returned() {
     const CHECKS: u64 = 100_000;
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let latch = Latch::open(dir.path());
-    // Odd while stopped: raised after `engage` returned, and again before `reset` is called.
     let stops = AtomicU64::new(0);
     let done = AtomicBool::new(false);
     let (looks, let_through) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -349,16 +348,8 @@ fn nothing_holds_after_engage_has_returned() {
         for _ in 0..3 {
             scope.spawn(|| {
                 while !done.load(Ordering::Acquire) {
-                    let Ok(epoch) = latch.epoch() else { continue };
-                    let taken_at = stops.load(Ordering::SeqCst);
-                    thread::yield_now();
-                    let before = stops.load(Ordering::SeqCst);
-                    let holds = latch.holds(epoch);
-                    // A stop was complete since the epoch was taken: it must be seen.
-                    let stopped_between = taken_at % 2 == 1 || before > taken_at;
-                    if holds && stopped_between {
-                        let_through.fetch_add(1, Ordering::SeqCst);
-                    }
+                    let wrong = held_after_a_stop(&latch, &stops);
+                    let_through.fetch_add(u64::from(wrong), Ordering::SeqCst);
                     looks.fetch_add(1, Ordering::SeqCst);
                 }
             });
@@ -375,4 +366,16 @@ fn nothing_holds_after_engage_has_returned() {
     });
     assert!(stops.load(Ordering::SeqCst) > 10, "stops and looks did meet");
     assert_eq!(let_through.load(Ordering::SeqCst), 0);
+}
+
+/// Takes an epoch and looks again, as a call does. `stops` is odd from the return of an `engage`
+/// to the call of its `reset`.
+fn held_after_a_stop(latch: &Latch, stops: &AtomicU64) -> bool {
+    let Ok(epoch) = latch.epoch() else { return false };
+    let taken_at = stops.load(Ordering::SeqCst);
+    thread::yield_now();
+    let before = stops.load(Ordering::SeqCst);
+    let holds = latch.holds(epoch);
+    // A stop was complete since the epoch was taken: it must be seen.
+    holds && (taken_at % 2 == 1 || before > taken_at)
 }

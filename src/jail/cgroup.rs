@@ -6,6 +6,7 @@
 //! keepers do the work alone. Sets no resource limits.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -13,7 +14,8 @@ use std::{
 
 use rustix::{
     fs::{Access, access, getxattr},
-    process::{geteuid, getpid},
+    io::Errno,
+    process::{Pid, geteuid, getpid, test_kill_process},
 };
 
 use crate::domain::ServerName;
@@ -75,25 +77,36 @@ impl Grove {
     fn leaf(&self, name: &str) -> io::Result<Leaf> {
         let us = getpid().as_raw_nonzero();
         let directory = self.0.join(format!("{PREFIX}{us}-{name}"));
-        fs::create_dir(&directory)?;
+        if let Err(error) = fs::create_dir(&directory) {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(error);
+            }
+            // Left by a gateway that had our number and died.
+            fs::remove_dir(&directory).and_then(|()| fs::create_dir(&directory))?;
+        }
         match OpenOptions::new().write(true).open(directory.join("cgroup.kill")) {
             Ok(kill) => Ok(Leaf { directory, kill }),
             Err(error) => fs::remove_dir(&directory).and(Err(error)),
         }
     }
 
-    /// Removes the empty leaves of gateways that died without clearing up.
+    /// Removes the leaves of gateways that died without clearing up.
     fn clear(&self) {
-        let us = format!("{PREFIX}{}-", getpid().as_raw_nonzero());
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && !name.starts_with(&us))
+            if owner(&entry.file_name())
+                .is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
             {
-                // A leaf in use is not empty and stays.
+                // One that is not empty yet stays for the next time.
                 fs::remove_dir(entry.path()).ok();
             }
         }
     }
+}
+
+/// The gateway whose leaf has this name.
+fn owner(name: &OsStr) -> Option<Pid> {
+    let (pid, _) = name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
+    Pid::from_raw(pid.parse().ok()?)
 }
 
 impl Leaf {
@@ -150,7 +163,9 @@ fn locate(mountinfo: &str, own: &str) -> Option<PathBuf> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{locate, own_path};
+    use rustix::process::Pid;
+
+    use super::{locate, own_path, owner};
 
     const HYBRID: &str = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                           41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
@@ -173,6 +188,13 @@ mod tests {
         check(CONTAINER, "/docker/1/x", Some("/sys/fs/cgroup/x"));
         check(CONTAINER, "/elsewhere", None);
         check("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu", "/", None);
+    }
+
+    #[test]
+    fn leaf_names_tell_their_gateway() {
+        assert_eq!(owner("portcullis-42-7-my-files".as_ref()), Pid::from_raw(42));
+        assert_eq!(owner("portcullis-x-7-files".as_ref()), None);
+        assert_eq!(owner("init.scope".as_ref()), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -24,7 +24,7 @@ use rustix::{
     io::Errno,
     net::{SendFlags, send},
     process::{
-        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, getsid, kill_process,
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process,
         pidfd_open, pidfd_send_signal, set_child_subreaper, waitid, waitpid,
     },
 };
@@ -34,11 +34,11 @@ use super::{
     Exit, JailError, Step,
     cgroup::{Grove, Leaf},
     parcel::{Report, TERMINATE},
-    processes::{self, Process},
+    processes,
 };
 use crate::domain::{
     ServerName,
-    limits::{KILL_WAIT, SWEEP_PAUSE, SWEEP_PAUSE_MAX},
+    limits::{KEEPER_SWEEP_MAX, KILL_WAIT, SWEEP_PAUSE, SWEEP_PAUSE_MAX},
 };
 
 /// Where one server stands, as its keeper reports it.
@@ -83,6 +83,8 @@ pub(super) struct Keepers {
     epoll: OwnedFd,
     grove: Option<Grove>,
     kills: AtomicU64,
+    /// Keepers that have left the table while their strays are still being hunted.
+    leaving: AtomicUsize,
 }
 
 /// How many keepers this process has started, in any jail.
@@ -100,6 +102,7 @@ pub(super) fn start() -> Result<Arc<Keepers>, JailError> {
         epoll,
         grove: Grove::find(),
         kills: AtomicU64::new(0),
+        leaving: AtomicUsize::new(0),
     });
     let reaper = Arc::clone(&keepers);
     thread::Builder::new()
@@ -256,7 +259,7 @@ impl Keepers {
         let mut waited = Duration::ZERO;
         while waited < KILL_WAIT {
             let table = self.lock();
-            if table.is_empty() {
+            if table.is_empty() && self.leaving.load(Ordering::SeqCst) == 0 {
                 return;
             }
             kill_trees(table.values().map(Arc::as_ref));
@@ -279,9 +282,9 @@ impl Keepers {
             for event in &events {
                 gone.extend(self.attend(event.data.u64()));
             }
-            rest.clear(&gone);
-            for (kept, _) in gone {
+            for kept in rest.clear(gone) {
                 kept.bury();
+                self.leaving.fetch_sub(1, Ordering::SeqCst);
             }
         }
     }
@@ -302,6 +305,7 @@ impl Keepers {
         epoll::delete(&self.epoll, &kept.pidfd).ok();
         epoll::delete(&self.epoll, &kept.control).ok();
         table.remove(&kept.number);
+        self.leaving.fetch_add(1, Ordering::SeqCst);
         numbers().remove(&kept.pid.as_raw_nonzero().get());
         drop(table);
         // What it said between the first look and its end.
@@ -325,27 +329,45 @@ enum End {
 /// What dead keepers have left to us. Nearly always nothing.
 #[derive(Default)]
 struct Rest {
+    /// Keepers whose strays are being hunted.
+    mourned: Vec<Arc<Kept>>,
     strays: bool,
     leaves: Vec<Arc<Kept>>,
     /// Grows while nothing moves: not even SIGKILL ends a process that hangs in the kernel.
     pause: Duration,
+    waited: Duration,
 }
 
 impl Rest {
+    /// How long to wait for events; `None` when nothing is left to do.
     fn pause(&self) -> Option<Timespec> {
         let anything = self.strays || !self.leaves.is_empty();
         anything.then(|| Timespec::try_from(self.pause).unwrap_or_default())
     }
 
-    fn clear(&mut self, gone: &[(Arc<Kept>, End)]) {
-        self.strays |= gone.iter().any(|(_, end)| *end == End::Dirty);
-        self.leaves.extend(gone.iter().map(|(kept, _)| Arc::clone(kept)));
-        self.pause = match gone {
-            [] => self.pause.saturating_mul(2).min(SWEEP_PAUSE_MAX),
-            _ => SWEEP_PAUSE,
-        };
-        self.strays = self.strays && sweep_strays();
+    /// One round of clearing up. Returns the keepers of which nothing is left, or which have
+    /// been waited for long enough.
+    fn clear(&mut self, gone: Vec<(Arc<Kept>, End)>) -> Vec<Arc<Kept>> {
+        self.waited = self.waited.saturating_add(self.pause);
+        self.pause = self.pause.saturating_mul(2).min(SWEEP_PAUSE_MAX);
+        let mut buried = Vec::new();
+        for (kept, end) in gone {
+            (self.pause, self.waited) = (SWEEP_PAUSE, Duration::ZERO);
+            self.leaves.push(Arc::clone(&kept));
+            match end {
+                End::Clean => buried.push(kept),
+                End::Dirty => {
+                    self.strays = true;
+                    self.mourned.push(kept);
+                }
+            }
+        }
+        self.strays = self.strays && processes::sweep_strays(&numbers());
+        if !self.strays || self.waited >= KEEPER_SWEEP_MAX {
+            buried.append(&mut self.mourned);
+        }
         self.leaves.retain(|kept| kept.leaf.as_ref().is_some_and(|leaf| !leaf.remove()));
+        buried
     }
 }
 
@@ -361,28 +383,6 @@ fn kill_trees<'a>(kept: impl Iterator<Item = &'a Kept>) {
         // It can only fail because the keeper is dead already.
         pidfd_send_signal(&keeper.pidfd, Signal::KILL).ok();
     }
-}
-
-/// Kills and reaps what came to us from dead keepers. `true`: there may be more.
-fn sweep_strays() -> bool {
-    let Ok(session) = getsid(None) else { return false };
-    let (us, session) = (getpid().as_raw_nonzero().get(), session.as_raw_nonzero().get());
-    let numbers = numbers();
-    let all = processes::scan();
-    let is_stray = |process: &&Process| {
-        process.parent == us
-            && process.session != session
-            && !numbers.contains(&process.pid.as_raw_nonzero().get())
-    };
-    let strays: Vec<&Process> = all.iter().filter(is_stray).collect();
-    for process in processes::below(&all, strays.iter().map(|stray| stray.pid)) {
-        process.kill();
-    }
-    for stray in &strays {
-        stray.kill();
-        waitpid(Some(stray.pid), WaitOptions::NOHANG).ok();
-    }
-    !strays.is_empty()
 }
 
 fn numbers() -> MutexGuard<'static, BTreeSet<i32>> {

@@ -67,16 +67,8 @@ async fn page(session: &Session, cursor: Option<&str>) -> Result<Option<Object>,
         }
         Line::Http(line) => {
             let id = line.draw_id();
-            line.ask(http::Asked {
-                id,
-                frame: encode(id),
-                about: http::About::own(Some(session.version()), METHOD),
-                wait: TOOL_TIMEOUT,
-                epoch: None,
-                notices: None,
-                progress: http::Progress::Unwanted,
-            })
-            .await?
+            let about = http::About::own(Some(session.version()), METHOD);
+            line.ask(http::Asked::own(id, encode(id), about)).await?
         }
     };
     match response.body {

@@ -72,9 +72,7 @@ async fn denied_call_never_reaches_the_child() {
     let hidden = road.client.call("up__count", json!({ "key": "a" })).await.response;
     assert_eq!(hidden["error"]["code"], -32602);
     let missing = road.client.call("up__no_such", json!({})).await.response;
-    let said = |answer: &Value, name: &str| {
-        answer["error"].to_string().replace(name, "NAME")
-    };
+    let said = |answer: &Value, name: &str| answer["error"].to_string().replace(name, "NAME");
     assert_eq!(said(&hidden, "up__count"), said(&missing, "up__no_such"), "existence is revealed");
 
     let denied = road.gateway.wait_audit("the denial", |record| record["kind"] == "denied");
@@ -126,7 +124,8 @@ async fn intent_is_on_record_before_the_server_sees_the_call() {
 async fn arguments_pass_byte_true_in_both_directions() {
     let road = Road::new(&[], "").await;
     let arguments = r#"{"z":1.0e+2,"a":123456789012345678901234567890,"\u0062":"\u00e9\/","nested":{"y":[1,  2.50,-0],"x":null}}"#;
-    let (status, text) = road.raw_call("up__raw_echo", &format!(r#""arguments":{arguments},"unknown":[ 1 ]"#)).await;
+    let (status, text) =
+        road.raw_call("up__raw_echo", &format!(r#""arguments":{arguments},"unknown":[ 1 ]"#)).await;
     assert_eq!(status, StatusCode::OK, "{text}");
     assert!(text.contains(&format!(r#""structuredContent":{arguments}"#)), "{text}");
     assert!(text.contains(r#""id":"raw""#), "{text}");
@@ -190,7 +189,7 @@ async fn a_deadline_is_told_recorded_and_cancels_at_the_server() {
     };
     wait_until("the cancellation", cancelled, || road.gateway.log());
     let outcome = road.gateway.wait_audit("the outcome", |record| record["kind"] == "outcome");
-    assert_eq!(outcome["reason"], "deadline");
+    assert_eq!(outcome["error"], "deadline");
 }
 
 #[tokio::test(flavor = "multi_thread")]

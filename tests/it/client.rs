@@ -3,12 +3,14 @@
 
 use std::{
     collections::HashMap,
+    io::{BufRead, BufReader, Write},
     path::Path,
-    process::Stdio,
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
 };
 
 use bytes::Bytes;
@@ -17,12 +19,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, Command},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::harness::{PORTCULLIS, within};
 
@@ -50,9 +47,9 @@ enum Line {
 }
 
 struct Pipes {
-    stdin: Mutex<Option<ChildStdin>>,
+    stdin: Mutex<ChildStdin>,
     waiting: Waiting,
-    _child: Child,
+    child: Child,
 }
 
 type Waiting = Arc<Mutex<HashMap<String, mpsc::UnboundedSender<Value>>>>;
@@ -62,7 +59,6 @@ pub(crate) struct InFlight {
     pub(crate) id: u64,
     messages: mpsc::UnboundedReceiver<Value>,
     reader: Option<JoinHandle<()>>,
-    pub(crate) status: Option<StatusCode>,
 }
 
 /// An answer, and what was said before it.
@@ -91,25 +87,25 @@ impl Client {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
-            .env("PORTCULLIS_LOG", "warn")
-            .kill_on_drop(true)
+            .env("PORTCULLIS_LOG", "error")
             .spawn()
             .unwrap();
         let waiting = Waiting::default();
-        let (known, mut lines) =
-            (waiting.clone(), BufReader::new(child.stdout.take().unwrap()).lines());
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
+        let known = waiting.clone();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
                 let message: Value = serde_json::from_str(&line).expect("stdout holds MCP only");
                 let key = message.get("id").or_else(|| message.pointer("/params/progressToken"));
-                if let Some(sender) = key.and_then(|key| known.lock().unwrap().get(&bare(key)).cloned()) {
+                let sender = key.and_then(|key| known.lock().unwrap().get(&bare(key)).cloned());
+                if let Some(sender) = sender {
                     sender.send(message).unwrap_or_default();
                 }
             }
             known.lock().unwrap().clear();
         });
-        let stdin = Mutex::new(child.stdin.take());
-        let line = Line::Stdio(Pipes { stdin, waiting, _child: child });
+        let stdin = Mutex::new(child.stdin.take().unwrap());
+        let line = Line::Stdio(Pipes { stdin, waiting, child });
         let mut client = Self { kind, line, next: AtomicU64::new(1) };
         if kind == Kind::LegacyStdio {
             client.initialize().await;
@@ -153,7 +149,12 @@ impl Client {
     }
 
     /// Starts a call; `token` asks for progress.
-    pub(crate) async fn begin(&self, tool: &str, arguments: Value, token: Option<&str>) -> InFlight {
+    pub(crate) async fn begin(
+        &self,
+        tool: &str,
+        arguments: Value,
+        token: Option<&str>,
+    ) -> InFlight {
         let mut params = json!({ "name": tool, "arguments": arguments });
         if let Some(token) = token {
             params["_meta"] = json!({ "progressToken": token });
@@ -181,7 +182,7 @@ impl Client {
                 let response = post(*port, &body, headers).await;
                 assert_eq!(response.status(), StatusCode::ACCEPTED);
             }
-            Line::Stdio(pipes) => pipes.write(&body).await,
+            Line::Stdio(pipes) => pipes.write(&body),
         }
     }
 
@@ -206,12 +207,12 @@ impl Client {
                     *sent.lock().unwrap() = response.headers().clone();
                     read(response, sender).await;
                     let headers = sent.lock().unwrap().clone();
-                    return (InFlight { id, messages, reader: None, status: None }, headers);
+                    return (InFlight { id, messages, reader: None }, headers);
                 }
                 let reader = tokio::spawn(async move {
                     read(post(port, &body, headers).await, sender).await;
                 });
-                let call = InFlight { id, messages, reader: Some(reader), status: None };
+                let call = InFlight { id, messages, reader: Some(reader) };
                 (call, HeaderMap::new())
             }
             Line::Stdio(pipes) => {
@@ -220,8 +221,8 @@ impl Client {
                     waiting.insert(id.to_string(), sender.clone());
                     waiting.extend(token.map(|token| (token, sender)));
                 }
-                pipes.write(&body).await;
-                (InFlight { id, messages, reader: None, status: None }, HeaderMap::new())
+                pipes.write(&body);
+                (InFlight { id, messages, reader: None }, HeaderMap::new())
             }
         }
     }
@@ -273,11 +274,17 @@ impl Drop for InFlight {
 }
 
 impl Pipes {
-    async fn write(&self, body: &Value) {
-        let mut stdin = self.stdin.lock().unwrap().take().expect("one writer at a time");
-        stdin.write_all(format!("{body}\n").as_bytes()).await.unwrap();
-        stdin.flush().await.unwrap();
-        *self.stdin.lock().unwrap() = Some(stdin);
+    fn write(&self, body: &Value) {
+        let mut stdin = self.stdin.lock().unwrap();
+        stdin.write_all(format!("{body}\n").as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+}
+
+impl Drop for Pipes {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().unwrap();
     }
 }
 

@@ -89,16 +89,23 @@ async fn call_progress_and_cancel_work(kind: Kind, server: Server) {
     }
     assert!(answer.response["result"]["content"].is_array(), "{answer:?}");
 
-    let sleeping = cell.client.begin("up__sleep", json!({ "ms": 600_000, "text": "z" }), None).await;
-    wait_until("the call to arrive", || (cell.reached("sleep") == 1).then_some(()), || cell.describe());
+    let sleeping =
+        cell.client.begin("up__sleep", json!({ "ms": 600_000, "text": "z" }), None).await;
+    wait_until(
+        "the call to arrive",
+        || (cell.reached("sleep") == 1).then_some(()),
+        || cell.describe(),
+    );
     cell.client.cancel(sleeping).await;
     wait_until("the cancellation", || cell.cancelled().then_some(()), || cell.describe());
     let outcome = || {
         let records = audit_in(&cell.audit);
-        records.into_iter().find(|record| record["kind"] == "outcome" && record["result"] == "failed")
+        records
+            .into_iter()
+            .find(|record| record["kind"] == "outcome" && record["outcome"] == "failed")
     };
     let outcome = wait_until("the outcome", outcome, || cell.describe());
-    assert_eq!(outcome["reason"], "cancelled", "{outcome}");
+    assert_eq!(outcome["error"], "cancelled", "{outcome}");
 
     // The line is as good as before.
     assert_eq!(cell.client.text("up__echo", json!({ "text": "after" })).await, "after");

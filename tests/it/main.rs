@@ -1,5 +1,15 @@
 //! The one integration binary: whole paths with real processes.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests start processes and tasks themselves, and fail loudly"
+)]
 
+mod call_path;
+mod client;
+mod eras;
 mod harness;
+mod http_rules;
 mod jail;
 mod provide;
+mod stop;

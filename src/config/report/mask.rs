@@ -99,14 +99,14 @@ pub(in crate::config) fn sounds_secret(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// What follows the `=` of keys that sound secret: for a text of which nothing else is known.
+/// What follows the `=` or `:` of keys that sound secret: for a text of which nothing else is known.
 pub(super) fn named_values(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
         let lower = line.to_ascii_lowercase();
         let word = SECRET_WORDS.iter().filter_map(|word| lower.find(word)).min();
-        let value = word.and_then(|word| Some(word + lower.get(word..)?.find('=')?));
+        let value = word.and_then(|word| Some(word + lower.get(word..)?.find(['=', ':'])?));
         let end = start + line.len();
         found.extend(value.map(|value| start + value + 1..end));
         start = end;

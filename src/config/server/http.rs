@@ -64,7 +64,7 @@ fn url(section: &Section<'_>, check: &mut Check<'_>) -> Option<Uri> {
         }
     };
     let host = uri.host().unwrap_or_default();
-    if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         check.notes.hide(text.span.clone());
         let help = "send credentials with bearer_token_env_var or http_headers";
         check.notes.push(refuse("`url` contains a user or password".to_owned()).help(help));
@@ -72,6 +72,12 @@ fn url(section: &Section<'_>, check: &mut Check<'_>) -> Option<Uri> {
     }
     if !matches!(uri.scheme_str(), Some("http" | "https")) || host.is_empty() {
         check.notes.push(refuse(format!("`{shown}` is neither an http nor an https URL")));
+        return None;
+    }
+    // What follows the host is `:PORT` or nothing.
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.len() > host.len() && uri.port_u16().is_none_or(|port| port == 0) {
+        check.notes.push(refuse("`url` has no valid port".to_owned()));
         return None;
     }
     if text.value.contains('#') {

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
@@ -67,6 +67,7 @@ fn what_cannot_be_read_is_said_with_a_line() {
     assert_eq!(codes(load(&latin1)), [("C001", 2)]);
     let huge = place.put("huge.toml", &vec![b'\n'; 1024 * 1024 + 1], 0o600);
     assert_eq!(codes(load(&huge)), [("C001", 1)]);
+    assert_eq!(codes(load(Path::new("/dev/zero"))), [("C001", 1)]);
 }
 
 #[test]

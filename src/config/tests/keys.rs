@@ -55,7 +55,7 @@ const ROWS: [Row; 28] = [
     (
         GATEWAY,
         "hosts",
-        r#"["Gate.example:80", "b"]"#,
+        r#"["Gate.example:80", "b", "B"]"#,
         |c| c.gateway.hosts.join(" "),
         "",
         "gate.example:80 b",

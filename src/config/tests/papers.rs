@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, accepted, read};
 use crate::config::{
-    Code, Colour, Program, StdioTarget, Surroundings, Target,
+    Code, Colour, Limits, Program, StdioTarget, Surroundings, Target,
     check::TOP_KEYS,
     gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS},
     server::SERVER_KEYS,
 };
+use crate::domain::limits;
 
 fn root(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -71,6 +72,31 @@ fn the_page_describes_every_key_and_every_code() {
     }
     for code in Code::ALL {
         assert!(page.contains(&format!("| {code} |")), "{code} is not described");
+    }
+}
+
+#[test]
+fn the_page_has_the_figures_of_the_code() {
+    let (page, standard) = (page(), Limits::default());
+    for (key, default, range) in [
+        ("body_bytes", standard.body_bytes, limits::BODY_BYTES_RANGE),
+        ("in_flight", standard.in_flight, limits::IN_FLIGHT_RANGE),
+        ("sessions", standard.sessions, limits::SESSIONS_RANGE),
+        ("connections", standard.connections, limits::CONNECTIONS_RANGE),
+    ] {
+        let (low, high) = (range.start(), range.end());
+        let row = format!("| `{key}` | integer | {default} | {low} to {high} |");
+        assert!(page.contains(&row), "{row}");
+    }
+    for (key, default, range) in [
+        ("startup_timeout_sec", limits::STARTUP_TIMEOUT, limits::STARTUP_TIMEOUT_RANGE_S),
+        ("tool_timeout_sec", limits::TOOL_TIMEOUT, limits::TOOL_TIMEOUT_RANGE_S),
+    ] {
+        let (seconds, low, high) = (default.as_secs(), range.start(), range.end());
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{key}` ")));
+        let row = row.unwrap_or_default();
+        assert!(row.contains(&format!("| {seconds} |")), "{row}");
+        assert!(row.contains(&format!("{low} to {high}")), "{row}");
     }
 }
 

@@ -94,6 +94,10 @@ fn a_secret_under_a_wrong_key_is_not_shown_either() {
 #[test]
 fn a_broken_file_does_not_show_values_of_keys_that_sound_secret() {
     never_shown("[servers.a.env]\nDB_PASSWORD = \"hunter2\n", "hunter2");
+    never_shown("[servers.a.env]\nDB_PASSWORD = hunter2\n", "hunter2");
+    never_shown("[servers.a.env]\nTOKEN = \"a\" hunter2\n", "hunter2");
+    never_shown("[servers.a.env]\nTOKEN = 5hunter2\n", "hunter2");
+    never_shown("[servers.a]\napi_key: \"hunter2\"\n", "hunter2");
     never_shown("[servers.a]\nenv = { TOKEN = 'hunter2', }}\n", "hunter2");
 }
 

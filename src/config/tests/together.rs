@@ -98,6 +98,48 @@ fn plain_names_count_enabled_servers_only() {
 }
 
 #[test]
+fn urls_have_a_host_and_a_port_that_exist() {
+    let url = |url: &str| format!("[servers.a]\nurl = \"{url}\"\n");
+    for fine in ["https://a.example", "https://a.example:8443/mcp?x=1", "http://[::1]:9/mcp"] {
+        accepted(&url(fine));
+    }
+    for bad in ["https://a:99999", "https://a:0/", "https://a:", "https:///mcp", "https://a/#x", ""]
+    {
+        assert_eq!(places(&url(bad)), [("C014", 2, 7)], "{bad}");
+    }
+}
+
+#[test]
+fn headers_of_the_protocol_and_of_http_cannot_be_set() {
+    let with = |name: &str| {
+        format!("[servers.a]\nurl = \"https://a.example\"\nhttp_headers = {{ {name} = \"x\" }}\n")
+    };
+    let ours = "mcp-session-id MCP-Protocol-Version Mcp-Param-X Content-Type content-length \
+                Proxy-Authorization Host Accept Connection Keep-Alive TE Trailer \
+                Transfer-Encoding Upgrade Expect Last-Event-ID";
+    for name in ours.split_whitespace() {
+        assert_eq!(places(&with(name)), [("C015", 3, 18)], "{name}");
+    }
+    accepted(&with("X-Mcp-Team"));
+}
+
+#[test]
+fn two_free_ports_are_two_addresses() {
+    let config = accepted("[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n");
+    assert_eq!(config.gateway.listen, config.gateway.admin);
+}
+
+#[test]
+fn a_socket_path_fits_the_kernel() {
+    let listen = |n_bytes: usize| {
+        let name = "x".repeat(n_bytes - "/".len());
+        format!("[gateway]\nlisten = \"unix:/{name}\"\n")
+    };
+    assert!(matches!(accepted(&listen(107)).gateway.listen, Listen::Unix(_)));
+    assert_eq!(places(&listen(108)), [("C012", 2, 10)]);
+}
+
+#[test]
 fn servers_are_sorted_by_name() {
     let config =
         accepted("[servers.b]\ncommand = \"git-mcp\"\n[servers.a]\ncommand = \"git-mcp\"\n");

@@ -150,9 +150,7 @@ pub(super) fn delete(front: &Front, visitor: &Visitor, sent: &HeaderMap) -> Resp
     match find(front, visitor, sent) {
         Err(refused) => refused,
         Ok(session) => {
-            if let Some(id) = &session.caller.conversation {
-                front.sessions.end(id);
-            }
+            front.sessions.end(&session);
             Response::new(Body::empty())
         }
     }

@@ -69,11 +69,12 @@ pub(super) async fn next_piece(
 ) -> Option<Result<Bytes, hyper::Error>> {
     loop {
         match line.along(body.frame()).await? {
-            Ok(frame) => match frame.into_data() {
-                Ok(data) => return Some(Ok(data)),
-                // Trailers say nothing to us.
-                Err(_) => {}
-            },
+            // Trailers say nothing to us.
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data() {
+                    return Some(Ok(data));
+                }
+            }
             Err(error) => return Some(Err(error)),
         }
     }

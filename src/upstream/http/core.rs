@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    About,
+    About, Asked,
     answer::read_off,
     legacy::{Conversation, Routes},
     line::{Line, Parts, Pool, Slot},
@@ -57,14 +57,12 @@ impl Core {
     pub(super) async fn post(
         &self,
         slot: &mut Slot,
-        about: &About<'_>,
+        asked: &Asked<'_>,
         session: Option<&HeaderValue>,
-        frame: &Frame,
-        epoch: Option<Epoch>,
     ) -> Result<HttpResponse<Incoming>, CallError> {
-        let headers = self.post_headers(about, session);
-        self.send(slot, &Outbound { method: Method::POST, headers, frame: Some(frame), epoch })
-            .await
+        let headers = self.post_headers(&asked.about, session);
+        let (frame, epoch) = (Some(&asked.frame), asked.epoch);
+        self.send(slot, &Outbound { method: Method::POST, headers, frame, epoch }).await
     }
 
     pub(super) async fn send(
@@ -139,7 +137,7 @@ impl Core {
     pub(super) fn errand(self: &Arc<Self>, frame: Frame, version: Version) {
         let core = Arc::clone(self);
         let errand = async move {
-            let posted = timeout(UPSTREAM_ERRAND_TIMEOUT, core.tell(&frame, version)).await;
+            let posted = timeout(UPSTREAM_ERRAND_TIMEOUT, core.tell(frame, version)).await;
             if !matches!(posted, Ok(Ok(()))) {
                 core.counts.unsaid();
             }
@@ -150,11 +148,11 @@ impl Core {
     }
 
     /// Posts a notification or an answer of ours.
-    pub(super) async fn tell(&self, frame: &Frame, version: Version) -> Result<(), CallError> {
+    pub(super) async fn tell(&self, frame: Frame, version: Version) -> Result<(), CallError> {
         let mut slot = Slot::default();
         let session = self.conversation.session();
-        let about = About::own(Some(version), "notifications");
-        let head = self.post(&mut slot, &about, session.as_ref(), frame, None).await?;
+        let told = Asked::own(0, frame, About::own(Some(version), "notifications"));
+        let head = self.post(&mut slot, &told, session.as_ref()).await?;
         let status = head.status();
         read_off(self, slot, head.into_body()).await;
         if status.is_success() {
@@ -175,7 +173,7 @@ impl Core {
     }
 
     pub(super) fn forward(&self, notices: Option<&NoticeSender>, notice: Notice) {
-        if !notices.is_some_and(|notices| notices.try_send(notice).is_ok()) {
+        if notices.is_none_or(|notices| notices.try_send(notice).is_err()) {
             self.counts.notice_dropped();
         }
     }

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    About, Asked, Progress,
+    About, Asked,
     answer::{self, is_stream, next_piece, read_off},
     core::{Core, Outbound, put_version},
     line::Slot,
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     domain::{
         CallError,
-        limits::{SSE_RETRY, SSE_RETRY_MAX, STARTUP_TIMEOUT, UPSTREAM_MESSAGE_BYTES_MAX},
+        limits::{SSE_RETRY, SSE_RETRY_MAX, UPSTREAM_MESSAGE_BYTES_MAX},
     },
     upstream::{
         NoticeSender,
@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// The session at the server, as it stands. Modern servers have none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Conversation {
     now: watch::Sender<Standing>,
     /// Held by the one who renews.
@@ -74,12 +74,6 @@ pub(super) enum NotOpened {
     /// An HTTP status without a JSON-RPC answer.
     Status(StatusCode),
     Refused(Refused),
-}
-
-impl Default for Conversation {
-    fn default() -> Self {
-        Self { now: watch::Sender::default(), renewing: tokio::sync::Mutex::default() }
-    }
 }
 
 impl Conversation {
@@ -119,14 +113,14 @@ impl Core {
     ) -> Result<Response, CallError> {
         let standing = self.conversation.now.borrow().clone();
         let session = standing.id.as_ref();
-        let head = self.post(slot, &asked.about, session, &asked.frame, asked.epoch).await?;
+        let head = self.post(slot, asked, session).await?;
         if session.is_none() || head.status() != StatusCode::NOT_FOUND {
             return answer::read(self, slot, head, asked).await;
         }
         read_off(self, std::mem::take(slot), head.into_body()).await;
         let renewed = self.renew(standing.n).await?;
         let session = renewed.id.as_ref();
-        let head = self.post(slot, &asked.about, session, &asked.frame, asked.epoch).await?;
+        let head = self.post(slot, asked, session).await?;
         answer::read(self, slot, head, asked).await
     }
 
@@ -152,17 +146,10 @@ impl Core {
     pub(super) async fn initialize(self: &Arc<Self>) -> Result<Greeting, NotOpened> {
         let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let params = initialize_params(&self.face);
-        let asked = Asked {
-            id,
-            frame: encode_request(&RequestId::from_u64(id), "initialize", Some(&params)),
-            about: About::own(None, "initialize"),
-            wait: STARTUP_TIMEOUT,
-            epoch: None,
-            notices: None,
-            progress: Progress::Unwanted,
-        };
+        let frame = encode_request(&RequestId::from_u64(id), "initialize", Some(&params));
+        let asked = Asked::own(id, frame, About::own(None, "initialize"));
         let mut slot = Slot::default();
-        let head = self.post(&mut slot, &asked.about, None, &asked.frame, None).await;
+        let head = self.post(&mut slot, &asked, None).await;
         let head = head.map_err(NotOpened::Call)?;
         let (status, session) = (head.status(), head.headers().get(MCP_SESSION_ID).cloned());
         let answer = answer::read(self, &mut slot, head, &asked).await;
@@ -177,7 +164,7 @@ impl Core {
             standing.version = Some(greeting.version);
         });
         let ready = encode_notification("notifications/initialized", None);
-        self.tell(&ready, greeting.version).await.map_err(NotOpened::Call)?;
+        self.tell(ready, greeting.version).await.map_err(NotOpened::Call)?;
         Ok(greeting)
     }
 

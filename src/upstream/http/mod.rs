@@ -29,7 +29,10 @@ use tokio_util::sync::DropGuard;
 use self::{core::Core, line::Slot};
 use super::{NoticeSender, pace::Counts};
 use crate::{
-    domain::{CallError, Era, limits::UPSTREAM_ERRAND_TIMEOUT},
+    domain::{
+        CallError, Era,
+        limits::{TOOL_TIMEOUT, UPSTREAM_ERRAND_TIMEOUT},
+    },
     gate::{Epoch, Latch},
     wire::{Frame, RequestId, Response, Version, encode_cancelled},
 };
@@ -75,6 +78,14 @@ pub(super) struct About<'a> {
     pub(super) method: &'static str,
     pub(super) name: Option<&'a str>,
     pub(super) param_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl<'a> Asked<'a> {
+    /// A request of our own.
+    pub(super) fn own(id: u64, frame: Frame, about: About<'a>) -> Self {
+        let wait = TOOL_TIMEOUT;
+        Self { id, frame, about, wait, epoch: None, notices: None, progress: Progress::Unwanted }
+    }
 }
 
 impl About<'_> {

@@ -13,7 +13,7 @@ use http::{
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    About, Asked, Http, Progress, answer,
+    About, Asked, Http, answer,
     core::Core,
     legacy::NotOpened,
     line::{Pool, Slot},
@@ -115,18 +115,11 @@ async fn discover(core: &Arc<Core>, server: &ServerConfig) -> Result<Discovery, 
     const METHOD: &str = "server/discover";
     let id = core.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let params = modern_params(&core.face, b"");
-    let asked = Asked {
-        id,
-        frame: encode_request(&RequestId::from_u64(id), METHOD, Some(&params)),
-        about: About::own(Some(Version::MODERN), METHOD),
-        wait: server.startup_timeout,
-        epoch: None,
-        notices: None,
-        progress: Progress::Unwanted,
-    };
+    let frame = encode_request(&RequestId::from_u64(id), METHOD, Some(&params));
+    let asked = Asked::own(id, frame, About::own(Some(Version::MODERN), METHOD));
     let mut slot = Slot::default();
     let exchange = async {
-        let head = core.post(&mut slot, &asked.about, None, &asked.frame, None).await?;
+        let head = core.post(&mut slot, &asked, None).await?;
         let status = head.status();
         Ok((status, answer::read(core, &mut slot, head, &asked).await))
     };

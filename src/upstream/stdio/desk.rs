@@ -118,6 +118,10 @@ impl Desk {
 
     fn accept(&mut self, asked: Asked) {
         let Asked { id, frame, epoch, deadline, notices, reply } = asked;
+        if reply.is_closed() {
+            // Withdrawn before it was looked at.
+            return;
+        }
         let refusal = match self.course {
             Course::Open if self.pending.is_full() => Some(CallError::Busy),
             Course::Open => None,

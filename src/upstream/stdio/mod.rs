@@ -10,6 +10,8 @@ mod desk;
 mod outbox;
 mod pending;
 mod stderr;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{
