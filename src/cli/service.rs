@@ -87,7 +87,7 @@ pub(super) fn status(args: &StatusArgs) -> Result<Ending, Failure> {
 pub(super) fn engage(args: &EngageArgs) -> Result<Ending, Failure> {
     let body = json!({ "reason": args.reason });
     let state = ask(&args.config, Method::POST, "/admin/estop", Some(&body))?;
-    show_stop(&state, args.json);
+    tell_stop(&state, if args.json { Form::Json } else { Form::Text });
     Ok(Ending::Fine)
 }
 
@@ -97,12 +97,12 @@ pub(super) fn estop(action: Estop) -> Result<Ending, Failure> {
         Estop::Reset { config, id, reason, json } => {
             let body = json!({ "id": id, "reason": reason });
             let state = ask(&config, Method::POST, "/admin/estop/reset", Some(&body))?;
-            show_stop(&state, json);
+            tell_stop(&state, if json { Form::Json } else { Form::Text });
             Ok(Ending::Fine)
         }
         Estop::Status { config, json } => {
             let state = ask(&config, Method::GET, "/admin/estop", None)?;
-            show_stop(&state, json);
+            tell_stop(&state, if json { Form::Json } else { Form::Text });
             Ok(if engaged(&state) { Ending::Stopped } else { Ending::Fine })
         }
     }
@@ -141,7 +141,7 @@ fn show(status: &Value) {
         if audit { "healthy" } else { "FAILED" },
     ));
     if engaged(&stop) {
-        show_stop(&stop, false);
+        show_stop(&stop);
     }
     let servers = status.get("servers").and_then(Value::as_array);
     servers.into_iter().flatten().for_each(show_server);
@@ -166,10 +166,22 @@ fn show_server(server: &Value) {
     });
 }
 
-fn show_stop(state: &Value, json: bool) {
-    if json {
-        say(&state.to_string());
-    } else if engaged(state) {
+/// How a state is printed.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Json,
+}
+
+fn tell_stop(state: &Value, form: Form) {
+    match form {
+        Form::Text => show_stop(state),
+        Form::Json => say(&state.to_string()),
+    }
+}
+
+fn show_stop(state: &Value) {
+    if engaged(state) {
         let (id, who, why) = (text(state, "id"), text(state, "who"), text(state, "why"));
         say(&format!("STOPPED by {who}: {why} (id {id})"));
         say(&format!("  to lift it: portcullis estop reset --id {id} --reason '...'"));

@@ -17,7 +17,7 @@ use crate::{
 pub(super) enum Plan {
     /// The result's JSON text.
     Result(String),
-    Call(CallParams),
+    Call(Box<CallParams>),
     Fail(ErrorObject),
 }
 
@@ -59,7 +59,7 @@ pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: 
             Err(error) => Plan::Fail(error),
         },
         Method::ToolsCall => match request.params.as_ref().map(CallParams::parse) {
-            Some(Ok(params)) => Plan::Call(params),
+            Some(Ok(params)) => Plan::Call(Box::new(params)),
             Some(Err(error)) => Plan::Fail(error.into()),
             None => Plan::Fail(ErrorObject::new(code::INVALID_PARAMS, "tools/call needs params")),
         },

@@ -80,7 +80,7 @@ impl Front {
             sessions: session::Sessions::new(config.limits.sessions),
             ids: CallIds::new(Nonce(nonce)),
             doors: http::Doors::new(&config.gateway.hosts, &config.gateway.origins),
-            limits: config.limits.clone(),
+            limits: config.limits,
             in_flight: Semaphore::new(config.limits.in_flight),
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),

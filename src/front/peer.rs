@@ -70,7 +70,7 @@ impl Peer {
     async fn call(
         &self,
         front: Arc<Front>,
-        (request, params): (Request, CallParams),
+        (request, params): (Request, Box<CallParams>),
         caller: Arc<Caller>,
         notices: NoticeSender,
     ) -> Option<Reply> {
@@ -82,7 +82,7 @@ impl Peer {
         tokio::select! {
             biased;
             () = ongoing.withdrawn.cancelled() => None,
-            answer = front.call(Ask { caller, params, shown: None }, notices) => {
+            answer = front.call(Ask { caller, params: *params, shown: None }, notices) => {
                 Some(reject::reply(self.version, &request.id, answer))
             }
         }

@@ -59,7 +59,7 @@ pub(super) async fn serve(
             Ok(n) if n > 0 => reader.push(chunk.get(..n).unwrap_or_default()),
             Ok(_) | Err(_) => break,
         }
-        while let Some(line) = reader.next() {
+        for line in reader.by_ref() {
             client.hear(line).await;
         }
     }

@@ -6,7 +6,6 @@
 //! policy, no schema, no record or an unreadable latch all mean no.
 
 mod latch;
-mod latch_file;
 mod permit;
 mod policy;
 mod schema;

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     ChildSpec, Hold, JailError, Step,
-    parcel::{self, Descriptors, Plan},
+    parcel::{self, Pipes, Plan},
     reaper::Keepers,
 };
 use crate::domain::limits::{CHILD_PIPE_BYTES, SPAWN_QUEUE_MAX};
@@ -123,6 +123,7 @@ impl Nest {
         }
         let (control, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        parcel::send_gateway(&control, &self.gateway)?;
         let birth = || self.start_keeper(theirs);
         let Some(kept) = self.keepers.admit(kills, &spec.server, control, birth)? else {
             return Ok(None);
@@ -131,13 +132,12 @@ impl Nest {
         let ChildSpec { server: _, program, args, env, cwd } = spec;
         let cgroup = hold.kept.cgroup().map(Path::to_owned);
         let plan = Plan { program, args, env, cwd, cgroup };
-        let fds = Descriptors {
+        let pipes = Pipes {
             stdin: stdin_theirs.as_fd(),
             stdout: stdout_theirs.as_fd(),
             stderr: stderr_theirs.as_fd(),
-            gateway: self.gateway.as_fd(),
         };
-        parcel::send_parcel(hold.kept.control(), &plan, &fds)?;
+        parcel::send_parcel(hold.kept.control(), &plan, &pipes)?;
         Ok(Some(Born { hold, stdin, stdout, stderr }))
     }
 
@@ -146,7 +146,7 @@ impl Nest {
         #[expect(clippy::disallowed_methods, reason = "the jail is where children are born")]
         let keeper = Command::new(program)
             .arg0("portcullis")
-            .args(["__exec", "0"])
+            .arg("__exec")
             .env_clear()
             .stdin(control)
             .stdout(Stdio::null())

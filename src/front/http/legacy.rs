@@ -51,7 +51,7 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
     }
     let session = match find(&asked.front, &asked.visitor, &asked.parts.headers) {
         Ok(session) => session,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let peer = peer(&session);
     match message {
@@ -77,7 +77,7 @@ pub(super) async fn batch(
 ) -> Response<Body> {
     let session = match find(&asked.front, &asked.visitor, &asked.parts.headers) {
         Ok(session) => session,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     if session.version != Version::V2025_03_26 {
         let error = invalid("batches belong to protocol version 2025-03-26 only");
@@ -120,8 +120,9 @@ fn find(
     front: &Front,
     visitor: &Visitor,
     sent: &HeaderMap,
-) -> Result<Arc<LegacySession>, Response<Body>> {
-    let refused = |status, told| json(status, Body::frame(&encode_error(None, &invalid(told))));
+) -> Result<Arc<LegacySession>, Box<Response<Body>>> {
+    let refused =
+        |status, told| Box::new(json(status, Body::frame(&encode_error(None, &invalid(told)))));
     let version = sent.get(headers::MCP_PROTOCOL_VERSION).map(HeaderValue::to_str);
     let known = |text: &str| Version::parse(text).is_some_and(|v| v.era() == Era::Legacy);
     if version.is_some_and(|text| !text.is_ok_and(known)) {
@@ -148,7 +149,7 @@ fn peer(session: &LegacySession) -> Peer {
 
 pub(super) fn delete(front: &Front, visitor: &Visitor, sent: &HeaderMap) -> Response<Body> {
     match find(front, visitor, sent) {
-        Err(refused) => refused,
+        Err(refused) => *refused,
         Ok(session) => {
             front.sessions.end(&session);
             Response::new(Body::empty())
@@ -163,7 +164,7 @@ pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) ->
         Err(_) if !sent.contains_key(headers::MCP_SESSION_ID) => {
             return super::not_allowed("POST");
         }
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let (parts, body) = mpsc::channel(NOTICE_QUEUE_MAX);
     let mut changes = front.publisher.changes();

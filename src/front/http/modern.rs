@@ -61,7 +61,7 @@ async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Respo
             written(&Reply::ok(frame))
         }
         Plan::Fail(error) => written(&Reply::error(Version::MODERN, Some(&request.id), &error)),
-        Plan::Call(params) => call(asked, request, params, &meta).await,
+        Plan::Call(params) => call(asked, request, *params, &meta).await,
     }
 }
 

@@ -12,6 +12,8 @@ mod line;
 mod open;
 mod socket;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Arc, atomic::Ordering},

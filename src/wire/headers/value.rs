@@ -85,3 +85,53 @@ fn unbase64(coded: &[u8]) -> Option<Vec<u8>> {
     }
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{decode_value, encode_value};
+
+    #[track_caller]
+    fn check(text: &str, want: &str) {
+        assert_eq!(encode_value(text), want);
+        assert_eq!(decode_value(want.as_bytes()).as_deref(), Some(text));
+    }
+
+    #[test]
+    fn values_are_said_as_the_specification_shows() {
+        check("us-west1", "us-west1");
+        check("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?=");
+        check(" padded ", "=?base64?IHBhZGRlZCA=?=");
+        check("line1\nline2", "=?base64?bGluZTEKbGluZTI=?=");
+        check("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=");
+        check("inner blank\tand tab", "inner blank\tand tab");
+        check("", "");
+    }
+
+    #[test]
+    fn what_is_neither_safe_nor_well_encoded_is_not_read() {
+        for bad in [
+            "=?base64?a?=",
+            "=?base64?ab=?=",
+            "=?base64?a===?=",
+            "=?base64?_-__?=",
+            "=?base64?YR==?=",
+            "=?base64?Y=Q=?=",
+            "=?base64?/w==?=",
+        ] {
+            assert_eq!(decode_value(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(decode_value("é".as_bytes()), None);
+        assert_eq!(decode_value(b"\x7f"), None);
+        // The markers are case-sensitive: this is literal text.
+        assert_eq!(decode_value(b"=?BASE64?YQ==?=").as_deref(), Some("=?BASE64?YQ==?="));
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_survives_a_header(text in "\\PC*|[ -~]*|(=\\?base64\\?)?[a-z]*(\\?=)?") {
+            prop_assert_eq!(decode_value(encode_value(&text).as_bytes()), Some(text));
+        }
+    }
+}

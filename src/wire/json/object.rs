@@ -96,6 +96,11 @@ impl Object {
         self.table().iter().map(|member| (self.key(member), self.value(member)))
     }
 
+    /// Every key, unescaped, in the order written.
+    pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.table().iter().map(|member| self.key(member))
+    }
+
     /// Starts a copy that differs from this object in a few members.
     pub fn edit(&self) -> Edit {
         Edit::of(self.clone())

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::latch::{LatchState, ResetError, Stop};
+use super::{LatchState, ResetError, Stop};
 use crate::sys;
 
 pub(super) struct LatchFile {

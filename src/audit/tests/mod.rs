@@ -1,21 +1,20 @@
-//! Claims of the audit room that need a whole log: golden bytes, crashes, tampering, failures.
+//! Claims of the audit room that need a whole log: golden bytes, receipts, crashes, tampering.
+
+mod failure;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
-    Audit, AuditError, AuditThread, Durability, FILE_NAME, Record, VerifyError,
-    chain::Chain,
-    queue::{Entry, Queue},
+    Audit, AuditError, AuditThread, Durability, FILE_NAME, Record, VerifyError, chain::Chain,
     verify,
-    writer::{Shared, Writer},
 };
 use crate::domain::{
     CallError, CallId, CallIds, Caller, DenyReason, Era, Generation, Nonce, Outcome, Principal,
@@ -249,6 +248,16 @@ async fn verify_names_the_first_record_that_was_tampered_with() {
     }
 }
 
+#[test]
+fn a_gap_in_the_numbers_is_found_although_the_hashes_agree() {
+    let rendered = Record::Stopped { why: "test" }.render(0);
+    let (mut chain, mut lines) = (Chain::START, Vec::new());
+    chain.seal(&rendered, &mut lines);
+    chain.seq += 1;
+    chain.seal(&rendered, &mut lines);
+    first_bad(&[String::from_utf8(lines).unwrap()], 2);
+}
+
 #[tokio::test]
 async fn a_log_cut_at_the_end_of_a_line_is_told_by_its_head() {
     let dir = tempfile::tempdir().unwrap();
@@ -288,54 +297,6 @@ fn a_log_that_is_a_link_is_not_followed() {
     assert!(matches!(opened, Err(AuditError::Open { .. })));
 }
 
-/// An audit over any file, to make writing fail.
-fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
-    let shared = Arc::new(Shared::new());
-    let writer = Writer::new(shared.clone(), file, Chain::START, durability);
-    let thread = writer.start().unwrap();
-    let audit = Audit { shared };
-    (audit.clone(), AuditThread { audit, thread: Some(thread) })
-}
-
-#[track_caller]
-fn failing(file: File, durability: Durability) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let (audit, thread) = over(file, durability);
-    let (tell, told) = mpsc::sync_channel(1);
-    audit.on_failure(move || tell.send(()).unwrap());
-    assert!(audit.is_healthy());
-    let ids = ids();
-    for _ in 0..3 {
-        let call = call(&ids);
-        let got = runtime.block_on(audit.append(Record::Intent { call: &call }));
-        assert!(matches!(got, Err(AuditError::Failed)), "{got:?}");
-        assert!(!audit.is_healthy());
-    }
-    told.recv_timeout(Duration::from_secs(5)).expect("the hook is called");
-    let (tell, told) = mpsc::sync_channel(1);
-    audit.on_failure(move || tell.send(()).unwrap());
-    told.recv_timeout(Duration::from_secs(5)).expect("a late hook is called at once");
-    thread.finish();
-}
-
-#[test]
-fn a_full_disk_refuses_everything_and_acknowledges_nothing() {
-    failing(OpenOptions::new().write(true).open("/dev/full").unwrap(), Durability::Cached);
-}
-
-#[test]
-fn a_file_that_cannot_be_written_refuses_everything() {
-    failing(File::open("/dev/null").unwrap(), Durability::Cached);
-}
-
-#[test]
-fn a_failing_sync_refuses_although_the_write_went_through() {
-    // A pipe takes writes and has no disk to sync to.
-    let (reader, writer) = std::io::pipe().unwrap();
-    failing(File::from(std::os::fd::OwnedFd::from(writer)), Durability::Group);
-    drop(reader);
-}
-
 #[tokio::test]
 async fn a_closed_log_has_everything_and_refuses_more() {
     let dir = tempfile::tempdir().unwrap();
@@ -348,22 +309,6 @@ async fn a_closed_log_has_everything_and_refuses_more() {
     let got = audit.append(Record::Stopped { why: "late" }).await;
     assert!(matches!(got, Err(AuditError::Closed)));
     assert!(!audit.is_healthy());
-}
-
-#[test]
-fn a_full_queue_refuses_at_once_and_counts_what_is_being_written() {
-    let queue = Queue::new();
-    let entry = || {
-        let (done, _) = oneshot::channel();
-        Entry { rendered: Vec::new(), done: Some(done) }
-    };
-    assert!(queue.push(entry(), 2).is_ok() && queue.push(entry(), 2).is_ok());
-    assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)));
-    assert!(queue.push(entry(), 4).is_ok(), "an outcome has a larger bound");
-    let mut batch = Vec::new();
-    assert!(queue.next_batch(&mut batch, 0));
-    assert_eq!(batch.len(), 3);
-    assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)), "three are being written");
 }
 
 #[tokio::test]

@@ -5,6 +5,10 @@
 //! the atomic is set first, then watchers wake, then the disk is told, and a failing or stuck
 //! disk delays neither of the first two. What cannot be read at start counts as engaged.
 
+mod file;
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     path::Path,
@@ -16,8 +20,8 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::latch_file::LatchFile;
 use crate::sys;
+use file::LatchFile;
 
 /// A stretch of time between two stops. A permit is worth nothing outside its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

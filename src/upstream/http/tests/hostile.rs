@@ -1,0 +1,211 @@
+//! Servers that lie, break off, hang up or answer what nobody asked.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{Rig, answer, config, event, result_of, soon};
+use crate::{
+    config::Target,
+    domain::{CallError, Era, Sent, limits::UPSTREAM_MESSAGE_BYTES_MAX},
+    gate::Latch,
+    upstream::handshake,
+};
+
+async fn check(status: u16, body: &str, want: CallError) {
+    let mut rig = Rig::modern().await;
+    let (_, call) = rig.call();
+    rig.server.next().await.json(status, body);
+    assert_eq!(soon(call).await.unwrap().unwrap_err(), want, "{status} {body}");
+    // The next call is not harmed.
+    let (_, call) = rig.call();
+    rig.server.next().await.answer("{}");
+    result_of(soon(call).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_fails_its_call_and_no_other() {
+    let gone = CallError::Unavailable { sent: Sent::Yes };
+    let broke = |what| CallError::Protocol { what };
+    let not_one = "the answer is no JSON-RPC response to the request";
+    check(200, "", broke(not_one)).await;
+    check(200, "<html>", broke(not_one)).await;
+    check(202, "", broke(not_one)).await;
+    check(200, &answer(4711, "{}"), broke(not_one)).await;
+    check(200, "{\"jsonrpc\":\"2.0\",\"id\":2,\"id\":2,\"result\":{}}", broke(not_one)).await;
+    check(302, "", broke("it redirects, which is not followed")).await;
+    check(400, "", broke("it refused the request without a JSON-RPC error")).await;
+    check(404, "", broke("it refused the request without a JSON-RPC error")).await;
+    check(400, &answer(2, "{}"), broke("it refused the request without a JSON-RPC error")).await;
+    for status in [401, 403, 429, 500, 502, 503] {
+        check(status, "", gone).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let mut rig = Rig::modern().await;
+    let (_, call) = rig.call();
+    let huge = "x".repeat(UPSTREAM_MESSAGE_BYTES_MAX + 1);
+    rig.server.next().await.json(200, &huge);
+    let failed = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(failed, CallError::Protocol { what: "the answer is too long" });
+    let (id, call) = rig.call();
+    let events = rig.server.next().await.stream();
+    events.say(&event(&huge)).await;
+    events.say(&event("not JSON")).await;
+    events.say(&event(&answer(id + 1, "{}"))).await;
+    events.say(&event(&answer(id, r#"{"ok":1}"#))).await;
+    assert_eq!(result_of(soon(call).await.unwrap()), r#"{"ok":1}"#);
+    let oddities = rig.http.counts().read();
+    assert_eq!((oddities.n_noise, oddities.n_strays), (2, 1));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_no_answer() {
+    let mut rig = Rig::modern().await;
+    let (_, call) = rig.call();
+    let events = rig.server.next().await.stream();
+    events.say("id: 1\ndata: {\"jsonrpc\"").await;
+    drop(events);
+    let failed = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(failed, CallError::Unavailable { sent: Sent::Yes }, "modern streams do not resume");
+}
+
+/// A server of bare sockets, for what hyper would never do.
+struct Bare {
+    listener: TcpListener,
+    http: super::Http,
+    latch: Latch,
+    _dir: tempfile::TempDir,
+}
+
+impl Bare {
+    /// Opens a session; the connection used for it is returned.
+    async fn open() -> (Self, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let latch = Latch::open(dir.path());
+        let config = config(&format!("http://{}/", listener.local_addr().unwrap()));
+        let Target::Http(target) = &config.target else { panic!("not http") };
+        let face = std::sync::Arc::new(handshake::face());
+        let opened = super::open(&config, target, Some(Era::Modern), latch.clone(), face);
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            read_request(&mut socket).await;
+            reply(&mut socket, super::DISCOVERED).await;
+            socket
+        };
+        let (opened, socket) = soon(async { tokio::join!(opened, serve) }).await;
+        let (http, _) = opened.unwrap();
+        (Self { listener, http, latch, _dir: dir }, socket)
+    }
+
+    async fn call(&self) -> Result<crate::wire::Response, CallError> {
+        let id = self.http.draw_id();
+        let frame = crate::wire::encode_request(
+            &crate::wire::RequestId::from_u64(id),
+            "tools/call",
+            Some(b"{}"),
+        );
+        let about = super::About::own(Some(crate::wire::Version::MODERN), "tools/call");
+        let epoch = self.latch.epoch().ok();
+        soon(self.http.ask(super::Asked { epoch, ..super::Asked::own(id, frame, about) })).await
+    }
+}
+
+/// One request, head and body; its id.
+async fn read_request(socket: &mut TcpStream) -> String {
+    let mut seen = Vec::new();
+    loop {
+        let mut chunk = [0; 4096];
+        let n = soon(socket.read(&mut chunk)).await.unwrap();
+        assert!(n > 0, "closed before a request");
+        seen.extend_from_slice(&chunk[..n]);
+        let text = String::from_utf8_lossy(&seen);
+        if let Some((_, body)) = text.split_once("\r\n\r\n")
+            && body.ends_with('}')
+        {
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            return body["id"].to_string();
+        }
+    }
+}
+
+async fn reply(socket: &mut TcpStream, body: &str) {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+}
+
+/// Closes a connection and lets the runtime see it: an exchange over another one comes after it.
+async fn hang_up(socket: TcpStream) {
+    drop(socket);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut theirs, _) = soon(listener.accept()).await.unwrap();
+    theirs.write_all(b"x").await.unwrap();
+    soon(ours.read_u8()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_died_idle_costs_nothing() {
+    let (bare, socket) = Bare::open().await;
+    hang_up(socket).await;
+    let serve = async {
+        let (mut socket, _) = soon(bare.listener.accept()).await.unwrap();
+        let id = read_request(&mut socket).await;
+        reply(&mut socket, &format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}")).await;
+    };
+    let (answered, ()) = tokio::join!(bare.call(), serve);
+    result_of(answered);
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_arrived_is_never_sent_again() {
+    let (bare, mut socket) = Bare::open().await;
+    let serve = async {
+        read_request(&mut socket).await;
+        drop(socket);
+    };
+    let (answered, ()) = tokio::join!(bare.call(), serve);
+    assert_eq!(answered.unwrap_err(), CallError::Unavailable { sent: Sent::Yes });
+    let again = tokio::time::timeout(std::time::Duration::from_millis(50), bare.listener.accept());
+    assert!(again.await.is_err(), "it dialled again");
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_said_to_be_gone() {
+    let (bare, socket) = Bare::open().await;
+    let Bare { listener, http, latch, _dir } = bare;
+    drop(listener);
+    hang_up(socket).await;
+    let bare = async {
+        let about = super::About::own(Some(crate::wire::Version::MODERN), "tools/call");
+        let frame = crate::wire::encode_notification("tools/call", None);
+        let epoch = latch.epoch().ok();
+        http.ask(super::Asked { epoch, ..super::Asked::own(9, frame, about) }).await
+    };
+    assert_eq!(soon(bare).await.unwrap_err(), CallError::Unavailable { sent: Sent::No });
+    assert!(soon(http.closed()).await.contains("could not be reached"));
+}
+
+#[tokio::test]
+async fn a_request_that_the_server_does_not_take_in_full_is_unknown() {
+    let (bare, socket) = Bare::open().await;
+    let huge = format!("{{\"x\":\"{}\"}}", "y".repeat(64 << 20));
+    let frame = crate::wire::encode_request(
+        &crate::wire::RequestId::from_u64(9),
+        "t",
+        Some(huge.as_bytes()),
+    );
+    let about = super::About::own(Some(crate::wire::Version::MODERN), "tools/call");
+    let wait = std::time::Duration::from_millis(200);
+    let asked = super::Asked { wait, ..super::Asked::own(9, frame, about) };
+    let failed = soon(bare.http.ask(asked)).await.unwrap_err();
+    assert_eq!(failed, CallError::Deadline { sent: Sent::Unknown });
+    drop(socket);
+}

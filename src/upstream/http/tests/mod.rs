@@ -1,0 +1,169 @@
+//! The HTTP session against a small server whose every answer the test gives by hand.
+//!
+//! Real sockets on a real clock: what is waited for is a value, with a limit on the wait.
+
+mod calls;
+mod hostile;
+mod legacy;
+mod opening;
+mod server;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use self::server::{Seen, Server};
+use super::{About, Asked, Http, Progress, open};
+use crate::{
+    config::{HttpTarget, ProtocolPin, Secret, ServerConfig, Target, ToolFilter},
+    domain::{CallError, Era, ServerName},
+    gate::{Cause, Latch},
+    upstream::{ConnectError, NoticeSender, handshake, handshake::Greeting},
+    wire::{Body, Notice, RequestId, Response, Version, encode_request},
+};
+
+/// Longer than anything here takes, shorter than anybody's patience.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// An open session and its server.
+struct Rig {
+    http: Http,
+    server: Server,
+    latch: Latch,
+    version: Version,
+    _dir: tempfile::TempDir,
+}
+
+/// A session that is being opened: the test has to answer meanwhile.
+struct Opening {
+    server: Server,
+    latch: Latch,
+    opened: JoinHandle<Result<(Http, Greeting), ConnectError>>,
+    dir: tempfile::TempDir,
+}
+
+impl Opening {
+    async fn begin(era: Option<Era>) -> Self {
+        let server = Server::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let latch = Latch::open(dir.path());
+        let config = config(&format!("http://{}/mcp", server.address));
+        let (latch_of_task, face) = (latch.clone(), Arc::new(handshake::face()));
+        let opened = spawn(async move {
+            let Target::Http(target) = &config.target else { panic!("not http") };
+            open(&config, target, era, latch_of_task, face).await
+        });
+        Self { server, latch, opened, dir }
+    }
+
+    async fn done(self) -> Rig {
+        let (http, greeting) = self.opened.await.unwrap().unwrap();
+        let version = greeting.version;
+        Rig { http, server: self.server, latch: self.latch, version, _dir: self.dir }
+    }
+}
+
+impl Rig {
+    async fn modern() -> Self {
+        let mut opening = Opening::begin(None).await;
+        opening.server.next().await.json(200, DISCOVERED);
+        opening.done().await
+    }
+
+    /// A legacy session with an id; its GET stream is refused.
+    async fn legacy() -> Self {
+        let mut opening = Opening::begin(Some(Era::Legacy)).await;
+        opening.server.greet("s1").await;
+        let stream = opening.server.next().await;
+        assert_eq!(stream.method, "GET");
+        stream.json(405, "");
+        opening.done().await
+    }
+
+    fn call(&self) -> (u64, JoinHandle<Result<Response, CallError>>) {
+        self.start(WAIT, None)
+    }
+
+    fn start(
+        &self,
+        wait: Duration,
+        notices: Option<NoticeSender>,
+    ) -> (u64, JoinHandle<Result<Response, CallError>>) {
+        let (id, http, version) = (self.http.draw_id(), self.http.clone(), self.version);
+        let epoch = self.latch.epoch().ok();
+        let task = spawn(async move {
+            let frame = encode_request(&RequestId::from_u64(id), "tools/call", Some(b"{}"));
+            let about = About { name: Some("tool"), ..About::own(Some(version), "tools/call") };
+            let asked = Asked {
+                wait,
+                epoch,
+                notices: notices.as_ref(),
+                progress: Progress::Wanted,
+                ..Asked::own(id, frame, about)
+            };
+            http.ask(asked).await
+        });
+        (id, task)
+    }
+
+    fn stop(&self) {
+        self.latch.engage(Cause { who: "test".into(), why: "test".into() });
+    }
+}
+
+const DISCOVERED: &str =
+    r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"]}}"#;
+
+fn config(url: &str) -> ServerConfig {
+    let headers = vec![(http::HeaderName::from_static("x-key"), Secret::new("s3cret"))];
+    ServerConfig {
+        name: ServerName::parse("remote").unwrap(),
+        target: Target::Http(HttpTarget { url: url.parse().unwrap(), headers }),
+        filter: ToolFilter::default(),
+        protocol: ProtocolPin::Auto,
+        startup_timeout: WAIT,
+        tool_timeout: WAIT,
+        in_flight: 16,
+    }
+}
+
+fn answer(id: u64, result: &str) -> String {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}")
+}
+
+fn event(message: &str) -> String {
+    format!("data: {message}\n\n")
+}
+
+fn progress(token: u64, n: u32) -> String {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\
+         \"params\":{{\"progressToken\":{token},\"progress\":{n}}}}}"
+    )
+}
+
+fn result_of(answered: Result<Response, CallError>) -> String {
+    let body = match answered.unwrap().body {
+        Body::Result(object) | Body::Error(object) => object,
+    };
+    String::from_utf8(body.raw().to_vec()).unwrap()
+}
+
+fn notices() -> (NoticeSender, mpsc::Receiver<Notice>) {
+    mpsc::channel(8)
+}
+
+async fn next_progress(notices: &mut mpsc::Receiver<Notice>) -> i64 {
+    let notice = soon(notices.recv()).await.expect("no notice");
+    notice.params.unwrap().integer("progress").unwrap()
+}
+
+/// The value, or the end of the test.
+async fn soon<T>(value: impl Future<Output = T>) -> T {
+    tokio::time::timeout(WAIT, value).await.expect("it did not happen in time")
+}
+
+fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    #[expect(clippy::disallowed_methods, reason = "a test waits for every task it starts")]
+    tokio::spawn(task)
+}

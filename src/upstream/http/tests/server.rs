@@ -1,0 +1,213 @@
+//! A hyper server that asks the test what to answer.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use super::soon;
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    requests: mpsc::Receiver<Seen>,
+    connections: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+/// A request that waits for the test to answer it.
+pub(super) struct Seen {
+    pub(super) method: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+    pub(super) reply: oneshot::Sender<Response<Streamed>>,
+}
+
+/// A body that the test writes piece by piece.
+pub(super) struct Streamed(mpsc::Receiver<Bytes>);
+
+impl Server {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, requests) = mpsc::channel(64);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                counter.fetch_add(1, Ordering::Relaxed);
+                let sender = sender.clone();
+                let service = service_fn(move |request| ask(request, sender.clone()));
+                let served = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(socket), service);
+                connections.spawn(async move {
+                    // A client that hangs up is what some of the tests are about.
+                    served.await.ok();
+                });
+            }
+        });
+        Self { address, requests, connections, _tasks: tasks }
+    }
+
+    pub(super) async fn next(&mut self) -> Seen {
+        soon(self.requests.recv()).await.expect("the server is gone")
+    }
+
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+
+    pub(super) fn n_connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Plays a legacy server's part of the handshake.
+    pub(super) async fn greet(&mut self, session: &str) {
+        let hello = self.next().await;
+        assert!(hello.body.contains("\"initialize\""), "{}", hello.body);
+        assert!(!hello.headers.contains_key("mcp-session-id"));
+        let id = hello.id();
+        hello.send(
+            Response::builder()
+                .header(CONTENT_TYPE, "application/json")
+                .header("mcp-session-id", session)
+                .body(whole(&format!(
+                    "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\
+                     \"protocolVersion\":\"2025-11-25\",\"capabilities\":{{}},\
+                     \"serverInfo\":{{\"name\":\"old\",\"version\":\"1\"}}}}}}"
+                )))
+                .unwrap(),
+        );
+        let ready = self.next().await;
+        assert!(ready.body.contains("notifications/initialized"), "{}", ready.body);
+        assert_eq!(ready.header("mcp-session-id"), session);
+        ready.json(202, "");
+    }
+}
+
+impl Seen {
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
+        body["id"].as_u64().unwrap()
+    }
+
+    pub(super) fn json(self, status: u16, body: &str) {
+        let reply = Response::builder().status(status).header(CONTENT_TYPE, "application/json");
+        self.send(reply.body(whole(body)).unwrap());
+    }
+
+    pub(super) fn answer(self, result: &str) {
+        let body = super::answer(self.id(), result);
+        self.json(200, &body);
+    }
+
+    /// Begins an event stream; it ends when the sender is dropped.
+    pub(super) fn stream(self) -> Events {
+        let (sender, receiver) = mpsc::channel(16);
+        let reply = Response::builder().header(CONTENT_TYPE, "text/event-stream; charset=utf-8");
+        self.send(reply.body(Streamed(receiver)).unwrap());
+        Events(sender)
+    }
+
+    pub(super) fn send(self, response: Response<Streamed>) {
+        // The client may be gone: some are meant to be.
+        self.reply.send(response).ok();
+    }
+}
+
+/// The writing end of an event stream.
+pub(super) struct Events(mpsc::Sender<Bytes>);
+
+impl Events {
+    pub(super) async fn say(&self, text: &str) {
+        self.0.send(Bytes::copy_from_slice(text.as_bytes())).await.unwrap();
+    }
+
+    /// Returns when the client has closed the connection.
+    pub(super) async fn hung_up(&self) {
+        soon(self.0.closed()).await;
+    }
+}
+
+pub(super) fn whole(body: &str) -> Streamed {
+    let (sender, receiver) = mpsc::channel(1);
+    if !body.is_empty() {
+        sender.try_send(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+    }
+    Streamed(receiver)
+}
+
+async fn ask(
+    request: Request<Incoming>,
+    sender: mpsc::Sender<Seen>,
+) -> Result<Response<Streamed>, hyper::Error> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let (reply, answer) = oneshot::channel();
+    let seen = Seen {
+        method: parts.method.to_string(),
+        headers: parts.headers,
+        body: String::from_utf8(body.to_vec()).unwrap(),
+        reply,
+    };
+    sender.send(seen).await.unwrap();
+    // A test that drops the request leaves it without an answer for ever.
+    match answer.await {
+        Ok(answer) => Ok(answer),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+impl Server {
+    /// The next request, or none if `other` ends first.
+    pub(super) async fn try_next<T>(
+        &mut self,
+        other: &mut tokio::task::JoinHandle<T>,
+    ) -> Option<Seen> {
+        let ended = async {
+            while !other.is_finished() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            seen = self.next() => Some(seen),
+            () = ended => None,
+        }
+    }
+}
