@@ -9,10 +9,12 @@ import asyncio
 import json
 import os
 import subprocess
+import tempfile
+import traceback
 from collections.abc import Callable
 
 from mcp import Client
-from mcp.client.stdio import StdioServerParameters
+from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from servers import Place, verdict
 
@@ -20,12 +22,21 @@ PATIENCE = 120
 
 
 def python_mcp(endpoint: str | dict, mode: str, version: str, prefix: Callable, calls: list) -> list[str]:
-    return asyncio.run(asyncio.wait_for(_python(endpoint, mode, version, prefix, calls), PATIENCE))
+    with tempfile.TemporaryFile("w+") as said:
+        target = endpoint
+        if not isinstance(endpoint, str):
+            target = stdio_client(StdioServerParameters(**endpoint), errlog=said)
+        try:
+            wrong = asyncio.run(
+                asyncio.wait_for(_python(target, mode, version, prefix, calls), PATIENCE))
+        except BaseException as error:  # noqa: BLE001 - a group of exceptions is no Exception
+            wrong = ["".join(traceback.format_exception(error, limit=-3))]
+        said.seek(0)
+        return wrong + [f"it said: {said.read()[-2000:]}"] if wrong else []
 
 
-async def _python(endpoint, mode, version, prefix, calls) -> list[str]:
+async def _python(target, mode, version, prefix, calls) -> list[str]:
     wrong = []
-    target = endpoint if isinstance(endpoint, str) else StdioServerParameters(**endpoint)
     async with Client(target, mode=mode, read_timeout_seconds=30) as client:
         if client.protocol_version != version:
             wrong.append(f"speaks {client.protocol_version}, want {version}")

@@ -13,7 +13,6 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-import uuid
 from pathlib import Path
 
 MODERN = "2026-07-28"
@@ -34,7 +33,7 @@ class Gateway:
         self.servers = servers
         self.names = names
         self.port = free_port()
-        self.mark = f"peers-{uuid.uuid4().hex}"
+        self.mark = f"peers-{os.getpid()}-{self.port}"
         self.seen: set[tuple[int, str]] = set()
         self.config = folder / "servers.toml"
         self.log = folder / "gateway.log"

@@ -34,7 +34,7 @@ class Report:
         began = time.monotonic()
         try:
             wrong = run(*args)
-        except BaseException:  # noqa: BLE001 - exception groups of task groups are no Exception
+        except Exception:  # noqa: BLE001 - one client's fault shall not hide the others' verdicts
             wrong = [traceback.format_exc(limit=-3)]
         seconds = time.monotonic() - began
         self.passed += not wrong
