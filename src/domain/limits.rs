@@ -109,6 +109,9 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 pub const SCHEMA_BYTES_MAX: usize = 256 * 1024;
 /// One compiled `pattern` of a tool's schema, and its cache.
 pub const SCHEMA_REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// All of them in one schema together; each gets an equal share.
+pub const SCHEMA_REGEXES_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const SCHEMA_REGEXES_MAX: usize = 256;
 /// Backtracking steps of one match, for patterns with look-around.
 pub const SCHEMA_BACKTRACKS_MAX: usize = 10_000;
 /// Arguments of a tool whose schema has such patterns.
