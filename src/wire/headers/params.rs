@@ -11,9 +11,12 @@ use super::{
     Mismatch,
     value::{decode_value, encode_value},
 };
-use crate::wire::{
-    WireError,
-    json::{Object, Text, elements},
+use crate::{
+    domain::limits::PARAM_HEADERS_MAX,
+    wire::{
+        WireError,
+        json::{Object, Text, elements},
+    },
 };
 
 const ANNOTATION: &str = "x-mcp-header";
@@ -175,6 +178,9 @@ fn annotated(
         "`x-mcp-header` must stand on a property of type string, integer or boolean",
     ))?;
     // Header names are kept in lower case, so this is without regard to case.
+    if found.len() >= PARAM_HEADERS_MAX {
+        return Err(refuse("at most 64 properties may have an `x-mcp-header`"));
+    }
     if found.iter().any(|other| other.header == header) {
         return Err(refuse("two properties share one `x-mcp-header`"));
     }
@@ -289,37 +295,39 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(arguments: &str, sent: &[(&'static str, &str)], want: bool) {
+    fn check(arguments: &str, sent: &[(&'static str, &str)], want: Result<(), &str>) {
         let headers = parse_param_headers(&object(SCHEMA)).unwrap();
         let mut map = HeaderMap::new();
         for (name, value) in sent {
             map.append(*name, value.parse().unwrap());
         }
         let got = check_param_headers(&headers, &object(arguments), &map);
-        assert_eq!(got.is_ok(), want, "{arguments} {sent:?} {got:?}");
+        let got = got.map_err(|mismatch| mismatch.header.to_string());
+        assert_eq!(got, want.map_err(str::to_owned), "{arguments} {sent:?}");
     }
 
     #[test]
     fn headers_must_repeat_the_arguments() {
-        check("{}", &[], true);
-        check("{}", &[("mcp-param-s", "a")], false);
-        check(r#"{"s":null}"#, &[], true);
-        check(r#"{"s":null}"#, &[("mcp-param-s", "null")], false);
-        check(r#"{"s":"a"}"#, &[], false);
-        check(r#"{"s":"a"}"#, &[("mcp-param-s", "a")], true);
-        check(r#"{"s":"a"}"#, &[("mcp-param-s", "A")], false);
-        check(r#"{"s":"a"}"#, &[("mcp-param-s", "a"), ("mcp-param-s", "a")], false);
-        check(r#"{"s":"é"}"#, &[("mcp-param-s", "=?base64?w6k=?=")], true);
-        check(r#"{"s":"é"}"#, &[("mcp-param-s", "=?base64?w6k?=")], false);
-        check(r#"{"s":"42"}"#, &[("mcp-param-s", "42.0")], false);
-        check(r#"{"b":true}"#, &[("mcp-param-b", "true")], true);
-        check(r#"{"b":true}"#, &[("mcp-param-b", "True")], false);
-        check(r#"{"other":1}"#, &[("mcp-param-other", "2")], true);
+        check("{}", &[], Ok(()));
+        check("{}", &[("mcp-param-s", "a")], Err("mcp-param-s"));
+        check(r#"{"s":null}"#, &[], Ok(()));
+        check(r#"{"s":null}"#, &[("mcp-param-s", "null")], Err("mcp-param-s"));
+        check(r#"{"s":"a"}"#, &[], Err("mcp-param-s"));
+        check(r#"{"s":"a"}"#, &[("mcp-param-s", "a")], Ok(()));
+        check(r#"{"s":"a"}"#, &[("mcp-param-s", "A")], Err("mcp-param-s"));
+        check(r#"{"s":"a"}"#, &[("mcp-param-s", "a"), ("mcp-param-s", "a")], Err("mcp-param-s"));
+        check(r#"{"s":"é"}"#, &[("mcp-param-s", "=?base64?w6k=?=")], Ok(()));
+        check(r#"{"s":"é"}"#, &[("mcp-param-s", "=?base64?w6k?=")], Err("mcp-param-s"));
+        check(r#"{"s":"42"}"#, &[("mcp-param-s", "42.0")], Err("mcp-param-s"));
+        check(r#"{"b":true}"#, &[("mcp-param-b", "true")], Ok(()));
+        check(r#"{"b":true}"#, &[("mcp-param-b", "True")], Err("mcp-param-b"));
+        check(r#"{"other":1}"#, &[("mcp-param-other", "2")], Ok(()));
     }
 
     #[test]
     fn integers_are_compared_as_numbers_and_exactly() {
-        let check = |written: &str, said: &str, want: bool| {
+        let check = |written: &str, said: &str, same: bool| {
+            let want = if same { Ok(()) } else { Err("mcp-param-i") };
             check(&format!(r#"{{"n":{{"i":{written}}}}}"#), &[("mcp-param-i", said)], want);
         };
         check("42", "42", true);
