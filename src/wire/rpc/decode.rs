@@ -286,9 +286,9 @@ mod tests {
             r#"{"jsonrpc":"2.0","\u0069d":1,"method":"a","p\u0061rams":{"n\u0061me":"x"}}"#,
             "request 1 a",
         );
-        let deep =
-            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{}}}"#, "[".repeat(64));
-        assert!(told(&deep).starts_with("-32600 None message nests deeper"), "{}", told(&deep));
+        let nested = "[".repeat(64) + &"]".repeat(64);
+        let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"a":{nested}}}}}"#);
+        check(&deep, "-32600 Some(1) message nests deeper than 64 levels at byte 113");
     }
 
     #[test]
