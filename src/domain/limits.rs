@@ -20,6 +20,8 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const BATCH_MESSAGES_MAX: usize = 64;
 /// A request id as it is written, quotes included.
 pub const ID_BYTES_MAX: usize = 256;
+/// Arguments of one tool that are repeated in `Mcp-Param-*` headers.
+pub const PARAM_HEADERS_MAX: usize = 64;
 
 // Downstream.
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;

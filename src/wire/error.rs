@@ -10,14 +10,16 @@ use super::RequestId;
 pub enum WireError {
     #[error("message has {bytes} bytes; at most {max} are allowed")]
     TooLarge { bytes: usize, max: usize },
+    #[error("a line or an event has more than {max} bytes")]
+    TooLong { max: usize },
     #[error("message is not UTF-8 at byte {at}")]
     Utf8 { at: usize },
     #[error("message is not JSON: {what} at byte {at}")]
     Syntax { what: &'static str, at: usize },
     #[error("message nests deeper than 64 levels at byte {at}")]
-    TooDeep { at: usize },
+    TooDeep { at: usize, id: Option<RequestId> },
     #[error("an object names the key at byte {at} twice")]
-    DuplicateKey { at: usize },
+    DuplicateKey { at: usize, id: Option<RequestId> },
     #[error("message is not a JSON object")]
     NotAnObject,
     #[error("value is not a JSON array")]
@@ -36,7 +38,10 @@ impl WireError {
     /// The JSON-RPC error code that answers it.
     pub fn code(&self) -> i64 {
         match self {
-            Self::TooLarge { .. } | Self::Utf8 { .. } | Self::Syntax { .. } => -32700,
+            Self::TooLarge { .. }
+            | Self::TooLong { .. }
+            | Self::Utf8 { .. }
+            | Self::Syntax { .. } => -32700,
             Self::TooDeep { .. }
             | Self::DuplicateKey { .. }
             | Self::NotAnObject
@@ -50,12 +55,14 @@ impl WireError {
     /// The id of the refused request, when it could be read.
     pub fn id(&self) -> Option<&RequestId> {
         match self {
-            Self::NearMiss { id, .. } | Self::NotJsonRpc { id, .. } => id.as_ref(),
+            Self::TooDeep { id, .. }
+            | Self::DuplicateKey { id, .. }
+            | Self::NearMiss { id, .. }
+            | Self::NotJsonRpc { id, .. } => id.as_ref(),
             Self::TooLarge { .. }
+            | Self::TooLong { .. }
             | Self::Utf8 { .. }
             | Self::Syntax { .. }
-            | Self::TooDeep { .. }
-            | Self::DuplicateKey { .. }
             | Self::NotAnObject
             | Self::NotAnArray
             | Self::Params { .. }

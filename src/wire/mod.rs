@@ -9,6 +9,8 @@ mod error;
 pub mod headers;
 mod json;
 mod mcp;
+#[cfg(test)]
+mod props;
 mod rpc;
 mod stream;
 

@@ -7,7 +7,7 @@
 mod params;
 mod value;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use params::{
     MCP_PARAM_PREFIX, ParamHeader, ParamKind, check_param_headers, param_headers,
@@ -28,11 +28,17 @@ pub struct Mismatch {
     pub header: HeaderName,
 }
 
-/// Whether `header` stands exactly once in `sent` and says `want`.
+/// Whether `header` stands exactly once in `sent` and says `want`. Only `Mcp-Name` may be encoded.
 pub fn check(sent: &HeaderMap, header: &HeaderName, want: &str) -> Result<(), Mismatch> {
     let mut values = sent.get_all(header).iter();
-    let said = values.next().and_then(|value| decode_value(value.as_bytes()));
-    if said.as_deref() == Some(want) && values.next().is_none() {
+    let same = values.next().map(HeaderValue::as_bytes).is_some_and(|said| {
+        if *header == MCP_NAME {
+            decode_value(said).as_deref() == Some(want)
+        } else {
+            said == want.as_bytes()
+        }
+    });
+    if same && values.next().is_none() {
         return Ok(());
     }
     Err(Mismatch { header: header.clone() })

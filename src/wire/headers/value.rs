@@ -25,21 +25,21 @@ pub fn encode_value(text: &str) -> HeaderValue {
 pub fn decode_value(value: &[u8]) -> Option<String> {
     match value.strip_prefix(OPEN).and_then(|rest| rest.strip_suffix(CLOSE)) {
         Some(coded) => String::from_utf8(unbase64(coded)?).ok(),
-        None => {
-            let text = std::str::from_utf8(value).ok()?;
-            text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')).then(|| text.to_owned())
-        }
+        None => is_visible(value).then(|| String::from_utf8_lossy(value).into_owned()),
     }
 }
 
 /// Visible ASCII and inner blanks; not what would be trimmed, and not what looks encoded.
 fn is_safe(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let trimmed =
+        matches!(bytes.first(), Some(b' ' | b'\t')) || matches!(bytes.last(), Some(b' ' | b'\t'));
+    let looks_encoded = bytes.starts_with(OPEN) && bytes.ends_with(CLOSE);
+    is_visible(bytes) && !trimmed && !looks_encoded
+}
+
+fn is_visible(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
-        && !blank(bytes.first())
-        && !blank(bytes.last())
-        && !(bytes.starts_with(OPEN) && bytes.ends_with(CLOSE))
 }
 
 fn base64(bytes: &[u8], out: &mut Vec<u8>) {
@@ -59,7 +59,7 @@ fn base64(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn unbase64(coded: &[u8]) -> Option<Vec<u8>> {
-    if coded.len() % 4 != 0 {
+    if !coded.len().is_multiple_of(4) {
         return None;
     }
     let padding = coded.iter().rev().take_while(|byte| **byte == b'=').count();
@@ -84,4 +84,54 @@ fn unbase64(coded: &[u8]) -> Option<Vec<u8>> {
         out.extend(whole.to_be_bytes().into_iter().take(n_bytes));
     }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{decode_value, encode_value};
+
+    #[track_caller]
+    fn check(text: &str, want: &str) {
+        assert_eq!(encode_value(text), want);
+        assert_eq!(decode_value(want.as_bytes()).as_deref(), Some(text));
+    }
+
+    #[test]
+    fn values_are_said_as_the_specification_shows() {
+        check("us-west1", "us-west1");
+        check("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?=");
+        check(" padded ", "=?base64?IHBhZGRlZCA=?=");
+        check("line1\nline2", "=?base64?bGluZTEKbGluZTI=?=");
+        check("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=");
+        check("inner blank\tand tab", "inner blank\tand tab");
+        check("", "");
+    }
+
+    #[test]
+    fn what_is_neither_safe_nor_well_encoded_is_not_read() {
+        for bad in [
+            "=?base64?a?=",
+            "=?base64?ab=?=",
+            "=?base64?a===?=",
+            "=?base64?_-__?=",
+            "=?base64?YR==?=",
+            "=?base64?Y=Q=?=",
+            "=?base64?/w==?=",
+        ] {
+            assert_eq!(decode_value(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(decode_value("é".as_bytes()), None);
+        assert_eq!(decode_value(b"\x7f"), None);
+        // The markers are case-sensitive: this is literal text.
+        assert_eq!(decode_value(b"=?BASE64?YQ==?=").as_deref(), Some("=?BASE64?YQ==?="));
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_survives_a_header(text in "\\PC*|[ -~]*|(=\\?base64\\?)?[a-z]*(\\?=)?") {
+            prop_assert_eq!(decode_value(encode_value(&text).as_bytes()), Some(text));
+        }
+    }
 }

@@ -6,8 +6,6 @@
 
 mod edit;
 mod frame;
-mod keys;
-mod lex;
 mod object;
 mod scan;
 mod text;
@@ -20,7 +18,9 @@ pub(super) use object::elements;
 pub(super) use text::write_quoted;
 pub use text::{Text, quote};
 
-use super::WireError;
+use bytes::Bytes;
+
+use super::{RequestId, WireError};
 use scan::{Fault, Rule};
 
 fn fault(text: &[u8], found: Fault) -> WireError {
@@ -29,7 +29,19 @@ fn fault(text: &[u8], found: Fault) -> WireError {
         Rule::Utf8 => WireError::Utf8 { at },
         Rule::Size => WireError::TooLarge { bytes: text.len(), max: usize::MAX },
         Rule::Syntax(what) => WireError::Syntax { what, at },
-        Rule::Depth => WireError::TooDeep { at },
-        Rule::DuplicateKey => WireError::DuplicateKey { at },
+        Rule::Depth => WireError::TooDeep { at, id: legible_id(text) },
+        Rule::DuplicateKey => WireError::DuplicateKey { at, id: legible_id(text) },
     }
+}
+
+/// The id of a message that the scan gave up on, unless there are two.
+#[cold]
+fn legible_id(text: &[u8]) -> Option<RequestId> {
+    #[derive(serde::Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        id: &'a serde_json::value::RawValue,
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(text).ok()?;
+    RequestId::parse(&Bytes::copy_from_slice(envelope.id.get().as_bytes()))
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::{
     edit::Edit,
-    fault, keys,
-    scan::{Index, Member, ROOT, Span, Table, scan, slice},
+    fault,
+    scan::{Index, Member, ROOT, Scanned, Span, Table, key, scan},
     text::Text,
 };
 use crate::wire::WireError;
@@ -96,6 +96,11 @@ impl Object {
         self.table().iter().map(|member| (self.key(member), self.value(member)))
     }
 
+    /// Every key, unescaped, in the order written.
+    pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.table().iter().map(|member| self.key(member))
+    }
+
     /// Starts a copy that differs from this object in a few members.
     pub fn edit(&self) -> Edit {
         Edit::of(self.clone())
@@ -106,7 +111,7 @@ impl Object {
     }
 
     pub(super) fn key_is(&self, member: &Member, key: &str) -> bool {
-        match slice(&self.raw, self.local(member.key)) {
+        match self.local(member.key).of(&self.raw) {
             Some(written) if !member.escaped => written == key.as_bytes(),
             _ => self.key(member) == key,
         }
@@ -124,14 +129,14 @@ impl Object {
 
     pub(super) fn key(&self, member: &Member) -> Cow<'_, str> {
         let local = Member { key: self.local(member.key), ..*member };
-        match keys::key(&self.raw, &local) {
+        match key(&self.raw, &local) {
             Cow::Borrowed(key) => String::from_utf8_lossy(key),
             Cow::Owned(key) => Cow::Owned(String::from_utf8_lossy(&key).into_owned()),
         }
     }
 
     fn value(&self, member: &Member) -> Bytes {
-        match slice(&self.raw, self.local(member.value)) {
+        match self.local(member.value).of(&self.raw) {
             Some(value) => self.raw.slice_ref(value),
             None => Bytes::new(),
         }
@@ -150,21 +155,23 @@ pub(in crate::wire) fn elements(raw: Bytes, max: usize) -> Result<Vec<Bytes>, Wi
     if raw.first() != Some(&b'[') {
         return Err(WireError::NotAnArray);
     }
-    let values = index.members(ROOT).iter().filter_map(|element| slice(&raw, element.value));
+    let values = index.members(ROOT).iter().filter_map(|element| element.value.of(&raw));
     Ok(values.map(|value| raw.slice_ref(value)).collect())
 }
 
 /// Scans `raw` and drops blanks around it and raw newlines between its tokens.
 pub(super) fn one_line(raw: Bytes, elements_max: usize) -> Result<(Bytes, Index), WireError> {
     let raw = trim(raw);
-    let index = scan(&raw, elements_max).map_err(|found| fault(&raw, found))?;
-    if !index.newlines {
+    let Scanned { index, newlines } =
+        scan(&raw, elements_max).map_err(|found| fault(&raw, found))?;
+    if !newlines {
         return Ok((raw, index));
     }
     // Only now: joined first, `tr\nue` would have become a word. In a text that was accepted a
     // newline can only stand between two tokens, since a string cannot hold a raw one.
     let joined: Bytes = raw.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
-    let index = scan(&joined, elements_max).map_err(|found| fault(&joined, found))?;
+    let Scanned { index, .. } =
+        scan(&joined, elements_max).map_err(|found| fault(&joined, found))?;
     Ok((joined, index))
 }
 

@@ -15,7 +15,7 @@ use crate::{
     domain::limits::BATCH_MESSAGES_MAX,
     wire::{
         WireError,
-        json::{Object, elements},
+        json::{Object, Text, elements},
     },
 };
 
@@ -99,16 +99,13 @@ fn message(envelope: &Object) -> Result<Message, WireError> {
     if envelope.contains("result") || envelope.contains("error") {
         return Err(refuse("a request must not hold `result` or `error`"));
     }
-    let Some(method) = crate::wire::json::Text::of(&method) else {
+    let Some(method) = Text::of(&method) else {
         return Err(refuse("`method` must be a string"));
     };
-    let params = match envelope.get("params") {
-        None => None,
-        Some(_) => match envelope.object("params") {
-            None => return Err(refuse("`params` must be an object")),
-            params => params,
-        },
-    };
+    let params = envelope.object("params");
+    if params.is_none() && envelope.contains("params") {
+        return Err(refuse("`params` must be an object"));
+    }
     if let Some(params) = &params {
         distinct(params, &PARAMS, id.as_ref())?;
         if let Some(meta) = params.object("_meta") {
@@ -151,8 +148,166 @@ fn distinct(
     known: &[&'static str],
     id: Option<&RequestId>,
 ) -> Result<(), WireError> {
-    match near_miss(object.members().map(|(key, _)| key), known) {
+    match near_miss(object.keys(), known) {
         None => Ok(()),
         Some(known) => Err(WireError::NearMiss { known, id: id.cloned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Batch, decode, decode_batch};
+    use crate::wire::{Body, Message, WireError};
+
+    const BYTES_MAX: usize = 1024;
+
+    /// What became of `raw`: the kind of message, or code, id and text of the refusal.
+    fn told(raw: &str) -> String {
+        match decode(raw.to_owned().into(), BYTES_MAX) {
+            Ok(Message::Request(request)) => format!("request {} {}", request.id, request.method),
+            Ok(Message::Notification(notification)) => {
+                format!("notification {}", notification.method)
+            }
+            Ok(Message::Response(response)) => match response.body {
+                Body::Result(body) => format!("result {:?} {body:?}", response.id),
+                Body::Error(body) => format!("error {:?} {body:?}", response.id),
+            },
+            Err(error) => format!("{} {:?} {error}", error.code(), error.id()),
+        }
+    }
+
+    #[track_caller]
+    fn check(raw: &str, want: &str) {
+        assert_eq!(told(raw), want, "{raw}");
+    }
+
+    #[test]
+    fn messages_are_told_apart() {
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request 1 ping");
+        check(r#"{"method":"a\u002fb","id":"x","jsonrpc":"2.0"}"#, "request \"x\" a/b");
+        check(r#"{"jsonrpc":"2.0","method":"n","params":{}}"#, "notification n");
+        check(r#"{"jsonrpc":"2.0","id":1,"result":{"a":1},"x":2}"#, r#"result Some(1) {"a":1}"#);
+        check(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#, "error None {}");
+        check(r#"{"jsonrpc":"2.0","error":{}}"#, "error None {}");
+        check("\r\n {\"jsonrpc\":\n\"2.0\",\"id\":-7,\r\n\"method\":\"a\"}\n", "request -7 a");
+    }
+
+    #[test]
+    fn what_is_not_json_is_a_parse_error_without_id() {
+        check("", "-32700 None message is not JSON: expected a value at byte 0");
+        check("{\"id\":1", "-32700 None message is not JSON: expected `,` or `}` at byte 7");
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"a"}{}"#,
+            "-32700 None message is not JSON: more than one value at byte 37",
+        );
+        check("{\"a\":tr\nue}", "-32700 None message is not JSON: expected a value at byte 5");
+        let long = format!("\"{}\"", "x".repeat(BYTES_MAX));
+        check(&long, "-32700 None message has 1026 bytes; at most 1024 are allowed");
+        let raw = bytes::Bytes::from_static(b"{\"a\":\"\xff\"}");
+        assert_eq!(decode(raw, BYTES_MAX).unwrap_err(), WireError::Utf8 { at: 6 });
+    }
+
+    #[test]
+    fn what_is_not_a_request_is_refused_under_its_id() {
+        let rule =
+            |id: &str, rule: &str| format!("-32600 {id} message is not valid JSON-RPC 2.0: {rule}");
+        let id_rule = rule("None", super::ID_RULE);
+        for id in ["1.0", "1e3", "null", "true", "{}", "[1]", "1.5"] {
+            check(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"a"}}"#), &id_rule);
+        }
+        let long = "x".repeat(255);
+        check(&format!(r#"{{"jsonrpc":"2.0","id":"{long}","method":"a"}}"#), &id_rule);
+        check(r#"{"id":1,"method":"a"}"#, &rule("Some(1)", "`jsonrpc` must be \"2.0\""));
+        check(
+            r#"{"jsonrpc":"2.00","id":1,"method":"a"}"#,
+            &rule("Some(1)", "`jsonrpc` must be \"2.0\""),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            &rule("Some(1)", "`method` must be a string"),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"\ud800"}"#,
+            &rule("Some(1)", "`method` must be a string"),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":[]}"#,
+            &rule("Some(1)", "`params` must be an object"),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","result":{}}"#,
+            &rule("Some(1)", "a request must not hold `result` or `error`"),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+            &rule("Some(1)", "a response must not hold both `result` and `error`"),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":7}"#,
+            &rule("Some(1)", "`result` and `error` must be objects"),
+        );
+        check(r#"{"jsonrpc":"2.0","result":{}}"#, &rule("None", "a result must hold `id`"));
+        check(
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            &rule("Some(1)", "a message must hold `method`, `result` or `error`"),
+        );
+        check("[]", "-32600 None message is not a JSON object");
+        check("7", "-32600 None message is not a JSON object");
+    }
+
+    #[test]
+    fn a_message_with_two_readings_is_refused_under_its_id() {
+        let twice = "-32600 Some(1) an object names the key at byte 54 twice";
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"p":1,"\u0070":2}}"#, twice);
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"a"}"#,
+            "-32600 None an object names the key at byte 25 twice",
+        );
+        let near = |known: &str| {
+            format!(
+                "-32600 Some(1) a key differs from `{known}` only in letter case, width or invisible characters"
+            )
+        };
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"a","Method":"b"}"#, &near("method"));
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"a","paramſ":{}}"#, &near("params"));
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"a","\u0049D":2}"#, &near("id"));
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"Name":"x"}}"#, &near("name"));
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"progresstoken":1}}}"#,
+            &near("progressToken"),
+        );
+        check(r#"{"jsonrpc":"2.0","id":1,"result":{},"Result":{}}"#, &near("result"));
+        // Below, keys are the tool's own affair; and an escape may spell a key.
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"arguments":{"Name":1,"name":2}}}"#,
+            "request 1 a",
+        );
+        check(
+            r#"{"jsonrpc":"2.0","\u0069d":1,"method":"a","p\u0061rams":{"n\u0061me":"x"}}"#,
+            "request 1 a",
+        );
+        let nested = "[".repeat(64) + &"]".repeat(64);
+        let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"a":{nested}}}}}"#);
+        check(&deep, "-32600 Some(1) message nests deeper than 64 levels at byte 113");
+    }
+
+    #[test]
+    fn a_batch_answers_for_each_message() {
+        let batch = |raw: &str| decode_batch(raw.to_owned().into(), 1 << 20);
+        let Ok(Batch::Many(all)) = batch(r#"[{"jsonrpc":"2.0","id":1,"method":"a"}, 7 ,{"id":2}]"#)
+        else {
+            panic!("not a batch")
+        };
+        let codes: Vec<_> =
+            all.iter().map(|one| one.as_ref().map_err(WireError::code).err()).collect();
+        assert_eq!(codes, [None, Some(-32600), Some(-32600)]);
+        assert!(matches!(batch(r#" {"jsonrpc":"2.0","id":1,"method":"a"}"#), Ok(Batch::Single(_))));
+        let refused = |raw: &str| batch(raw).unwrap_err().to_string();
+        assert_eq!(refused("[]"), "message is not valid JSON-RPC 2.0: a batch must not be empty");
+        assert_eq!(refused("[1,]"), "message is not JSON: expected a value at byte 3");
+        let one = r#"{"jsonrpc":"2.0","method":"a"}"#;
+        assert!(batch(&format!("[{}]", vec![one; 64].join(","))).is_ok());
+        let many = refused(&format!("[{}]", vec![one; 65].join(",")));
+        assert_eq!(many, "message is not valid JSON-RPC 2.0: a batch holds at most 64 messages");
     }
 }

@@ -13,20 +13,23 @@ pub(super) fn near_miss<'k>(
     keys: impl Iterator<Item = Cow<'k, str>>,
     known: &[&'static str],
 ) -> Option<&'static str> {
-    keys.filter(|key| !known.contains(&key.as_ref())).find_map(|key| {
-        let resembles = |word: &&'static str| is_near(&key, word);
-        known.iter().copied().find(resembles)
-    })
+    keys.filter_map(|key| resembles(&key, known)).next()
 }
 
-/// Whether `key` folds to the same as `word`, an ASCII word.
-fn is_near(key: &str, word: &str) -> bool {
-    if key.len() < word.len() {
-        return false;
-    }
-    let mut folded = key.chars().filter(|c| !is_invisible(*c)).flat_map(fold);
-    word.bytes().all(|want| folded.next() == Some(char::from(want.to_ascii_lowercase())))
-        && folded.next().is_none()
+/// The word that `key` is almost; none if it is one, or none.
+fn resembles(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    // Nearly every key is plain, and then only words of its length matter.
+    let plain = key.bytes().fold(true, |plain, byte| plain & byte.is_ascii_graphic());
+    let mut same = known
+        .iter()
+        .copied()
+        .filter(|word| if plain { key.eq_ignore_ascii_case(word) } else { folds_to(key, word) });
+    same.next().filter(|word| *word != key)
+}
+
+fn folds_to(key: &str, word: &str) -> bool {
+    let folded = key.chars().filter(|c| !is_invisible(*c)).flat_map(fold);
+    folded.eq(word.chars().map(|c| c.to_ascii_lowercase()))
 }
 
 fn fold(c: char) -> impl Iterator<Item = char> {
@@ -53,4 +56,44 @@ fn is_invisible(c: char) -> bool {
                 | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}'
                 | '\u{e0000}'..='\u{e0fff}'
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::near_miss;
+
+    #[track_caller]
+    fn check(key: &str, want: Option<&str>) {
+        const KNOWN: [&str; 4] = ["method", "params", "id", "_meta"];
+        assert_eq!(near_miss([key.into()].into_iter(), &KNOWN), want, "{key:?}");
+    }
+
+    #[test]
+    fn known_and_unlike_keys_pass() {
+        for key in ["method", "params", "id", "_meta", "", "ids", "mid", "i d e", "meta", "méthod"]
+        {
+            check(key, None);
+        }
+    }
+
+    #[test]
+    fn keys_that_a_lenient_reader_takes_for_a_known_one_are_found() {
+        check("Method", Some("method"));
+        check("METHOD", Some("method"));
+        check("param\u{17f}", Some("params"));
+        check("ID", Some("id"));
+        check("Id", Some("id"));
+        check("\u{130}D", Some("id"));
+        check("\u{131}d", Some("id"));
+        check(" id", Some("id"));
+        check("id\t", Some("id"));
+        check("i\0d", Some("id"));
+        check("id\u{200b}", Some("id"));
+        check("\u{feff}method", Some("method"));
+        check("met\u{ad}hod", Some("method"));
+        check("\u{a0}id\u{3000}", Some("id"));
+        check("ｉｄ", Some("id"));
+        check("＿ＭＥＴＡ", Some("_meta"));
+        check("_me\u{fe0f}ta", Some("_meta"));
+    }
 }

@@ -60,7 +60,7 @@ impl Iterator for LineReader {
                 line.truncate(line.len() - 1);
             }
             if line.len() > self.bytes_max {
-                return Some(Err(self.too_long(line.len())));
+                return Some(Err(WireError::TooLong { max: self.bytes_max }));
             }
             if !line.is_empty() {
                 return Some(Ok(line.freeze()));
@@ -81,14 +81,9 @@ impl LineReader {
         if self.searched <= self.bytes_max + 1 {
             return None;
         }
-        let bytes = self.searched;
         self.buffer = BytesMut::new();
         self.searched = 0;
         self.skipping = true;
-        Some(Err(self.too_long(bytes)))
-    }
-
-    fn too_long(&self, bytes: usize) -> WireError {
-        WireError::TooLarge { bytes, max: self.bytes_max }
+        Some(Err(WireError::TooLong { max: self.bytes_max }))
     }
 }

@@ -5,6 +5,7 @@
 
 mod line;
 mod sse;
+mod text_lines;
 
 pub use line::LineReader;
 pub use sse::{SseEvent, SseReader, sse_event};

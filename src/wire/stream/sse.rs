@@ -1,13 +1,14 @@
 //! Server-sent events, read as the HTML standard says and written for one message at a time.
 //!
-//! Lines end in CR, LF or CRLF, wherever the chunks are cut. An event over the bound is reported
-//! once and skipped up to its blank line. An event without data is not dispatched, but its `id` and
-//! `retry` are, since they matter to whoever reconnects.
+//! An event over the bound, or with a line over it, is reported once and skipped up to its blank
+//! line. An event without data is handed on only for its `id` or `retry`, which matter to whoever
+//! reconnects. What comes out does not depend on how the bytes were cut on their way in.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::text_lines::{Line, TextLines};
 use crate::{
     domain::limits::UPSTREAM_MESSAGE_BYTES_MAX,
     wire::{WireError, json::Frame},
@@ -17,6 +18,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SseEvent {
     pub id: Option<String>,
+    /// None for the default, `message`.
     pub event: Option<String>,
     pub data: Bytes,
     pub retry: Option<Duration>,
@@ -25,17 +27,24 @@ pub struct SseEvent {
 /// Cuts a byte stream into events.
 #[derive(Debug)]
 pub struct SseReader {
-    buffer: BytesMut,
-    searched: usize,
-    /// The last line ended in CR, so that an LF that follows belongs to it.
-    after_cr: bool,
-    started: bool,
-    skipping: bool,
-    event: SseEvent,
-    data: BytesMut,
-    has_data: bool,
+    lines: TextLines,
+    state: State,
     bytes_max: usize,
 }
+
+/// What has arrived of the event that is being read.
+#[derive(Debug)]
+enum State {
+    Reading {
+        event: SseEvent,
+        /// None before the first `data` field.
+        data: Option<BytesMut>,
+    },
+    Skipping,
+}
+
+/// Room for a field's name, which does not count as content.
+const FIELD_NAME_BYTES: usize = 64;
 
 impl Default for SseReader {
     fn default() -> Self {
@@ -44,22 +53,14 @@ impl Default for SseReader {
 }
 
 impl SseReader {
+    /// A reader of events with at most `bytes_max` bytes of data.
     pub fn new(bytes_max: usize) -> Self {
-        Self {
-            buffer: BytesMut::new(),
-            searched: 0,
-            after_cr: false,
-            started: false,
-            skipping: false,
-            event: SseEvent::default(),
-            data: BytesMut::new(),
-            has_data: false,
-            bytes_max,
-        }
+        let lines = TextLines::new(bytes_max.saturating_add(FIELD_NAME_BYTES));
+        Self { lines, state: State::START, bytes_max }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        self.lines.push(bytes);
     }
 }
 
@@ -67,117 +68,79 @@ impl Iterator for SseReader {
     type Item = Result<SseEvent, WireError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(line) = self.line() {
-            if line.is_empty() {
-                if let Some(event) = self.dispatch() {
-                    return Some(Ok(event));
+        while let Some(line) = self.lines.next() {
+            let taken = match line {
+                Line::Whole(line) if line.is_empty() => {
+                    match std::mem::replace(&mut self.state, State::START).event() {
+                        Some(event) => return Some(Ok(event)),
+                        None => continue,
+                    }
                 }
-            } else if !self.skipping && self.field(&line).is_none() {
-                return Some(Err(self.overflow()));
+                Line::Whole(line) => self.state.field(&line, self.bytes_max),
+                Line::TooLong => self.state.too_long(self.bytes_max),
+            };
+            if let Err(error) = taken {
+                return Some(Err(error));
             }
-        }
-        let held = self.buffer.len() + self.data.len();
-        if self.skipping {
-            self.drop_partial();
-        } else if held > self.bytes_max.saturating_add(SLACK_BYTES) {
-            self.drop_partial();
-            return Some(Err(self.overflow()));
         }
         None
     }
 }
 
-/// Field names and the like, which do not count as the event's content.
-const SLACK_BYTES: usize = 1024;
+impl State {
+    const START: Self = Self::Reading {
+        event: SseEvent { id: None, event: None, data: Bytes::new(), retry: None },
+        data: None,
+    };
 
-impl SseReader {
-    /// The next whole line without its end.
-    fn line(&mut self) -> Option<BytesMut> {
-        loop {
-            if !self.started && !self.skip_mark()? {
-                continue;
-            }
-            if self.after_cr && !self.buffer.is_empty() {
-                self.after_cr = false;
-                if self.buffer.first() == Some(&b'\n') {
-                    let _newline = self.buffer.split_to(1);
-                }
-            }
-            let unseen = self.buffer.get(self.searched..).unwrap_or_default();
-            let Some(at) = memchr::memchr2(b'\r', b'\n', unseen) else {
-                self.searched = self.buffer.len();
-                return None;
-            };
-            let mut line = self.buffer.split_to(self.searched + at + 1);
-            self.searched = 0;
-            self.after_cr = line.last() == Some(&b'\r');
-            line.truncate(line.len() - 1);
-            return Some(line);
-        }
-    }
-
-    /// Drops a byte order mark; none while too little has arrived to tell.
-    fn skip_mark(&mut self) -> Option<bool> {
-        const MARK: &[u8] = b"\xef\xbb\xbf";
-        if self.buffer.len() < MARK.len() && MARK.starts_with(&self.buffer) {
+    /// Ends the event at its blank line.
+    fn event(self) -> Option<SseEvent> {
+        let Self::Reading { event, data } = self else { return None };
+        if data.is_none() && event.id.is_none() && event.retry.is_none() {
             return None;
         }
-        if self.buffer.starts_with(MARK) {
-            let _mark = self.buffer.split_to(MARK.len());
-        }
-        self.started = true;
-        Some(true)
+        Some(SseEvent { data: data.unwrap_or_default().freeze(), ..event })
     }
 
-    fn field(&mut self, line: &[u8]) -> Option<()> {
+    fn field(&mut self, line: &[u8], data_bytes_max: usize) -> Result<(), WireError> {
+        let Self::Reading { event, data } = self else { return Ok(()) };
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
-        let (name, value) = line.split_at_checked(colon)?;
+        let (name, value) = line.split_at_checked(colon).unwrap_or((line, b""));
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
             b"data" => {
-                if self.data.len() + value.len() >= self.bytes_max {
-                    return None;
+                let newline = usize::from(data.is_some());
+                let data = data.get_or_insert_default();
+                if data.len() + newline + value.len() > data_bytes_max {
+                    return self.too_long(data_bytes_max);
                 }
-                if self.has_data {
-                    self.data.extend_from_slice(b"\n");
-                }
-                self.data.extend_from_slice(value);
-                self.has_data = true;
+                data.extend_from_slice(b"\n".get(..newline).unwrap_or_default());
+                data.extend_from_slice(value);
             }
-            b"event" => self.event.event = Some(String::from_utf8_lossy(value).into_owned()),
+            b"event" => {
+                let name = String::from_utf8_lossy(value).into_owned();
+                event.event = Some(name).filter(|name| !name.is_empty());
+            }
             b"id" if !value.contains(&0) => {
-                self.event.id = Some(String::from_utf8_lossy(value).into_owned());
+                event.id = Some(String::from_utf8_lossy(value).into_owned());
             }
             b"retry" if value.iter().all(u8::is_ascii_digit) => {
                 let ms = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                self.event.retry = ms.map(Duration::from_millis).or(self.event.retry);
+                event.retry = ms.map(Duration::from_millis).or(event.retry);
             }
+            // A comment, or a field that the standard does not know.
             _ => {}
         }
-        Some(())
+        Ok(())
     }
 
-    fn dispatch(&mut self) -> Option<SseEvent> {
-        let skipped = std::mem::take(&mut self.skipping);
-        let mut event = std::mem::take(&mut self.event);
-        event.data = self.data.split().freeze();
-        let has_data = std::mem::take(&mut self.has_data);
-        let worth = has_data || event.id.is_some() || event.retry.is_some();
-        (worth && !skipped).then_some(event)
-    }
-
-    fn overflow(&mut self) -> WireError {
-        self.skipping = true;
-        self.event = SseEvent::default();
-        self.data = BytesMut::new();
-        self.has_data = false;
-        WireError::TooLarge { bytes: self.bytes_max.saturating_add(1), max: self.bytes_max }
-    }
-
-    fn drop_partial(&mut self) {
-        self.buffer.clear();
-        self.searched = 0;
+    /// Skips the event; an error the first time.
+    fn too_long(&mut self, max: usize) -> Result<(), WireError> {
+        match std::mem::replace(self, Self::Skipping) {
+            Self::Reading { .. } => Err(WireError::TooLong { max }),
+            Self::Skipping => Ok(()),
+        }
     }
 }
 
@@ -189,4 +152,86 @@ pub fn sse_event(message: &Frame) -> Vec<Bytes> {
     parts.extend(message.parts().iter().cloned());
     parts.push(Bytes::from_static(b"\n\n"));
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frame, SseEvent, SseReader, sse_event};
+
+    const BYTES_MAX: usize = 64;
+
+    /// Each event as its data, id, name and retry time.
+    fn read(bytes: &[u8]) -> Vec<String> {
+        let mut reader = SseReader::new(BYTES_MAX);
+        reader.push(bytes);
+        let show = |SseEvent { id, event, data, retry }: SseEvent| {
+            let data = String::from_utf8(data.to_vec()).unwrap();
+            let retry = retry.map_or(0, |time| time.as_millis());
+            let (id, event) = (id.unwrap_or("-".into()), event.unwrap_or("-".into()));
+            format!("{} {id} {event} {retry}", data.replace('\n', "|"))
+        };
+        reader.map(|event| event.map_or_else(|error| error.to_string(), show)).collect()
+    }
+
+    #[track_caller]
+    fn check(stream: &str, want: &[&str]) {
+        assert_eq!(read(stream.as_bytes()), want, "{stream:?}");
+        // The line end makes no difference.
+        assert_eq!(read(stream.replace('\n', "\r").as_bytes()), want, "{stream:?} with CR");
+        assert_eq!(read(stream.replace('\n', "\r\n").as_bytes()), want, "{stream:?} with CRLF");
+    }
+
+    #[test]
+    fn events_are_read_as_the_standard_says() {
+        check("data: a\n\n", &["a - - 0"]);
+        check("data:a\n\ndata:  b\n\n", &["a - - 0", " b - - 0"]);
+        check("data: a\ndata\ndata: b\n\n", &["a||b - - 0"]);
+        check("data\n\n", &[" - - 0"]);
+        check("\u{feff}data: a\n\n", &["a - - 0"]);
+        check("data: \u{feff}\n\n", &["\u{feff} - - 0"]);
+        check(": comment\n\n:\n\ndata: a\n\n", &["a - - 0"]);
+        check("event: x\nid: 7\nretry: 500\ndata: a\n\n", &["a 7 x 500"]);
+        check("event: x\n\ndata: a\n\n", &["a - - 0"]);
+        check("event:\ndata: a\n\n", &["a - - 0"]);
+        check("Data: a\n data: b\ndatax: c\n\n", &[]);
+        check("id: a\0b\nretry: 1x\nretry:\ndata:\n\n", &[" - - 0"]);
+        check("data: unfinished\n", &[]);
+    }
+
+    #[test]
+    fn an_id_or_a_retry_time_without_data_is_handed_on() {
+        check("id: 1\ndata:\n\n", &[" 1 - 0"]);
+        check("id: 1\n\n", &[" 1 - 0"]);
+        check("id\n\n", &["  - 0"]);
+        check("retry: 10\n\n", &[" - - 10"]);
+    }
+
+    #[test]
+    fn an_event_over_the_bound_is_reported_once_and_skipped() {
+        let told = "a line or an event has more than 64 bytes";
+        let (half, less) = ("x".repeat(32), "x".repeat(31));
+        check(&format!("data: {half}\ndata: {less}\n\n"), &[&format!("{half}|{less} - - 0")]);
+        check(&format!("data: {half}\ndata: {half}\ndata: b\n\ndata: c\n\n"), &[told, "c - - 0"]);
+        let line = "x".repeat(1000);
+        check(&format!("data: {line}\ndata: {line}\nid: 1\n\ndata: c\n\n"), &[told, "c - - 0"]);
+        check(&format!(":{line}\ndata: b\n\ndata: c\n\n"), &[told, "c - - 0"]);
+    }
+
+    #[test]
+    fn a_stream_without_line_ends_costs_bounded_memory() {
+        let mut reader = SseReader::new(1 << 20);
+        let mut n_errors = 0;
+        for _ in 0..256 {
+            reader.push(&[b'x'; 65_536]);
+            n_errors += reader.by_ref().filter(Result::is_err).count();
+            assert!(reader.lines.held() < 4 << 20);
+        }
+        assert_eq!(n_errors, 1);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let parts = sse_event(&Frame::from(bytes::Bytes::from_static(b"{\"a\":1}")));
+        assert_eq!(read(&parts.concat()), ["{\"a\":1} - - 0"]);
+    }
 }

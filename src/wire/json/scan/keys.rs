@@ -6,10 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::{
-    scan::{Member, slice},
-    text::unescape_lossy,
-};
+use super::index::Member;
+use crate::wire::json::text::unescape_lossy;
 
 /// Up to this many keys pairs are cheaper than sorting.
 const PAIRS_MAX: usize = 12;
@@ -32,8 +30,7 @@ fn by_pairs<'a>(text: &[u8], members: &'a [Member]) -> Option<&'a Member> {
     let mut rest = members;
     while let Some((first, others)) = rest.split_first() {
         let same = |other: &&Member| {
-            other.key.end - other.key.start == first.key.end - first.key.start
-                && slice(text, other.key) == slice(text, first.key)
+            other.key.len() == first.key.len() && other.key.of(text) == first.key.of(text)
         };
         if let Some(twice) = others.iter().find(same) {
             return Some(twice);
@@ -52,8 +49,8 @@ fn by_sorting<'a>(text: &[u8], members: &'a [Member]) -> Option<&'a Member> {
 }
 
 /// The key of `member`, unescaped.
-pub(super) fn key<'a>(text: &'a [u8], member: &Member) -> Cow<'a, [u8]> {
-    let written = slice(text, member.key).unwrap_or_default();
+pub(in crate::wire::json) fn key<'a>(text: &'a [u8], member: &Member) -> Cow<'a, [u8]> {
+    let written = member.key.of(text).unwrap_or_default();
     if !member.escaped {
         return Cow::Borrowed(written);
     }
