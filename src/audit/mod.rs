@@ -9,6 +9,8 @@ mod chain;
 mod queue;
 mod record;
 mod recover;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod writer;
 
@@ -24,6 +26,8 @@ use tokio::sync::oneshot;
 pub use record::Record;
 pub use verify::{Verified, VerifyError, verify};
 
+pub use crate::config::Durability;
+
 use crate::{domain::limits, sys};
 use queue::Entry;
 use writer::{Shared, Writer};
@@ -31,20 +35,8 @@ use writer::{Shared, Writer};
 /// The log's one file in this format.
 const FILE_NAME: &str = "000001.jsonl";
 
-/// When a record counts as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// On disk, each batch as soon as it is there.
-    Sync,
-    /// On disk, together with whoever comes within a moment.
-    Group,
-    /// In the kernel's cache: survives our death, not the machine's.
-    Cached,
-}
-
 /// Proof that a record is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
 pub struct Receipt {
     pub seq: u64,
 }
@@ -83,8 +75,7 @@ impl Audit {
     pub fn open(dir: &Path, durability: Durability) -> Result<(Self, AuditThread), AuditError> {
         let opened = recover::open(dir)?;
         let shared = Arc::new(Shared::new());
-        let writer =
-            Writer { shared: shared.clone(), file: opened.file, chain: opened.chain, durability };
+        let writer = Writer::new(shared.clone(), opened.file, opened.chain, durability);
         let audit = Self { shared };
         if let Some(torn) = &opened.torn {
             let (what, kept_in) = (torn.what, &torn.kept_in);

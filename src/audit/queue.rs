@@ -125,7 +125,7 @@ impl Queue {
         let mut rested = false;
         while state.door == Door::Open
             && state.waiters == 0
-            && !(rested && !state.waiting.is_empty())
+            && (state.waiting.is_empty() || !rested)
         {
             if rested {
                 state.mood = Mood::Asleep;

@@ -210,7 +210,12 @@ impl Line {
         self.0.push('"');
         let cut = value.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX);
         let (kept, rest) = value.split_at_checked(cut).unwrap_or((value, ""));
-        kept.chars().for_each(|c| self.escaped(c));
+        let plain = |b: u8| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\';
+        if kept.bytes().all(plain) {
+            self.0.push_str(kept);
+        } else {
+            kept.chars().for_each(|c| self.escaped(c));
+        }
         if !rest.is_empty() {
             self.0.push('…');
         }
@@ -233,10 +238,14 @@ impl Line {
     }
 }
 
-pub(super) fn push_hex(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+pub(super) fn push_hex(out: &mut String, digest: &[u8; 32]) {
+    let mut text = [b'0'; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
+        for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+            *digit = HEX_DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
         }
     }
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
 }
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";

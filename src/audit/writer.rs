@@ -49,32 +49,42 @@ impl Shared {
 }
 
 pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) file: File,
-    pub(super) chain: Chain,
-    pub(super) durability: Durability,
+    shared: Arc<Shared>,
+    file: File,
+    chain: Chain,
+    durability: Durability,
+    /// A field, so that waiters are let go only after `drop` has marked the log as failed.
+    batch: Vec<Entry>,
 }
 
 impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        file: File,
+        chain: Chain,
+        durability: Durability,
+    ) -> Self {
+        Self { shared, file, chain, durability, batch: Vec::new() }
+    }
+
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name("audit".to_owned()).spawn(move || self.run())
     }
 
     fn run(mut self) {
-        let mut batch = Vec::new();
         let mut lines = Vec::new();
         let mut company = 0;
-        while self.shared.queue.next_batch(&mut batch, company) {
+        while self.shared.queue.next_batch(&mut self.batch, company) {
             let first = self.chain.seq.saturating_add(1);
             lines.clear();
-            for entry in &batch {
+            for entry in &self.batch {
                 self.chain.seal(&entry.rendered, &mut lines);
             }
             if let Err(error) = self.put(&lines) {
                 tracing::error!(%error, "Audit log failed; every call is refused from now on");
                 return;
             }
-            let waiters = tell(first, &mut batch);
+            let waiters = tell(first, &mut self.batch);
             company = if self.durability == Durability::Group { waiters } else { 0 };
         }
     }

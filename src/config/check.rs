@@ -12,7 +12,7 @@ use super::{
     Code, Config, ConfigErrors, Names, Surroundings, gateway,
     report::{Note, Notes},
     secret::Lookup,
-    section::Section,
+    section::{Section, hide_values},
     server,
 };
 
@@ -48,24 +48,17 @@ pub(super) struct Check<'a> {
 pub(super) fn check(written: &Written<'_>, around: &Surroundings) -> Result<Config, ConfigErrors> {
     let base = written.absolute.parent().unwrap_or(Path::new("/"));
     let mut check = Check { base, around, notes: Notes::default() };
-    let draft = match DeTable::parse(written.text) {
-        Ok(tree) => Some(read(&Section::new("the file", 0..0, tree.get_ref()), &mut check)),
-        Err(error) => {
-            check.notes.push(syntax(&error));
-            None
-        }
-    };
+    let (tree, broken) = DeTable::parse_recoverable(written.text);
+    hide_values(tree.get_ref(), 1, &mut check.notes);
+    let draft = read(&Section::new("the file", 0..0, tree.get_ref()), &mut check);
+    note_syntax(&broken, &mut check.notes);
     refuse_exposed(written.exposure, &mut check.notes);
     let (errors, warnings) = check.notes.settle(written.shown, written.text);
-    match draft {
-        Some(draft) if errors.is_empty() => Ok(Config {
-            digest: Sha256::digest(written.text.as_bytes()).into(),
-            source: written.absolute.to_owned(),
-            warnings,
-            ..draft
-        }),
-        _ => Err(ConfigErrors { errors, warnings }),
+    if !errors.is_empty() {
+        return Err(ConfigErrors { errors, warnings });
     }
+    let digest = Sha256::digest(written.text.as_bytes()).into();
+    Ok(Config { digest, source: written.absolute.to_owned(), warnings, ..draft })
 }
 
 /// Everything but what only `check` knows. Worth nothing if a note of an error was left.
@@ -138,8 +131,17 @@ fn refuse_exposed(exposure: Exposure, notes: &mut Notes) {
     }
 }
 
-fn syntax(error: &toml::de::Error) -> Note {
-    let message = error.message().lines().collect::<Vec<_>>().join(", ");
-    Note::new(Code::Syntax, error.span().unwrap_or_default(), message)
-        .label("the file is not valid TOML from here")
+/// Notes the first place where the text is not TOML. What was read after it is a guess, and so is
+/// what seems to be missing: notes of that are taken back.
+fn note_syntax(broken: &[toml::de::Error], notes: &mut Notes) {
+    let place = |error: &toml::de::Error| error.span().unwrap_or_default();
+    let Some(first) = broken.iter().min_by_key(|error| place(error).start) else { return };
+    let span = place(first);
+    notes.retain(|code, certain| {
+        let missing = [Code::NoTarget, Code::PlainNames, Code::NoServers, Code::NoStateDir];
+        certain.end <= span.start && !missing.contains(&code)
+    });
+    let message = first.message().lines().collect::<Vec<_>>().join(", ");
+    let note = Note::new(Code::Syntax, span, message).label("not TOML");
+    notes.push(note.help("mistakes after this place are shown once it is right"));
 }

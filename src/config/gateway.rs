@@ -40,7 +40,8 @@ pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Gateway {
         admin_text.as_ref().and_then(|text| address("admin", text, &runtime_dir, &mut check.notes));
     let listen = listen.unwrap_or(Listen::Tcp((Ipv4Addr::LOCALHOST, LISTEN_PORT).into()));
     let admin = admin.unwrap_or_else(|| Listen::Unix(runtime_dir.join(ADMIN_SOCKET)));
-    if listen == admin && listen != Listen::Tcp((Ipv4Addr::LOCALHOST, 0).into()) {
+    // Port 0 is any free one, so two of them are two addresses.
+    if listen == admin && !matches!(listen, Listen::Tcp(tcp) if tcp.port() == 0) {
         let place = admin_text.map_or_else(|| section.span.clone(), |text| text.span);
         check.notes.push(
             Note::new(Code::SetTwice, place, "`listen` and `admin` are the same address")

@@ -82,7 +82,7 @@ impl Surroundings {
                 _ => Ok("from-file\n".to_owned()),
             },
             is_program: |path| match path.parent().and_then(Path::to_str) {
-                Some("/bin" | "/etc/portcullis/tools") => Ok(()),
+                Some("/bin" | "relative" | "/etc/portcullis/tools") => Ok(()),
                 _ => Err(io::ErrorKind::NotFound.into()),
             },
             is_directory: |path| !path.starts_with("/nowhere"),

@@ -13,7 +13,7 @@ use toml::{
 
 use super::{
     Code,
-    report::{Note, Notes},
+    report::{Note, Notes, sounds_secret},
     secret::has_reference,
 };
 
@@ -52,7 +52,7 @@ impl<'d> Section<'d> {
     /// The sub-table `key`; an absent one is empty, so that defaults need no special case.
     pub(super) fn section(&self, key: &str, title: &str, notes: &mut Notes) -> Self {
         let found = self.entry(key).and_then(|(span, value)| {
-            let table = expect(key, value, "table", DeValue::as_table, notes)?;
+            let table = expect(&quoted(key), value, "a table", DeValue::as_table, notes)?;
             Some((span, table))
         });
         match found {
@@ -61,25 +61,33 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Notes every key that is not in `known`, with the nearest one that is.
-    pub(super) fn refuse_unknown(&self, known: &[&str], notes: &mut Notes) {
-        for key in self.table.into_iter().flat_map(DeTable::keys) {
+    /// Notes every key that is not in `known`, with the nearest one that is, and returns those:
+    /// what they were meant to be is not missing as well.
+    pub(super) fn refuse_unknown<'k>(&self, known: &[&'k str], notes: &mut Notes) -> Vec<&'k str> {
+        let mut meant = Vec::new();
+        for (key, value) in self.table.into_iter().flat_map(|table| table.iter()) {
             let name: &str = key.get_ref();
             if known.contains(&name) {
                 continue;
+            }
+            if sounds_secret(name) && value.get_ref().is_str() {
+                notes.hide(value.span());
             }
             let note = Note::new(
                 Code::UnknownKey,
                 key.span(),
                 format!("unknown key `{}` in {}", name.escape_debug(), self.title),
             );
-            let label = match nearest(name, known) {
+            let near = nearest(name, known);
+            meant.extend(near);
+            let label = match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "not a key of this table".to_owned(),
+                None => "not known here".to_owned(),
             };
             let help = hint(name).map_or_else(|| one_of(known), str::to_owned);
             notes.push(note.label(label).help(help));
         }
+        meant
     }
 
     /// Where `key` is written, if it is.
@@ -105,12 +113,12 @@ impl<'d> Section<'d> {
     /// A string without secret references, which only `env` and `http_headers` resolve.
     pub(super) fn text(&self, key: &str, notes: &mut Notes) -> Option<At<&'d str>> {
         let (_, value) = self.entry(key)?;
-        plain_text(key, value, notes)
+        plain_text(&quoted(key), value, notes)
     }
 
     pub(super) fn boolean(&self, key: &str, notes: &mut Notes) -> Option<bool> {
         let (_, value) = self.entry(key)?;
-        expect(key, value, "boolean", DeValue::as_bool, notes)
+        expect(&quoted(key), value, "a boolean", DeValue::as_bool, notes)
     }
 
     /// A whole number within `range`.
@@ -121,7 +129,7 @@ impl<'d> Section<'d> {
         notes: &mut Notes,
     ) -> Option<usize> {
         let (_, value) = self.entry(key)?;
-        let number = expect(key, value, "integer", DeValue::as_integer, notes)?;
+        let number = expect(&quoted(key), value, "an integer", DeValue::as_integer, notes)?;
         let count = usize::from_str_radix(number.as_str(), number.radix()).ok();
         let fits = count.filter(|count| range.contains(count));
         if fits.is_none() {
@@ -139,14 +147,13 @@ impl<'d> Section<'d> {
         notes: &mut Notes,
     ) -> Option<std::time::Duration> {
         let (_, value) = self.entry(key)?;
-        let written = match value.get_ref() {
-            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
-            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
-            _ => {
-                notes.push(wrong_type(key, value, "number of seconds"));
-                return None;
-            }
+        let whole = value.get_ref().as_integer().map(|n| (n.as_str(), n.radix()));
+        let number = whole.or_else(|| value.get_ref().as_float().map(|n| (n.as_str(), 10)));
+        let Some((digits, radix)) = number else {
+            notes.push(wrong_type(&quoted(key), value, "a number of seconds"));
+            return None;
         };
+        let written = digits.parse::<f64>().ok().filter(|_| radix == 10);
         let seconds = written.filter(|seconds| range.contains(seconds));
         if seconds.is_none() {
             let (low, high) = (range.start(), range.end());
@@ -159,8 +166,9 @@ impl<'d> Section<'d> {
     /// A list of strings. Elements of another type are noted one by one.
     pub(super) fn texts(&self, key: &str, notes: &mut Notes) -> Option<Vec<At<&'d str>>> {
         let (_, value) = self.entry(key)?;
-        let list = expect(key, value, "array of strings", DeValue::as_array, notes)?;
-        Some(list.iter().filter_map(|item| plain_text(key, item, notes)).collect())
+        let list = expect(&quoted(key), value, "an array of strings", DeValue::as_array, notes)?;
+        let subject = format!("an element of {}", quoted(key));
+        Some(list.iter().filter_map(|item| plain_text(&subject, item, notes)).collect())
     }
 
     /// One of the given words.
@@ -194,24 +202,42 @@ impl<'d> Section<'d> {
     }
 }
 
-/// A string of any content.
+/// A string of any content. The subject is how messages call it.
 pub(super) fn string<'d>(
-    key: &str,
+    subject: &str,
     value: &'d Spanned<DeValue<'d>>,
     notes: &mut Notes,
 ) -> Option<At<&'d str>> {
-    let text = expect(key, value, "string", DeValue::as_str, notes)?;
+    let text = expect(subject, value, "a string", DeValue::as_str, notes)?;
     Some(At::new(text, value.span()))
 }
 
+/// Hides every string that is nested so deeply that only variables and headers can be meant,
+/// whatever their tables are called: `headers = { Authorization = "…" }` is a common slip.
+pub(super) fn hide_values(table: &DeTable<'_>, depth: usize, notes: &mut Notes) {
+    const SERVER_DEPTH: usize = 3;
+    for value in table.values() {
+        if let DeValue::Table(inner) = value.get_ref() {
+            hide_values(inner, depth + 1, notes);
+        } else if value.get_ref().is_str() && depth > SERVER_DEPTH {
+            notes.hide(value.span());
+        }
+    }
+}
+
+/// A key as messages show it.
+pub(super) fn quoted(key: &str) -> String {
+    format!("`{}`", key.escape_debug())
+}
+
 fn plain_text<'d>(
-    key: &str,
+    subject: &str,
     value: &'d Spanned<DeValue<'d>>,
     notes: &mut Notes,
 ) -> Option<At<&'d str>> {
-    let text = string(key, value, notes)?;
+    let text = string(subject, value, notes)?;
     if has_reference(text.value) {
-        let message = format!("a secret cannot stand in `{key}`");
+        let message = format!("{subject} cannot be a secret");
         let note = Note::new(Code::BadReference, text.span, message).label("not resolved here");
         notes.push(note.help("secrets are resolved in `env` and `http_headers` only"));
         return None;
@@ -220,7 +246,7 @@ fn plain_text<'d>(
 }
 
 fn expect<'d, T>(
-    key: &str,
+    subject: &str,
     value: &'d Spanned<DeValue<'d>>,
     wanted: &str,
     read: impl FnOnce(&'d DeValue<'d>) -> Option<T>,
@@ -228,16 +254,15 @@ fn expect<'d, T>(
 ) -> Option<T> {
     let found = read(value.get_ref());
     if found.is_none() {
-        notes.push(wrong_type(key, value, wanted));
+        notes.push(wrong_type(subject, value, wanted));
     }
     found
 }
 
-fn wrong_type(key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> Note {
+fn wrong_type(subject: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> Note {
     let found = value.get_ref().type_str();
-    let key = key.escape_debug();
-    Note::new(Code::WrongType, value.span(), format!("`{key}` must be a {wanted}, found {found}"))
-        .label(format!("expected a {wanted}"))
+    Note::new(Code::WrongType, value.span(), format!("{subject} must be {wanted}, found {found}"))
+        .label(format!("expected {wanted}"))
 }
 
 fn out_of_range(key: &str, span: Range<usize>, rule: String) -> Note {

@@ -98,6 +98,20 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 pub const SCHEMA_BYTES_MAX: usize = 256 * 1024;
 /// One compiled `pattern` of a tool's schema, and its cache.
 pub const SCHEMA_REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// Backtracking steps of one match, for patterns with look-around.
+pub const SCHEMA_BACKTRACKS_MAX: usize = 10_000;
+/// Arguments of a tool whose schema has such patterns.
+pub const SCHEMA_BACKTRACK_BYTES_MAX: usize = 256 * 1024;
+/// Edges of the graph that a schema's keywords and references form.
+pub const SCHEMA_EDGES_MAX: usize = 100_000;
+/// Schemas that may be applied to one value in a chain (`$ref`, `allOf` …).
+pub const SCHEMA_HEIGHT_MAX: usize = 128;
+/// That chain times the depth of the arguments: what a thread's stack must bear.
+pub const SCHEMA_STACK_MAX: usize = 1000;
+/// Evaluations of one value that are always allowed.
+pub const SCHEMA_WORK_PER_VALUE_MAX: u64 = 256;
+/// Evaluations of all values of one call, beyond that.
+pub const SCHEMA_WORK_MAX: u64 = 10_000_000;
 pub const AUDIT_QUEUE_MAX: usize = 8192;
 pub const AUDIT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// One string in an audit record, before escaping; longer ones are cut.

@@ -6,14 +6,15 @@
 //! policy, no schema, no record or an unreadable latch all mean no.
 
 mod latch;
-mod latch_file;
 mod permit;
 mod policy;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
 pub use permit::{Permit, Ticket};
-pub use policy::{Listing, Policy};
+pub use policy::Policy;
 pub use schema::{Schema, SchemaError};
 
 use crate::{

@@ -4,9 +4,12 @@
 //! one never hidden. A server that the policy does not know lists nothing. Pure and immutable:
 //! a reload compiles a new one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::domain::{ServerName, ToolName};
+use crate::{
+    config::{ServerConfig, ToolFilter},
+    domain::{ServerName, ToolName},
+};
 
 /// The compiled whitelist of one generation.
 #[derive(Clone, Debug, Default)]
@@ -21,24 +24,20 @@ struct Rule {
     disabled: HashSet<Box<str>>,
 }
 
-/// One server's entry: enabled names (`None` = all) and disabled names. Disabled wins.
-#[derive(Clone, Copy, Debug)]
-pub struct Listing<'a> {
-    pub server: &'a ServerName,
-    pub enabled: Option<&'a std::collections::BTreeSet<String>>,
-    pub disabled: &'a std::collections::BTreeSet<String>,
-}
-
 impl Policy {
-    pub fn from_listings<'a>(listings: impl IntoIterator<Item = Listing<'a>>) -> Self {
-        let boxed = |names: &std::collections::BTreeSet<String>| {
-            names.iter().map(|name| name.as_str().into()).collect()
+    pub fn compile(servers: &[ServerConfig]) -> Self {
+        Self::from_filters(servers.iter().map(|server| (&server.name, &server.filter)))
+    }
+
+    pub fn from_filters<'a>(
+        filters: impl IntoIterator<Item = (&'a ServerName, &'a ToolFilter)>,
+    ) -> Self {
+        let boxed = |names: &BTreeSet<String>| names.iter().map(|n| n.as_str().into()).collect();
+        let rule = |(server, filter): (&ServerName, &ToolFilter)| {
+            let enabled = filter.enabled.as_ref().map(boxed);
+            (server.clone(), Rule { enabled, disabled: boxed(&filter.disabled) })
         };
-        let rule = |l: Listing<'a>| {
-            let rule = Rule { enabled: l.enabled.map(boxed), disabled: boxed(l.disabled) };
-            (l.server.clone(), rule)
-        };
-        Self { servers: listings.into_iter().map(rule).collect() }
+        Self { servers: filters.into_iter().map(rule).collect() }
     }
 
     /// Whether applications may see and call this tool.
@@ -47,5 +46,39 @@ impl Policy {
             !rule.disabled.contains(tool.as_str())
                 && rule.enabled.as_ref().is_none_or(|names| names.contains(tool.as_str()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Policy, ServerName, ToolFilter, ToolName};
+
+    #[track_caller]
+    fn check(enabled: Option<&[&str]>, disabled: &[&str], tool: &str, want: &str) {
+        let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        let filter = ToolFilter { enabled: enabled.map(owned), disabled: owned(disabled) };
+        let server = ServerName::parse("files").unwrap();
+        let policy = Policy::from_filters([(&server, &filter)]);
+        let listed = policy.listed(&server, &ToolName::parse(tool).unwrap());
+        assert_eq!(if listed { "listed" } else { "hidden" }, want);
+        let other = ServerName::parse("other").unwrap();
+        assert!(!policy.listed(&other, &ToolName::parse(tool).unwrap()));
+    }
+
+    #[test]
+    fn only_what_is_enabled_and_not_disabled_is_listed() {
+        check(None, &[], "read", "listed");
+        check(None, &["delete"], "delete", "hidden");
+        check(Some(&["read"]), &[], "read", "listed");
+        check(Some(&["read"]), &[], "delete", "hidden");
+        check(Some(&["read"]), &["read"], "read", "hidden");
+        check(Some(&[]), &[], "read", "hidden");
+    }
+
+    #[test]
+    fn names_are_compared_byte_by_byte() {
+        check(Some(&["read"]), &[], "Read", "hidden");
+        check(Some(&["read"]), &[], "read ", "hidden");
+        check(None, &["delete"], "Delete", "listed");
     }
 }

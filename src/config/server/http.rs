@@ -13,9 +13,9 @@ use super::{
         Code, HttpTarget, Secret,
         secret::{is_variable_name, variable},
     },
-    At, Check, Lookup, Note, Section, has_reference, literal, secrets, string, unresolved,
+    At, Check, Lookup, Note, Section, has_reference, holds_key, holds_known_key, literal,
+    literal_in_the_open, quoted, secrets, string, unresolved,
 };
-use crate::config::secret::holds_known_key;
 
 /// Set by the client side of the protocol or of HTTP itself.
 const OUR_HEADERS: [&str; 10] = [
@@ -32,7 +32,7 @@ const OUR_HEADERS: [&str; 10] = [
 ];
 const OUR_PREFIXES: [&str; 3] = ["mcp-", "content-", "proxy-"];
 
-/// Headers by name, each with the place that set it.
+/// Headers by name in lower case.
 type Headers = BTreeMap<String, (HeaderName, Secret)>;
 
 pub(super) fn read(
@@ -64,7 +64,8 @@ fn url(section: &Section<'_>, check: &mut Check<'_>) -> Option<Uri> {
         }
     };
     let host = uri.host().unwrap_or_default();
-    if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        check.notes.hide(text.span.clone());
         let help = "send credentials with bearer_token_env_var or http_headers";
         check.notes.push(refuse("`url` contains a user or password".to_owned()).help(help));
         return None;
@@ -73,12 +74,18 @@ fn url(section: &Section<'_>, check: &mut Check<'_>) -> Option<Uri> {
         check.notes.push(refuse(format!("`{shown}` is neither an http nor an https URL")));
         return None;
     }
+    // What follows the host is `:PORT` or nothing.
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.len() > host.len() && uri.port_u16().is_none_or(|port| port == 0) {
+        check.notes.push(refuse("`url` has no valid port".to_owned()));
+        return None;
+    }
     if text.value.contains('#') {
         check.notes.push(refuse("`url` contains a fragment".to_owned()));
         return None;
     }
     if holds_known_key(text.value) {
-        check.notes.push(literal(&At::new("url", text.span.clone()), text.span.clone()));
+        literal_in_the_open("url", text.span.clone(), &mut check.notes);
     }
     if uri.scheme_str() == Some("http") && !is_loopback(host) {
         check.notes.push(
@@ -110,12 +117,8 @@ fn literal_headers(
         let written = value.get_ref().as_str().unwrap_or_default();
         let credential = ["authorization", "cookie"].contains(&&*name.value.to_ascii_lowercase());
         // Whatever it looks like: what is written here is a credential.
-        if credential
-            && !written.is_empty()
-            && !has_reference(written)
-            && !super::holds_key(written)
-        {
-            check.notes.push(literal(&name, value.span()));
+        if credential && !written.is_empty() && !has_reference(written) && !holds_key(written) {
+            check.notes.push(literal(name.value, value.span()));
         }
     }
     for (name, value) in secrets(&table, lookup, check) {
@@ -131,7 +134,7 @@ fn variable_headers(
 ) {
     let table = section.section("env_http_headers", "env_http_headers", &mut check.notes);
     for (name, value) in table.entries() {
-        let Some(text) = string(name.value, value, &mut check.notes) else { continue };
+        let Some(text) = string(&quoted(name.value), value, &mut check.notes) else { continue };
         if let Some(secret) = from_variable(&text, lookup, check) {
             add(&name, &At::new(secret, text.span), headers, check);
         }
@@ -150,6 +153,8 @@ fn bearer(section: &Section<'_>, lookup: Lookup, headers: &mut Headers, check: &
 
 fn from_variable(text: &At<&str>, lookup: Lookup, check: &mut Check<'_>) -> Option<Secret> {
     if !is_variable_name(text.value) {
+        // A usual slip is the token itself.
+        check.notes.hide(text.span.clone());
         let message = "this is not the name of an environment variable";
         let note = Note::new(Code::BadVariable, text.span.clone(), message).label("not a name");
         check.notes.push(note.help("write the variable's name here, not its value"));
@@ -183,7 +188,8 @@ fn add(name: &At<&str>, value: &At<Secret>, headers: &mut Headers, check: &mut C
         check.notes.push(note.help("remove it"));
         return;
     }
-    if HeaderValue::from_str(value.value.expose()).is_err() {
+    let text = value.value.expose();
+    if !text.is_ascii() || HeaderValue::from_str(text).is_err() {
         let message = format!("the value of header `{shown}` contains a character not allowed");
         let note = Note::new(Code::BadHeader, value.span.clone(), message).label("cannot be sent");
         check.notes.push(note.help("use visible ASCII characters and spaces"));

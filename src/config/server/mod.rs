@@ -12,9 +12,9 @@ use std::{collections::BTreeSet, ops::Range, time::Duration};
 use super::{
     Code, ProtocolPin, ServerConfig, Target, ToolFilter,
     check::Check,
-    report::{Note, Notes},
-    secret::{Lookup, ReferenceError, expand, has_reference, holds_key},
-    section::{At, Section, string},
+    report::{Note, Notes, holds_key, holds_known_key},
+    secret::{Lookup, ReferenceError, expand, has_reference},
+    section::{At, Section, quoted, string},
 };
 use crate::domain::{
     ServerName, ToolName,
@@ -59,14 +59,14 @@ pub(super) fn read(
     lookup: Lookup,
     check: &mut Check<'_>,
 ) -> Option<ServerConfig> {
-    section.refuse_unknown(&SERVER_KEYS, &mut check.notes);
+    let meant = section.refuse_unknown(&SERVER_KEYS, &mut check.notes);
     let name = ServerName::parse(key.value)
         .map_err(|error| {
             let note = Note::new(Code::BadName, key.span.clone(), error.to_string());
             check.notes.push(note.label("not a server name").help("rename the table"));
         })
         .ok();
-    let target = target(section, lookup, check);
+    let target = target(section, &meant, lookup, check);
     let notes = &mut check.notes;
     let filter = filter(section, notes);
     let words = [
@@ -91,37 +91,49 @@ pub(super) fn read(
     })
 }
 
-fn target(section: &Section<'_>, lookup: Lookup, check: &mut Check<'_>) -> Option<Target> {
+fn target(
+    section: &Section<'_>,
+    meant: &[&str],
+    lookup: Lookup,
+    check: &mut Check<'_>,
+) -> Option<Target> {
     let title = &section.title;
-    match (section.key_span("command"), section.key_span("url")) {
+    let note = match (section.key_span("command"), section.key_span("url")) {
         (Some(_), None) => {
             refuse_misplaced(section, &HTTP_KEYS, "url", &mut check.notes);
-            stdio::read(section, lookup, check).map(Target::Stdio)
+            return stdio::read(section, lookup, check).map(Target::Stdio);
         }
         (None, Some(_)) => {
             refuse_misplaced(section, &STDIO_KEYS, "command", &mut check.notes);
-            http::read(section, lookup, check).map(Target::Http)
+            return http::read(section, lookup, check).map(Target::Http);
         }
+        // Misspelt, which has been said.
+        (None, None) if meant.contains(&"command") || meant.contains(&"url") => None,
         (None, None) => {
             let message = format!("{title} has neither `command` nor `url`");
-            check.notes.push(
-                Note::new(Code::NoTarget, section.span.clone(), message)
-                    .label("how is it reached?")
+            let note = Note::new(Code::NoTarget, section.span.clone(), message);
+            Some(
+                note.label("how is it reached?")
                     .help("write `command` to start a program, or `url` to use one that runs"),
-            );
-            None
+            )
         }
         (Some(command), Some(url)) => {
             let later = if command.start > url.start { command } else { url };
             let message = format!("{title} has both `command` and `url`");
-            check.notes.push(
-                Note::new(Code::NoTarget, later, message)
-                    .label("the second way to reach it")
+            let note = Note::new(Code::NoTarget, later, message);
+            Some(
+                note.label("the second way to reach it")
                     .help("keep one of the two; make two servers if you need both"),
-            );
-            None
+            )
         }
+    };
+    if let Some(note) = note {
+        check.notes.push(note);
     }
+    // There is no target, but its other keys may have mistakes as well.
+    drop(stdio::read(section, lookup, check));
+    drop(http::read(section, lookup, check));
+    None
 }
 
 fn refuse_misplaced(section: &Section<'_>, keys: &[&str], owner: &str, notes: &mut Notes) {
@@ -179,9 +191,9 @@ fn secrets<'d>(
 ) -> Vec<(At<&'d str>, At<super::Secret>)> {
     let mut found = Vec::new();
     for (key, value) in section.entries() {
-        let Some(text) = string(key.value, value, &mut check.notes) else { continue };
+        let Some(text) = string(&quoted(key.value), value, &mut check.notes) else { continue };
         if holds_key(text.value) {
-            check.notes.push(literal(&key, text.span.clone()));
+            check.notes.push(literal(key.value, text.span.clone()));
         }
         match expand(text.value, check.base, check.around, lookup) {
             Ok(secret) => found.push((key, At::new(secret, text.span))),
@@ -191,11 +203,18 @@ fn secrets<'d>(
     found
 }
 
-fn literal(key: &At<&str>, span: Range<usize>) -> Note {
-    let message = format!("the value of `{}` looks like a key", key.value.escape_debug());
+fn literal(key: &str, span: Range<usize>) -> Note {
+    let message = format!("the value of `{}` looks like a key", key.escape_debug());
     Note::new(Code::LiteralSecret, span, message)
         .label("a literal secret")
         .help("write `${env:NAME}`, `${file:/path}` or `${cred:NAME}` instead")
+}
+
+/// A key where no reference is resolved, because the place is visible to others.
+fn literal_in_the_open(key: &str, span: Range<usize>, notes: &mut Notes) {
+    notes.hide(span.clone());
+    let note = literal(key, span).help("pass it as a reference in `env` or `http_headers`");
+    notes.push(note);
 }
 
 fn unresolved(error: ReferenceError, span: Range<usize>) -> Note {

@@ -12,9 +12,8 @@ use std::{
 
 use super::{
     super::{Code, Program, Secret, StdioTarget, secret::is_variable_name},
-    At, Check, Lookup, Note, Section, literal, secrets,
+    Check, Lookup, Note, Section, holds_known_key, literal_in_the_open, secrets,
 };
-use crate::config::secret::holds_known_key;
 
 /// What of our environment every child is given, if we have it.
 const PASSED_VARIABLES: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
@@ -111,7 +110,7 @@ fn args(section: &Section<'_>, check: &mut Check<'_>) -> Vec<String> {
             check.notes.push(note.label("cannot be passed").help("remove the NUL character"));
         }
         if holds_known_key(arg.value) {
-            check.notes.push(literal(&At::new("args", arg.span.clone()), arg.span.clone()));
+            literal_in_the_open("args", arg.span.clone(), &mut check.notes);
         }
     }
     list.into_iter().map(|arg| arg.value.to_owned()).collect()

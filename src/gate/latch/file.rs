@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::latch::{LatchState, ResetError, Stop};
+use super::{LatchState, ResetError, Stop};
 use crate::sys;
 
 pub(super) struct LatchFile {
@@ -61,8 +61,8 @@ impl LatchFile {
         sys::replace_file(&self.dir.join(ENGAGED), &text)
     }
 
-    /// Sets the engaged file aside.
-    pub(super) fn clear(&self) -> Result<(), ResetError> {
+    /// Sets the engaged file aside and, before anybody else may write it, does `then`.
+    pub(super) fn clear<T>(&self, then: impl FnOnce() -> T) -> Result<T, ResetError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let bare = self.dir.join(BARE);
         match fs::symlink_metadata(&bare) {
@@ -71,8 +71,8 @@ impl LatchFile {
             Err(source) => return Err(ResetError::Disk { source }),
         }
         sys::move_aside(&self.dir.join(ENGAGED), &self.dir.join(LAST))
-            .map(|_| ())
-            .map_err(|source| ResetError::Disk { source })
+            .map_err(|source| ResetError::Disk { source })?;
+        Ok(then())
     }
 }
 

@@ -5,6 +5,10 @@
 //! the atomic is set first, then watchers wake, then the disk is told, and a failing or stuck
 //! disk delays neither of the first two. What cannot be read at start counts as engaged.
 
+mod file;
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     path::Path,
@@ -16,8 +20,8 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::latch_file::LatchFile;
 use crate::sys;
+use file::LatchFile;
 
 /// A stretch of time between two stops. A permit is worth nothing outside its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,16 +169,7 @@ impl Latch {
             LatchState::Engaged(stop) if stop.id == id => stop,
             LatchState::Engaged(_) => return Err(ResetError::OtherId { given: id.to_owned() }),
         };
-        self.shared.file.clear()?;
-        let cleared = self.shared.book.send_if_modified(|state| {
-            let same = matches!(state, LatchState::Engaged(now) if now.id == id);
-            let undisturbed = self.shared.presses.load(Ordering::Acquire) == presses;
-            if same && undisturbed {
-                *state = LatchState::Clear;
-                self.shared.word.fetch_and(!ENGAGED, Ordering::AcqRel);
-            }
-            same && undisturbed
-        });
+        let cleared = self.shared.file.clear(|| self.shared.open(id, presses))?;
         if cleared {
             tracing::warn!(id, who, reason, "Stop was reset");
             return Ok(stop);
@@ -196,6 +191,19 @@ impl Latch {
 }
 
 impl Shared {
+    /// Clears the word if the stop is still that one and nobody pressed again meanwhile.
+    fn open(&self, id: &str, presses: u64) -> bool {
+        self.book.send_if_modified(|state| {
+            let same = matches!(state, LatchState::Engaged(now) if now.id == id);
+            let undisturbed = self.presses.load(Ordering::Acquire) == presses;
+            if same && undisturbed {
+                *state = LatchState::Clear;
+                self.word.fetch_and(!ENGAGED, Ordering::AcqRel);
+            }
+            same && undisturbed
+        })
+    }
+
     /// Engages the word; a new engagement is a new epoch, so that no older permit ever holds.
     fn close(&self) {
         let next = |word: u64| (word & ENGAGED == 0).then(|| word.saturating_add(2) | ENGAGED);

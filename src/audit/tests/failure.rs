@@ -1,0 +1,101 @@
+//! Claims on what happens when the log cannot be written: full disk, dead or hanging files.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{call, ids};
+use crate::audit::{
+    Audit, AuditError, AuditThread, Durability, Record,
+    chain::Chain,
+    queue::{Entry, Queue},
+    writer::{Shared, Writer},
+};
+
+/// An audit over any file, to make writing fail.
+fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
+    let shared = Arc::new(Shared::new());
+    let writer = Writer::new(shared.clone(), file, Chain::START, durability);
+    let thread = writer.start().unwrap();
+    let audit = Audit { shared };
+    (audit.clone(), AuditThread { audit, thread: Some(thread) })
+}
+
+#[track_caller]
+fn failing(file: File, durability: Durability) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (audit, thread) = over(file, durability);
+    let (tell, told) = mpsc::sync_channel(1);
+    audit.on_failure(move || tell.send(()).unwrap());
+    assert!(audit.is_healthy());
+    let ids = ids();
+    for _ in 0..3 {
+        let call = call(&ids);
+        let got = runtime.block_on(audit.append(Record::Intent { call: &call }));
+        assert!(matches!(got, Err(AuditError::Failed)), "{got:?}");
+        assert!(!audit.is_healthy());
+    }
+    told.recv_timeout(Duration::from_secs(5)).expect("the hook is called");
+    let (tell, told) = mpsc::sync_channel(1);
+    audit.on_failure(move || tell.send(()).unwrap());
+    told.recv_timeout(Duration::from_secs(5)).expect("a late hook is called at once");
+    thread.finish();
+}
+
+#[test]
+fn a_full_disk_refuses_everything_and_acknowledges_nothing() {
+    failing(OpenOptions::new().write(true).open("/dev/full").unwrap(), Durability::Cached);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_refuses_everything() {
+    failing(File::open("/dev/null").unwrap(), Durability::Cached);
+}
+
+#[test]
+fn a_failing_sync_refuses_although_the_write_went_through() {
+    // A pipe takes writes and has no disk to sync to.
+    let (reader, writer) = std::io::pipe().unwrap();
+    failing(File::from(OwnedFd::from(writer)), Durability::Group);
+    drop(reader);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_and_counts_what_is_being_written() {
+    let queue = Queue::new();
+    let entry = || {
+        let (done, _) = oneshot::channel();
+        Entry { rendered: Vec::new(), done: Some(done) }
+    };
+    assert!(queue.push(entry(), 2).is_ok() && queue.push(entry(), 2).is_ok());
+    assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)));
+    assert!(queue.push(entry(), 4).is_ok(), "an outcome has a larger bound");
+    let mut batch = Vec::new();
+    assert!(queue.next_batch(&mut batch, 0));
+    assert_eq!(batch.len(), 3);
+    assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)), "three are being written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_refuses_when_its_time_is_up() {
+    // Nobody reads: a full pipe takes no more, like a disk that has gone away.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b' '; PIPE_BYTES]).unwrap();
+    let (audit, thread) = over(File::from(OwnedFd::from(writer)), Durability::Cached);
+    let ids = ids();
+    let call = call(&ids);
+    let refused = audit.append(Record::Intent { call: &call }).await;
+    assert!(matches!(refused, Err(AuditError::Stalled)), "{refused:?}");
+    drop(reader);
+    thread.finish();
+    assert!(!audit.is_healthy());
+}
+
+/// What a pipe holds by default.
+const PIPE_BYTES: usize = 64 * 1024;

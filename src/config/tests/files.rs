@@ -1,0 +1,115 @@
+//! The same on a real machine: files, modes, programs, directories.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::config::{Config, ConfigErrors, Program, Target, load};
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn put(&self, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn load(&self, text: &str, mode: u32) -> Result<Config, ConfigErrors> {
+        // A state directory of its own: the tests' environment may have none.
+        let text = format!("gateway.state_dir = \"state\"\n{text}");
+        load(&self.put("servers.toml", text.as_bytes(), mode))
+    }
+}
+
+fn codes(refused: Result<Config, ConfigErrors>) -> Vec<(&'static str, usize)> {
+    refused.unwrap_err().errors.iter().map(|e| (e.code.as_str(), e.line)).collect()
+}
+
+const LITERAL: &str = "[servers.a]\ncommand = \"@self\"\nenv = { A = \"ghp_0123456789abcdef\" }\n";
+
+#[test]
+fn a_world_readable_file_with_literal_secrets_is_refused() {
+    let place = Place::new();
+    assert_eq!(codes(place.load(LITERAL, 0o604)), [("C023", 4)]);
+    assert_eq!(codes(place.load(LITERAL, 0o644)), [("C023", 4)]);
+    let warned = place.load(LITERAL, 0o640).unwrap();
+    assert_eq!(warned.warnings[0].code.as_str(), "C102");
+    let reference = LITERAL.replace("ghp_0123456789abcdef", "${env:PATH}");
+    assert_eq!(place.load(&reference, 0o644).unwrap().warnings.len(), 0);
+}
+
+#[test]
+fn the_digest_is_that_of_the_bytes_and_the_source_is_absolute() {
+    let place = Place::new();
+    let config = place.load("[servers.a]\ncommand = \"@self\"\n", 0o600).unwrap();
+    let bytes = fs::read(&config.source).unwrap();
+    assert_eq!(config.digest, <[u8; 32]>::from(Sha256::digest(bytes)));
+    assert!(config.source.is_absolute());
+}
+
+#[test]
+fn what_cannot_be_read_is_said_with_a_line() {
+    let place = Place::new();
+    assert_eq!(codes(load(&place.0.path().join("absent.toml"))), [("C001", 1)]);
+    assert_eq!(codes(load(place.0.path())), [("C001", 1)]);
+    let latin1 = place.put("latin1.toml", b"# fine\n# \xe4\n", 0o600);
+    assert_eq!(codes(load(&latin1)), [("C001", 2)]);
+    let huge = place.put("huge.toml", &vec![b'\n'; 1024 * 1024 + 1], 0o600);
+    assert_eq!(codes(load(&huge)), [("C001", 1)]);
+    assert_eq!(codes(load(Path::new("/dev/zero"))), [("C001", 1)]);
+}
+
+#[test]
+fn a_program_must_be_an_executable_file() {
+    let place = Place::new();
+    place.put("run", b"#!/bin/sh\n", 0o700);
+    place.put("data", b"x", 0o600);
+    fs::create_dir(place.0.path().join("dir")).unwrap();
+    let with =
+        |command: &str| place.load(&format!("[servers.a]\ncommand = \"{command}\"\n"), 0o600);
+    let config = with("./run").unwrap();
+    let Target::Stdio(stdio) = &config.servers[0].target else { panic!("not stdio") };
+    assert_eq!(stdio.program, Program::Path(place.0.path().join("./run")));
+    assert_eq!(stdio.cwd.as_deref(), Some(place.0.path()));
+    assert_eq!(codes(with("./data")), [("C010", 3)]);
+    assert_eq!(codes(with("./dir")), [("C010", 3)]);
+    assert_eq!(codes(with("./absent")), [("C010", 3)]);
+    assert_eq!(codes(with("portcullis-no-such-program")), [("C010", 3)]);
+    assert!(with("sh").is_ok());
+}
+
+#[test]
+fn secret_files_are_read_without_their_last_newline() {
+    let place = Place::new();
+    place.put("key", b"s3cret\r\n", 0o600);
+    place.put("huge", &vec![b'x'; 64 * 1024 + 1], 0o600);
+    let with = |file: &str| {
+        let env = format!("env = {{ K = \"${{file:{file}}}\" }}");
+        place.load(&format!("[servers.a]\ncommand = \"@self\"\n{env}\n"), 0o600)
+    };
+    assert_eq!(super::env_of(&with("key").unwrap(), "K").as_deref(), Some("s3cret"));
+    assert_eq!(codes(with("huge")), [("C018", 4)]);
+    assert_eq!(codes(with("absent")), [("C018", 4)]);
+}
+
+#[test]
+fn a_working_directory_must_be_one() {
+    let place = Place::new();
+    let with = |cwd: &str| {
+        place.load(&format!("[servers.a]\ncommand = \"@self\"\ncwd = \"{cwd}\"\n"), 0o600)
+    };
+    assert!(with(".").is_ok());
+    assert_eq!(codes(with("servers.toml")), [("C011", 4)]);
+    assert_eq!(codes(with("absent")), [("C011", 4)]);
+}

@@ -1,0 +1,225 @@
+//! Every key of the file changes the checked value, and has the default that is written down.
+
+use std::collections::BTreeSet;
+
+use super::{ONE_SERVER, accepted, env_of, header_of};
+use crate::config::{
+    Config, Target,
+    check::TOP_KEYS,
+    gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS},
+    server::SERVER_KEYS,
+};
+
+/// Which table of the file a row writes its key into, and what is there besides.
+#[derive(Clone, Copy)]
+enum Into {
+    Table(&'static str),
+    Stdio,
+    Http,
+}
+
+/// Where it stands, key, value as written, what is looked at, by default, with the key.
+type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static str, &'static str);
+
+const GATEWAY: Into = Into::Table("gateway");
+const LIMITS: Into = Into::Table("limits");
+
+const ROWS: [Row; 28] = [
+    (GATEWAY, "listen", r#""[::1]:9""#, listen, "Tcp(127.0.0.1:7411)", "Tcp([::1]:9)"),
+    (GATEWAY, "listen", r#""unix:/l.sock""#, listen, "Tcp(127.0.0.1:7411)", "Unix(\"/l.sock\")"),
+    (
+        GATEWAY,
+        "admin",
+        r#""unix:a""#,
+        |c| format!("{:?}", c.gateway.admin),
+        "Unix(\"/home/op/.local/state/portcullis/admin.sock\")",
+        "Unix(\"/home/op/.local/state/portcullis/a\")",
+    ),
+    (
+        GATEWAY,
+        "admin",
+        r#""127.0.0.1:9""#,
+        |c| format!("{:?}", c.gateway.admin),
+        "Unix(\"/home/op/.local/state/portcullis/admin.sock\")",
+        "Tcp(127.0.0.1:9)",
+    ),
+    (GATEWAY, "names", r#""plain""#, |c| format!("{:?}", c.gateway.names), "Prefixed", "Plain"),
+    (
+        GATEWAY,
+        "state_dir",
+        r#""state""#,
+        |c| c.gateway.state_dir.display().to_string(),
+        "/home/op/.local/state/portcullis",
+        "/etc/portcullis/state",
+    ),
+    (
+        GATEWAY,
+        "hosts",
+        r#"["Gate.example:80", "b", "B"]"#,
+        |c| c.gateway.hosts.join(" "),
+        "",
+        "gate.example:80 b",
+    ),
+    (
+        GATEWAY,
+        "origins",
+        r#"["https://Chat.example"]"#,
+        |c| c.gateway.origins.join(" "),
+        "",
+        "https://chat.example",
+    ),
+    (Into::Table("audit"), "durability", r#""sync""#, durability, "Group", "Sync"),
+    (Into::Table("audit"), "durability", r#""cached""#, durability, "Group", "Cached"),
+    (LIMITS, "body_bytes", "1024", |c| c.limits.body_bytes.to_string(), "4194304", "1024"),
+    (LIMITS, "in_flight", "0x10", |c| c.limits.in_flight.to_string(), "1024", "16"),
+    (LIMITS, "sessions", "1", |c| c.limits.sessions.to_string(), "10000", "1"),
+    (LIMITS, "connections", "65_536", |c| c.limits.connections.to_string(), "1024", "65536"),
+    (Into::Stdio, "args", r#"["a b", "c"]"#, |c| args(c).join("|"), "", "a b|c"),
+    (
+        Into::Stdio,
+        "env",
+        r#"{ X = "1", HOME = "/h" }"#,
+        |c| format!("{:?} {:?}", env_of(c, "X"), env_of(c, "HOME")),
+        r#"None Some("/home/op")"#,
+        r#"Some("1") Some("/h")"#,
+    ),
+    (Into::Stdio, "cwd", r#""sub""#, cwd, "/etc/portcullis", "/etc/portcullis/sub"),
+    (
+        Into::Http,
+        "http_headers",
+        r#"{ X-A = "1" }"#,
+        |c| format!("{:?}", header_of(c, "x-a")),
+        "None",
+        r#"Some("1")"#,
+    ),
+    (
+        Into::Http,
+        "env_http_headers",
+        r#"{ X-A = "TOKEN" }"#,
+        |c| format!("{:?}", header_of(c, "x-a")),
+        "None",
+        r#"Some("t0ken")"#,
+    ),
+    (
+        Into::Http,
+        "bearer_token_env_var",
+        r#""TOKEN""#,
+        |c| format!("{:?}", header_of(c, "authorization")),
+        "None",
+        r#"Some("Bearer t0ken")"#,
+    ),
+    (
+        Into::Stdio,
+        "enabled",
+        "false",
+        |c| format!("{} {:?}", c.servers.len(), c.disabled),
+        "1 []",
+        r#"0 ["a"]"#,
+    ),
+    (
+        Into::Stdio,
+        "enabled_tools",
+        r#"["t"]"#,
+        |c| format!("{:?}", c.servers[0].filter.enabled),
+        "None",
+        r#"Some({"t"})"#,
+    ),
+    (
+        Into::Stdio,
+        "disabled_tools",
+        r#"["t"]"#,
+        |c| format!("{:?}", c.servers[0].filter.disabled),
+        "{}",
+        r#"{"t"}"#,
+    ),
+    (
+        Into::Stdio,
+        "startup_timeout_sec",
+        "0.5",
+        |c| format!("{:?}", c.servers[0].startup_timeout),
+        "30s",
+        "500ms",
+    ),
+    (
+        Into::Http,
+        "tool_timeout_sec",
+        "7",
+        |c| format!("{:?}", c.servers[0].tool_timeout),
+        "60s",
+        "7s",
+    ),
+    (Into::Stdio, "protocol", r#""modern""#, protocol, "Auto", "Modern"),
+    (Into::Http, "protocol", r#""legacy""#, protocol, "Auto", "Legacy"),
+    (Into::Stdio, "in_flight", "3", |c| c.servers[0].in_flight.to_string(), "256", "3"),
+];
+
+fn listen(config: &Config) -> String {
+    format!("{:?}", config.gateway.listen)
+}
+
+fn durability(config: &Config) -> String {
+    format!("{:?}", config.audit.durability)
+}
+
+fn protocol(config: &Config) -> String {
+    format!("{:?}", config.servers[0].protocol)
+}
+
+fn args(config: &Config) -> Vec<String> {
+    match &config.servers[0].target {
+        Target::Stdio(stdio) => stdio.args.clone(),
+        Target::Http(_) => Vec::new(),
+    }
+}
+
+fn cwd(config: &Config) -> String {
+    match &config.servers[0].target {
+        Target::Stdio(stdio) => stdio.cwd.clone().unwrap_or_default().display().to_string(),
+        Target::Http(_) => String::new(),
+    }
+}
+
+fn written(into: Into, line: &str) -> String {
+    match into {
+        Into::Table(name) => format!("[{name}]\n{line}\n{ONE_SERVER}"),
+        Into::Stdio => format!("{ONE_SERVER}{line}\n"),
+        Into::Http => format!("[servers.a]\nurl = \"https://a.example/mcp\"\n{line}\n"),
+    }
+}
+
+#[test]
+fn every_key_changes_the_checked_value() {
+    for (into, key, value, look, default, want) in ROWS {
+        assert_eq!(look(&accepted(&written(into, ""))), default, "default of {key}");
+        let config = accepted(&written(into, &format!("{key} = {value}")));
+        assert_eq!(look(&config), want, "{key} = {value}");
+    }
+}
+
+#[test]
+fn every_key_has_a_row() {
+    let rows: BTreeSet<_> = ROWS.iter().map(|row| row.1).collect();
+    // The two ways to reach a server, and the tables themselves, have tests of their own.
+    let elsewhere = ["command", "url", "gateway", "audit", "limits", "servers"];
+    for key in [&TOP_KEYS[..], &GATEWAY_KEYS, &AUDIT_KEYS, &LIMITS_KEYS, &SERVER_KEYS].concat() {
+        assert!(rows.contains(key) || elsewhere.contains(&key), "no row for `{key}`");
+    }
+}
+
+#[test]
+fn command_and_url_decide_the_target() {
+    let program = |command: &str| {
+        let config = accepted(&format!("[servers.a]\ncommand = \"{command}\"\n"));
+        let Target::Stdio(stdio) = config.servers[0].target.clone() else { panic!("not stdio") };
+        format!("{:?}", stdio.program)
+    };
+    assert_eq!(program("@self"), "SelfExe");
+    assert_eq!(program("git-mcp"), "Path(\"/bin/git-mcp\")");
+    assert_eq!(program("/bin/x"), "Path(\"/bin/x\")");
+    assert_eq!(program("tools/x"), "Path(\"/etc/portcullis/tools/x\")");
+
+    let config = accepted("[servers.a]\nurl = \"http://127.0.0.1:9/mcp\"\n");
+    let Target::Http(http) = &config.servers[0].target else { panic!("not http") };
+    assert_eq!(http.url, "http://127.0.0.1:9/mcp");
+    assert!(http.headers.is_empty());
+}

@@ -1,0 +1,160 @@
+//! Whether a call's arguments fit the tool's `inputSchema`.
+//!
+//! The schema comes from a server and is not trusted: its size, depth and expressions are
+//! bounded, nothing outside it is ever fetched, and one that does not compile leaves the tool
+//! uncallable. Integers beyond 64 bits are compared as doubles here; the bytes that are
+//! forwarded stay as they were written. Patterns run in linear time where they can.
+
+mod cost;
+mod refs;
+#[cfg(test)]
+mod tests;
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde_json::Value;
+
+use crate::domain::limits;
+use cost::{Cost, Extent};
+
+/// A compiled `inputSchema`.
+#[derive(Debug)]
+pub struct Schema {
+    /// `None`: everything that is an object fits.
+    checker: Option<Checker>,
+}
+
+#[derive(Debug)]
+struct Checker {
+    validator: Validator,
+    cost: Cost,
+    /// It has patterns with look-around or back-references, which need backtracking.
+    backtracks: bool,
+}
+
+/// Why a schema cannot be used; its tool cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    #[error("the schema has {bytes} bytes; at most {} are allowed", limits::SCHEMA_BYTES_MAX)]
+    TooBig { bytes: usize },
+    #[error("the schema is not JSON that we can read")]
+    Json { source: serde_json::Error },
+    #[error("the schema names the dialect {dialect}; known are {DIALECTS}")]
+    Dialect { dialect: String },
+    #[error("the schema {what}")]
+    Unbounded { what: &'static str },
+    #[error("the schema cannot be compiled: {reason}")]
+    Compile { reason: String },
+}
+
+impl Schema {
+    pub fn compile(input_schema: &[u8]) -> Result<Self, SchemaError> {
+        if input_schema.len() > limits::SCHEMA_BYTES_MAX {
+            return Err(SchemaError::TooBig { bytes: input_schema.len() });
+        }
+        let schema: Value =
+            serde_json::from_slice(input_schema).map_err(|source| SchemaError::Json { source })?;
+        if accepts_every_object(&schema) {
+            return Ok(Self { checker: None });
+        }
+        let draft = dialect(&schema)?;
+        let cost = Cost::of(&schema).map_err(|what| SchemaError::Unbounded { what })?;
+        let (validator, backtracks) = match build(&schema, draft, Engine::Linear) {
+            Ok(validator) => (validator, false),
+            Err(reason) => match build(&schema, draft, Engine::Backtracking) {
+                Ok(validator) => (validator, true),
+                Err(_) => return Err(SchemaError::Compile { reason }),
+            },
+        };
+        Ok(Self { checker: Some(Checker { validator, cost, backtracks }) })
+    }
+
+    /// `arguments` is the text of one JSON object. The error is a sentence for the caller.
+    pub fn check(&self, arguments: &[u8]) -> Result<(), String> {
+        let Some(checker) = &self.checker else { return Ok(()) };
+        let Ok(value) = serde_json::from_slice::<Value>(arguments) else {
+            return Err("the arguments are not JSON that can be checked".to_owned());
+        };
+        let long = checker.backtracks && arguments.len() > limits::SCHEMA_BACKTRACK_BYTES_MAX;
+        if long || !checker.cost.allows(Extent::of(&value)) {
+            return Err("the arguments are too large or too deep for the tool's schema".to_owned());
+        }
+        if checker.validator.is_valid(&value) {
+            return Ok(());
+        }
+        Err(checker.validator.validate(&value).map_or_else(
+            |error| sentence(error.instance_path().as_str(), error.kind().keyword()),
+            |()| sentence("", "schema"),
+        ))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Engine {
+    /// Time in proportion to the text, whatever the pattern.
+    Linear,
+    /// What look-around needs; counted and cut off.
+    Backtracking,
+}
+
+fn build(schema: &Value, draft: Draft, engine: Engine) -> Result<Validator, String> {
+    // Formats are notes to the reader here, as 2020-12 has it: the server judges them itself.
+    let options = jsonschema::options().with_draft(draft).should_validate_formats(false).offline();
+    let options = match engine {
+        Engine::Linear => options.with_pattern_options(
+            PatternOptions::regex()
+                .size_limit(limits::SCHEMA_REGEX_BYTES_MAX)
+                .dfa_size_limit(limits::SCHEMA_REGEX_BYTES_MAX),
+        ),
+        Engine::Backtracking => options.with_pattern_options(
+            PatternOptions::fancy_regex()
+                .backtrack_limit(limits::SCHEMA_BACKTRACKS_MAX)
+                .size_limit(limits::SCHEMA_REGEX_BYTES_MAX)
+                .dfa_size_limit(limits::SCHEMA_REGEX_BYTES_MAX),
+        ),
+    };
+    options.build(schema).map_err(|error| shown(&error.to_string()))
+}
+
+/// Names the place and the rule, never the value.
+fn sentence(pointer: &str, keyword: &str) -> String {
+    let rule = shown(keyword);
+    if pointer.is_empty() {
+        return format!("the arguments do not satisfy `{rule}` of the tool's schema");
+    }
+    format!("argument `{}` does not satisfy `{rule}` of the tool's schema", shown(pointer))
+}
+
+fn accepts_every_object(schema: &Value) -> bool {
+    match schema {
+        Value::Bool(all) => *all,
+        Value::Object(members) => members.is_empty(),
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
+    }
+}
+
+fn dialect(schema: &Value) -> Result<Draft, SchemaError> {
+    let Some(named) = schema.get("$schema") else { return Ok(Draft::Draft202012) };
+    let name = named.as_str().unwrap_or_default();
+    match name.trim_end_matches('#') {
+        "https://json-schema.org/draft/2020-12/schema" => Ok(Draft::Draft202012),
+        "https://json-schema.org/draft/2019-09/schema" => Ok(Draft::Draft201909),
+        "http://json-schema.org/draft-07/schema" | "https://json-schema.org/draft-07/schema" => {
+            Ok(Draft::Draft7)
+        }
+        "http://json-schema.org/draft-06/schema" => Ok(Draft::Draft6),
+        "http://json-schema.org/draft-04/schema" => Ok(Draft::Draft4),
+        _ => Err(SchemaError::Dialect { dialect: shown(&named.to_string()) }),
+    }
+}
+
+/// A stranger's text as it may appear in a sentence of ours.
+fn shown(text: &str) -> String {
+    let escaped = text.escape_debug().to_string();
+    if escaped.chars().count() <= SHOWN_CHARS_MAX {
+        return escaped;
+    }
+    escaped.chars().take(SHOWN_CHARS_MAX).chain(['…']).collect()
+}
+
+const DIALECTS: &str = "2020-12, 2019-09 and draft-07, -06, -04";
+const SHOWN_CHARS_MAX: usize = 64;

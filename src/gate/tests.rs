@@ -1,0 +1,183 @@
+//! Claims of the gate as a whole: the order, and that everything is on record.
+
+use std::{fs, path::Path, sync::Arc, task::Poll};
+
+use bytes::Bytes;
+
+use super::{
+    Cause, Definition, Epoch, Gate, Latch, Permit, Policy, Schema, Stopped, Ticket, judge,
+};
+use crate::{
+    audit::{Audit, AuditThread, Durability, verify},
+    config::ToolFilter,
+    domain::{
+        CallIds, Caller, DenyReason, Era, Generation, Nonce, Outcome, Principal, Refusal,
+        ServerName, ToolCall, ToolName, Verdict,
+    },
+};
+
+fn call(tool: &str, arguments: &'static str) -> ToolCall {
+    static IDS: std::sync::LazyLock<CallIds> = std::sync::LazyLock::new(|| CallIds::new(Nonce(1)));
+    ToolCall {
+        id: IDS.next(1_700_000_000_000),
+        caller: Arc::new(Caller {
+            principal: Principal::new("local"),
+            client: "test".into(),
+            conversation: None,
+            era: Era::Legacy,
+        }),
+        server: ServerName::parse("files").unwrap(),
+        tool: ToolName::parse(tool).unwrap(),
+        arguments: Bytes::from_static(arguments.as_bytes()),
+        generation: Generation(1),
+    }
+}
+
+fn policy() -> Policy {
+    let server = ServerName::parse("files").unwrap();
+    let filter = ToolFilter { enabled: None, disabled: ["delete".to_owned()].into() };
+    Policy::from_filters([(&server, &filter)])
+}
+
+fn cause(why: &str) -> Cause {
+    Cause { who: "test".to_owned(), why: why.to_owned() }
+}
+
+struct House {
+    dir: tempfile::TempDir,
+    gate: Gate,
+    audit: AuditThread,
+}
+
+fn house() -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, thread) = Audit::open(&dir.path().join("audit"), Durability::Cached).unwrap();
+    let gate = Gate::new(Latch::open(dir.path()), audit);
+    House { dir, gate, audit: thread }
+}
+
+impl House {
+    async fn admit(&self, call: ToolCall) -> Result<(Permit, Ticket), Refusal> {
+        self.gate.admit(&policy(), call, Definition::Forwarded).await
+    }
+
+    /// The log's kinds in order, once it is closed.
+    fn kinds(self) -> Vec<String> {
+        self.audit.finish();
+        let dir = self.dir.path().join("audit");
+        verify(&dir).unwrap();
+        lines(&dir).iter().map(|v| v["kind"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn lines(dir: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(dir.join("000001.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_gates_are_asked_in_their_order() {
+    #[track_caller]
+    fn check(latch: Result<Epoch, Stopped>, tool: &str, definition: Definition<'_>, want: &str) {
+        let got = match judge(latch, &policy(), &call(tool, r#"{"a":1}"#), definition) {
+            Verdict::Allow => "allow",
+            Verdict::Deny(refusal) => refusal.reason.as_str(),
+        };
+        assert_eq!(got, want);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = Latch::open(dir.path()).epoch();
+    let strict = Schema::compile(br#"{"required":["b"]}"#).unwrap();
+    let lax = Schema::compile(b"{}").unwrap();
+    check(open, "read", Definition::Known(&lax), "allow");
+    check(open, "read", Definition::Forwarded, "allow");
+    check(open, "read", Definition::Known(&strict), "schema");
+    check(open, "delete", Definition::Known(&strict), "not_listed");
+    check(open, "delete", Definition::Forwarded, "not_listed");
+    check(open, "delete", Definition::Missing, "unknown_tool");
+    check(Err(Stopped), "delete", Definition::Missing, "stopped");
+    check(Err(Stopped), "read", Definition::Known(&lax), "stopped");
+}
+
+#[test]
+fn a_hidden_tool_and_an_unknown_one_read_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = Latch::open(dir.path()).epoch();
+    let told = |tool, definition| match judge(open, &policy(), &call(tool, "{}"), definition) {
+        Verdict::Deny(refusal) => refusal.told,
+        Verdict::Allow => panic!("must be denied"),
+    };
+    let hidden = told("delete", Definition::Forwarded);
+    assert_eq!(hidden, told("nonsense", Definition::Missing));
+    assert!(!hidden.contains("delete"));
+}
+
+#[tokio::test]
+async fn a_permit_follows_its_intent_and_every_refusal_is_on_record() {
+    let house = house();
+    let (permit, ticket) = house.admit(call("read", "{}")).await.unwrap();
+    let log = lines(&house.dir.path().join("audit"));
+    assert_eq!(log[0]["call"], permit.call().id.to_string());
+    assert_eq!(permit.receipt().seq, 1);
+    ticket.conclude(Outcome::Answered { result_bytes: 3 });
+    let refusal = house.admit(call("delete", "{}")).await.unwrap_err();
+    assert_eq!(refusal.reason, DenyReason::NotListed);
+    assert_eq!(lines(&house.dir.path().join("audit")).last().unwrap()["reason"], "not_listed");
+    house.gate.engage(cause("drill"));
+    let refusal = house.admit(call("read", "{}")).await.unwrap_err();
+    assert_eq!(refusal.reason, DenyReason::Stopped);
+    let want = ["intent", "outcome", "denied", "latch_engaged", "denied"];
+    assert_eq!(house.kinds(), want);
+}
+
+#[tokio::test]
+async fn an_audit_that_cannot_write_refuses_the_call() {
+    let House { dir: _dir, gate, audit } = house();
+    audit.finish();
+    let refused = gate.admit(&policy(), call("read", "{}"), Definition::Forwarded).await;
+    assert_eq!(refused.unwrap_err().reason, DenyReason::AuditUnavailable);
+    let refused = gate.admit(&policy(), call("delete", "{}"), Definition::Forwarded).await;
+    assert_eq!(refused.unwrap_err().reason, DenyReason::NotListed, "a refusal stays a refusal");
+}
+
+#[tokio::test]
+async fn a_dropped_ticket_records_one_unknown_outcome() {
+    let house = house();
+    drop(house.admit(call("read", "{}")).await.unwrap());
+    let (_permit, ticket) = house.admit(call("read", "{}")).await.unwrap();
+    ticket.conclude(Outcome::Answered { result_bytes: 0 });
+    let audit = house.dir.path().join("audit");
+    let House { dir: _dir, gate: _, audit: thread } = house;
+    thread.finish();
+    let log = lines(&audit);
+    let outcomes: Vec<_> = log.iter().filter(|v| v["kind"] == "outcome").collect();
+    assert_eq!(outcomes.len(), 2);
+    assert_eq!(
+        (&outcomes[0]["error"], &outcomes[0]["sent"]),
+        (&"cancelled".into(), &"unknown".into())
+    );
+    assert_eq!(outcomes[1]["outcome"], "answered");
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_before_the_permit_has_sent_nothing() {
+    let house = house();
+    let policy = policy();
+    // The writer may be so quick that there is nothing to leave: ask until it is not.
+    let left = loop {
+        let call = call("read", "{}");
+        let id = call.id.to_string();
+        let mut admitting = Box::pin(house.gate.admit(&policy, call, Definition::Forwarded));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(admitting.as_mut().poll(cx)));
+        if polled.await.is_pending() {
+            break id;
+        }
+    };
+    let audit = house.dir.path().join("audit");
+    let House { dir: _dir, gate: _, audit: thread } = house;
+    thread.finish();
+    let log = lines(&audit);
+    let [.., intent, outcome] = log.as_slice() else { panic!("two records at least") };
+    assert_eq!((&intent["call"], &outcome["call"]), (&left.clone().into(), &left.into()));
+    assert_eq!((&intent["kind"], &outcome["sent"]), (&"intent".into(), &"no".into()));
+}

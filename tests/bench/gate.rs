@@ -1,0 +1,111 @@
+//! What the gate costs: one look at the latch, one judgement, one call on record.
+//!
+//! `cargo bench --bench gate`. The figures for `admit` include the hand-over to the audit's
+//! writer and back; with 64 callers they are per call while all wait together.
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has nothing to measure")]
+
+use std::{hint::black_box, sync::Arc};
+
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use portcullis::{
+    audit::{Audit, AuditThread},
+    config::{Durability, ToolFilter},
+    domain::{
+        CallIds, Caller, Era, Generation, Nonce, Outcome, Principal, ServerName, ToolCall, ToolName,
+    },
+    gate::{Definition, Gate, Latch, Policy, Schema, judge},
+};
+use tokio::task::JoinSet;
+
+struct House {
+    gate: Gate,
+    policy: Arc<Policy>,
+    schema: Arc<Schema>,
+    ids: Arc<CallIds>,
+    // Kept last: dropped after everybody who reports.
+    _audit: AuditThread,
+    _dir: tempfile::TempDir,
+}
+
+fn house(durability: Durability) -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, thread) = Audit::open(&dir.path().join("audit"), durability).unwrap();
+    let filter = ToolFilter { enabled: Some(["read".to_owned()].into()), ..Default::default() };
+    let policy = Policy::from_filters([(&ServerName::parse("files").unwrap(), &filter)]);
+    let schema = br#"{"type":"object","properties":{"path":{"type":"string","minLength":1},
+        "head":{"type":"integer"}},"required":["path"],"additionalProperties":false}"#;
+    House {
+        gate: Gate::new(Latch::open(dir.path()), audit),
+        policy: Arc::new(policy),
+        schema: Arc::new(Schema::compile(schema).unwrap()),
+        ids: Arc::new(CallIds::new(Nonce(1))),
+        _audit: thread,
+        _dir: dir,
+    }
+}
+
+fn call(ids: &CallIds) -> ToolCall {
+    ToolCall {
+        id: ids.next(1_700_000_000_000),
+        caller: Arc::new(Caller {
+            principal: Principal::new("local"),
+            client: "bench/1.0".into(),
+            conversation: Some("0123456789abcdef".into()),
+            era: Era::Modern,
+        }),
+        server: ServerName::parse("files").unwrap(),
+        tool: ToolName::parse("read").unwrap(),
+        arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
+        generation: Generation(1),
+    }
+}
+
+async fn admit(gate: &Gate, policy: &Policy, schema: &Schema, call: ToolCall) {
+    let (permit, ticket) = gate.admit(policy, call, Definition::Known(schema)).await.unwrap();
+    black_box(gate.latch().holds(permit.epoch()));
+    ticket.conclude(Outcome::Answered { result_bytes: 100 });
+}
+
+fn pieces(c: &mut Criterion) {
+    let house = house(Durability::Cached);
+    let (latch, ids) = (house.gate.latch(), &house.ids);
+    let epoch = latch.epoch().unwrap();
+    c.bench_function("latch/holds", |b| b.iter(|| black_box(latch.holds(black_box(epoch)))));
+    let one = call(ids);
+    c.bench_function("judge", |b| {
+        let definition = Definition::Known(&house.schema);
+        b.iter(|| black_box(judge(latch.epoch(), &house.policy, &one, definition)));
+    });
+}
+
+fn on_record(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    for (name, durability) in [("cached", Durability::Cached), ("group", Durability::Group)] {
+        let house = house(durability);
+        c.bench_function(&format!("admit/{name}/1 caller"), |b| {
+            b.iter(|| {
+                let one = call(&house.ids);
+                runtime.block_on(admit(&house.gate, &house.policy, &house.schema, one));
+            });
+        });
+        c.bench_function(&format!("admit/{name}/64 callers, 64 calls"), |b| {
+            b.iter(|| runtime.block_on(together(&house)));
+        });
+    }
+}
+
+async fn together(house: &House) {
+    let mut tasks = JoinSet::new();
+    for _ in 0..64 {
+        let gate = house.gate.clone();
+        let (policy, schema) = (house.policy.clone(), house.schema.clone());
+        let one = call(&house.ids);
+        tasks.spawn(async move { admit(&gate, &policy, &schema, one).await });
+    }
+    tasks.join_all().await;
+}
+
+criterion_group!(benches, pieces, on_record);
+criterion_main!(benches);
