@@ -91,6 +91,8 @@ pub const CHILD_PIPE_BYTES: usize = 1024 * 1024;
 pub const KEEPER_SWEEP_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at what has been killed and is not gone yet.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(2);
+/// The same once it has grown, because something hangs in the kernel.
+pub const SWEEP_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long `kill_all` and the end of the ladder wait for the killed to be gone.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
 

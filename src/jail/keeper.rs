@@ -20,9 +20,10 @@ use rustix::{
     io::{Errno, fcntl_dupfd_cloexec},
     net::{RecvFlags, recv},
     process::{
-        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, kill_process_group,
-        set_child_subreaper, setsid, wait, waitid,
+        DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid,
+        kill_process_group, set_child_subreaper, set_dumpable_behavior, setsid, wait, waitid,
     },
+    thread::set_name,
 };
 
 use super::{
@@ -50,12 +51,20 @@ pub fn helper_main() -> ExitCode {
 
 fn keep() -> io::Result<()> {
     close_inherited()?;
+    // A hostile server of the same user shall not look into us, nor take our socket.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // For `ps`: without it the name would be that of a descriptor.
+    set_name(c"portcullis-keep")?;
     let control = take_control()?;
     setsid()?;
     set_child_subreaper(Some(getpid()))?;
-    let (plan, fds) = parcel::receive_parcel(&control)?;
-    let gateway = fds.gateway.as_fd().try_clone_to_owned()?;
-    let child = layers::start(plan, fds, &control)?;
+    let gateway = parcel::receive_gateway(&control)?;
+    wait_for_word(&control, &gateway);
+    if is_gone(&gateway) {
+        return Ok(());
+    }
+    let (plan, pipes) = parcel::receive_parcel(&control)?;
+    let child = layers::start(plan, pipes, &control)?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     // If the gateway is gone already, the watch will see it.
     Report::Started { pid: child.id().cast_signed() }.send(&control).ok();
@@ -67,9 +76,8 @@ fn keep() -> io::Result<()> {
     );
     thread::Builder::new().name("watch".into()).spawn(move || watch(&watched, &ear, &eye))?;
     let exit = main.reap_until_exit()?;
-    sweep(&gateway)?;
     Report::Exited(exit).send(&control).ok();
-    Ok(())
+    sweep(&gateway)
 }
 
 impl Main {
@@ -113,10 +121,7 @@ fn how(status: WaitStatus) -> Exit {
 /// Runs until the process ends: obeys the gateway, and notices when it is gone.
 fn watch(main: &Main, control: &OwnedFd, gateway: &OwnedFd) {
     loop {
-        let mut fds = [PollFd::new(control, PollFlags::IN), PollFd::new(gateway, PollFlags::IN)];
-        if poll(&mut fds, None).is_err() {
-            continue;
-        }
+        wait_for_word(control, gateway);
         let mut byte = [0_u8];
         match recv(control, &mut byte, RecvFlags::DONTWAIT) {
             Ok((0, _)) => break,
@@ -162,6 +167,12 @@ fn kill_everything() {
     for process in processes::below(&all, [getpid()]) {
         process.kill();
     }
+}
+
+/// Returns when the gateway has said something or has gone.
+fn wait_for_word(control: &OwnedFd, gateway: &OwnedFd) {
+    let mut fds = [PollFd::new(control, PollFlags::IN), PollFd::new(gateway, PollFlags::IN)];
+    while poll(&mut fds, None) == Err(Errno::INTR) {}
 }
 
 fn is_gone(gateway: &OwnedFd) -> bool {

@@ -27,7 +27,7 @@ use rustix::{
 
 use super::{
     Step,
-    parcel::{Descriptors, Plan, Report},
+    parcel::{Pipes, Plan, Report},
 };
 use crate::domain::limits::CHILD_OPEN_FILES_MAX;
 
@@ -50,7 +50,7 @@ struct Ground {
 /// Starts the server; on failure the gateway has been told which step failed.
 pub(super) fn start(
     plan: Plan,
-    fds: Descriptors<OwnedFd>,
+    pipes: Pipes<OwnedFd>,
     control: &OwnedFd,
 ) -> io::Result<process::Child> {
     let refuse = |step: Step, error: &io::Error| {
@@ -70,9 +70,9 @@ pub(super) fn start(
         .args(&plan.args)
         .env_clear()
         .envs(plan.env)
-        .stdin(fds.stdin)
-        .stdout(fds.stdout)
-        .stderr(fds.stderr);
+        .stdin(pipes.stdin)
+        .stdout(pipes.stdout)
+        .stderr(pipes.stderr);
     let stage_two = move || apply(&ground, teller.as_fd());
     // SAFETY: the closure runs in a fork of a process with a single thread, so every lock and
     // the allocator are free; it touches nothing but its own captures.

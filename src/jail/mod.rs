@@ -25,6 +25,7 @@ use crate::domain::{
     limits::{KILL_STDIN_GRACE, KILL_TERM_GRACE, KILL_WAIT},
 };
 
+mod cgroup;
 mod keeper;
 mod layers;
 mod parcel;
@@ -133,7 +134,7 @@ impl Jail {
             source,
         };
         let born = self.spawner.ask(spec).await?;
-        let life = Life(Arc::new(Hold { kept: born.kept, keepers: Arc::clone(&self.keepers) }));
+        let life = Life(Arc::new(born.hold));
         let mut state = life.0.kept.state();
         let now = *state
             .wait_for(|state| !matches!(state, State::Starting))
@@ -170,6 +171,7 @@ impl Jail {
 #[derive(Clone)]
 pub struct Life(Arc<Hold>);
 
+/// Whoever drops it kills what it holds.
 struct Hold {
     kept: Arc<Kept>,
     keepers: Arc<Keepers>,

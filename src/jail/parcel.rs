@@ -1,8 +1,8 @@
 //! What the gateway and a keeper say to each other over their control socket.
 //!
-//! One *parcel* goes to the keeper: the plan of the server (in a memfd, so that no argument and
-//! no secret is ever seen in the helper's own arguments or environment) and the descriptors it
-//! needs. Then single bytes go down (`TERMINATE`) and `Report`s come up. The socket keeps message
+//! First goes a pidfd of the gateway, then the *parcel*: the plan of the server (in a memfd, so
+//! that no argument and no secret is ever seen in the helper's own arguments or environment) and
+//! the pipes. Then single bytes go down (`TERMINATE`) and `Report`s come up. The socket keeps message
 //! boundaries, so one receive is one message.
 
 use std::{
@@ -30,6 +30,9 @@ use super::{Exit, Step};
 /// Downwards: ask the server's process group to end.
 pub(super) const TERMINATE: u8 = b'T';
 
+/// In one message.
+const DESCRIPTORS_MAX: usize = 4;
+
 /// Everything that stage 2 has to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -41,14 +44,12 @@ pub(super) struct Plan {
     pub(super) cgroup: Option<PathBuf>,
 }
 
-/// The descriptors that travel with the plan, in this order.
+/// The server's ends of its pipes.
 #[derive(Debug)]
-pub(super) struct Descriptors<F> {
+pub(super) struct Pipes<F> {
     pub(super) stdin: F,
     pub(super) stdout: F,
     pub(super) stderr: F,
-    /// A pidfd of the gateway: readable when it is gone, however it went.
-    pub(super) gateway: F,
 }
 
 /// Upwards.
@@ -59,24 +60,46 @@ pub(super) enum Report {
     Exited(Exit),
 }
 
+/// Sent before the keeper is born, so that it knows from its first moment whom to watch.
+pub(super) fn send_gateway(control: impl AsFd, gateway: impl AsFd) -> io::Result<()> {
+    send_descriptors(control, &[gateway.as_fd()])
+}
+
+/// A pidfd of the gateway: readable when it is gone, however it went.
+pub(super) fn receive_gateway(control: impl AsFd) -> io::Result<OwnedFd> {
+    let [gateway] = receive_descriptors(control)?;
+    Ok(gateway)
+}
+
 pub(super) fn send_parcel(
     control: impl AsFd,
     plan: &Plan,
-    fds: &Descriptors<BorrowedFd<'_>>,
+    pipes: &Pipes<BorrowedFd<'_>>,
 ) -> io::Result<()> {
     let mut memory = File::from(memfd_create("portcullis-plan", MemfdFlags::CLOEXEC)?);
     memory.write_all(&encode(plan))?;
     memory.rewind()?;
-    let fds = [memory.as_fd(), fds.stdin, fds.stdout, fds.stderr, fds.gateway];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+    send_descriptors(control, &[memory.as_fd(), pipes.stdin, pipes.stdout, pipes.stderr])
+}
+
+pub(super) fn receive_parcel(control: impl AsFd) -> io::Result<(Plan, Pipes<OwnedFd>)> {
+    let [memory, stdin, stdout, stderr] = receive_descriptors(control)?;
+    let mut bytes = Vec::new();
+    File::from(memory).read_to_end(&mut bytes)?;
+    let plan = decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((plan, Pipes { stdin, stdout, stderr }))
+}
+
+fn send_descriptors(control: impl AsFd, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
-    rights.push(SendAncillaryMessage::ScmRights(&fds));
+    rights.push(SendAncillaryMessage::ScmRights(fds));
     sendmsg(control, &[IoSlice::new(b"P")], &mut rights, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-pub(super) fn receive_parcel(control: impl AsFd) -> io::Result<(Plan, Descriptors<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+fn receive_descriptors<const N: usize>(control: impl AsFd) -> io::Result<[OwnedFd; N]> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     recvmsg(control, &mut [IoSliceMut::new(&mut byte)], &mut rights, RecvFlags::CMSG_CLOEXEC)?;
@@ -86,13 +109,8 @@ pub(super) fn receive_parcel(control: impl AsFd) -> io::Result<(Plan, Descriptor
             fds.extend(received);
         }
     }
-    let Ok([memory, stdin, stdout, stderr, gateway]) = <[OwnedFd; 5]>::try_from(fds) else {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    };
-    let mut bytes = Vec::new();
-    File::from(memory).read_to_end(&mut bytes)?;
-    let plan = decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
-    Ok((plan, Descriptors { stdin, stdout, stderr, gateway }))
+    // Nothing at all means that the other end is closed.
+    <[OwnedFd; N]>::try_from(fds).map_err(|_| io::ErrorKind::UnexpectedEof.into())
 }
 
 impl Report {

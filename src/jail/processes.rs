@@ -3,14 +3,16 @@
 //! A scan is a photograph: by the time it is looked at, a process may have gone and its number
 //! may belong to somebody else. `Process::kill` therefore opens a pidfd first, looks again
 //! whether the start time is still the one on the photograph, and only then sends the signal
-//! through the pidfd. Knows nothing of keepers and servers.
+//! through the pidfd.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, pidfd_open, pidfd_send_signal, waitpid,
+};
 
 /// One line of the process table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,28 @@ pub(super) fn below(all: &[Process], roots: impl IntoIterator<Item = Pid>) -> Ve
     }
     found.retain(|process| !process.zombie);
     found
+}
+
+/// Kills and reaps the strays: children of ours that we did not start, orphans of dead keepers.
+/// Whatever else this process may have started lives in our session, and a server never does,
+/// nor can it come back to it. `true`: there may be more.
+pub(super) fn sweep_strays(keepers: &BTreeSet<i32>) -> bool {
+    let Ok(session) = getsid(None) else { return false };
+    let (us, session) = (getpid().as_raw_nonzero().get(), session.as_raw_nonzero().get());
+    let all = scan();
+    let is_stray = |process: &&Process| {
+        let pid = process.pid.as_raw_nonzero().get();
+        process.parent == us && process.session != session && !keepers.contains(&pid)
+    };
+    let strays: Vec<&Process> = all.iter().filter(is_stray).collect();
+    for process in below(&all, strays.iter().map(|stray| stray.pid)) {
+        process.kill();
+    }
+    for stray in &strays {
+        stray.kill();
+        waitpid(Some(stray.pid), WaitOptions::NOHANG).ok();
+    }
+    !strays.is_empty()
 }
 
 fn read(pid: i32) -> Option<Process> {

@@ -10,9 +10,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -23,7 +24,7 @@ use rustix::{
     io::Errno,
     net::{SendFlags, send},
     process::{
-        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, getsid, kill_process,
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process,
         pidfd_open, pidfd_send_signal, set_child_subreaper, waitid, waitpid,
     },
 };
@@ -31,12 +32,13 @@ use tokio::sync::watch;
 
 use super::{
     Exit, JailError, Step,
+    cgroup::{Grove, Leaf},
     parcel::{Report, TERMINATE},
-    processes::{self, Process},
+    processes,
 };
 use crate::domain::{
     ServerName,
-    limits::{KILL_WAIT, SWEEP_PAUSE},
+    limits::{KEEPER_SWEEP_MAX, KILL_WAIT, SWEEP_PAUSE, SWEEP_PAUSE_MAX},
 };
 
 /// Where one server stands, as its keeper reports it.
@@ -70,6 +72,7 @@ pub(super) struct Kept {
     pid: Pid,
     pidfd: OwnedFd,
     control: OwnedFd,
+    leaf: Option<Leaf>,
     state: watch::Sender<State>,
 }
 
@@ -78,9 +81,14 @@ pub(super) struct Kept {
 pub(super) struct Keepers {
     table: Mutex<BTreeMap<u64, Arc<Kept>>>,
     epoll: OwnedFd,
-    born: AtomicU64,
+    grove: Option<Grove>,
     kills: AtomicU64,
+    /// Keepers that have left the table while their strays are still being hunted.
+    leaving: AtomicUsize,
 }
+
+/// How many keepers this process has started, in any jail.
+static BORN: AtomicU64 = AtomicU64::new(0);
 
 /// The keepers of every jail of this process: they are not strays.
 static NUMBERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -92,8 +100,9 @@ pub(super) fn start() -> Result<Arc<Keepers>, JailError> {
     let keepers = Arc::new(Keepers {
         table: Mutex::default(),
         epoll,
-        born: AtomicU64::new(0),
+        grove: Grove::find(),
         kills: AtomicU64::new(0),
+        leaving: AtomicUsize::new(0),
     });
     let reaper = Arc::clone(&keepers);
     thread::Builder::new()
@@ -110,6 +119,11 @@ impl Kept {
 
     pub(super) fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
+    }
+
+    /// The directory of the server's own cgroup.
+    pub(super) fn cgroup(&self) -> Option<&Path> {
+        self.leaf.as_ref().map(Leaf::directory)
     }
 
     /// Asks the keeper to send SIGTERM to the server's group: only it knows whether the number
@@ -174,7 +188,7 @@ impl Keepers {
     pub(super) fn admit(
         &self,
         kills: u64,
-        server: ServerName,
+        server: &ServerName,
         control: OwnedFd,
         birth: impl FnOnce() -> io::Result<Pid>,
     ) -> io::Result<Option<Arc<Kept>>> {
@@ -185,10 +199,11 @@ impl Keepers {
         let mut numbers = numbers();
         let pid = birth()?;
         numbers.insert(pid.as_raw_nonzero().get());
-        let number = self.born.fetch_add(1, Ordering::Relaxed);
+        let number = BORN.fetch_add(1, Ordering::Relaxed);
         let kept = self.enrol(number, pid).map(|pidfd| {
             let state = watch::Sender::new(State::Starting);
-            Arc::new(Kept { number, server, pid, pidfd, control, state })
+            let (server, leaf) = (server.clone(), self.plant(server, number));
+            Arc::new(Kept { number, server, pid, pidfd, control, leaf, state })
         });
         let listened = kept.and_then(|kept| {
             let word = epoll::EventData::new_u64(number << 1 | 1);
@@ -208,6 +223,16 @@ impl Keepers {
                 Err(error)
             }
         }
+    }
+
+    /// A server without a cgroup of its own is still held by its keeper.
+    fn plant(&self, server: &ServerName, number: u64) -> Option<Leaf> {
+        let planted = self.grove.as_ref()?.plant(server, number);
+        planted
+            .inspect_err(
+                |error| tracing::warn!(server.id = %server, %error, "No cgroup for a server"),
+            )
+            .ok()
     }
 
     fn enrol(&self, number: u64, pid: Pid) -> io::Result<OwnedFd> {
@@ -234,7 +259,7 @@ impl Keepers {
         let mut waited = Duration::ZERO;
         while waited < KILL_WAIT {
             let table = self.lock();
-            if table.is_empty() {
+            if table.is_empty() && self.leaving.load(Ordering::SeqCst) == 0 {
                 return;
             }
             kill_trees(table.values().map(Arc::as_ref));
@@ -247,20 +272,19 @@ impl Keepers {
 
     fn reap_for_ever(&self) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
-        let mut strays = false;
+        let mut rest = Rest::default();
         loop {
             events.clear();
-            let pause = Timespec::try_from(SWEEP_PAUSE).ok().filter(|_| strays);
             let buffer = rustix::buffer::spare_capacity(&mut events);
             // Interrupted or not: what is there is handled, the rest comes again.
-            epoll::wait(&self.epoll, buffer, pause.as_ref()).ok();
+            epoll::wait(&self.epoll, buffer, rest.pause().as_ref()).ok();
             let mut gone = Vec::new();
             for event in &events {
                 gone.extend(self.attend(event.data.u64()));
             }
-            strays = (strays || gone.iter().any(|(_, end)| *end == End::Dirty)) && sweep_strays();
-            for (kept, _) in gone {
+            for kept in rest.clear(gone) {
                 kept.bury();
+                self.leaving.fetch_sub(1, Ordering::SeqCst);
             }
         }
     }
@@ -281,6 +305,7 @@ impl Keepers {
         epoll::delete(&self.epoll, &kept.pidfd).ok();
         epoll::delete(&self.epoll, &kept.control).ok();
         table.remove(&kept.number);
+        self.leaving.fetch_add(1, Ordering::SeqCst);
         numbers().remove(&kept.pid.as_raw_nonzero().get());
         drop(table);
         // What it said between the first look and its end.
@@ -301,9 +326,55 @@ enum End {
     Dirty,
 }
 
+/// What dead keepers have left to us. Nearly always nothing.
+#[derive(Default)]
+struct Rest {
+    /// Keepers whose strays are being hunted.
+    mourned: Vec<Arc<Kept>>,
+    strays: bool,
+    leaves: Vec<Arc<Kept>>,
+    /// Grows while nothing moves: not even SIGKILL ends a process that hangs in the kernel.
+    pause: Duration,
+    waited: Duration,
+}
+
+impl Rest {
+    /// How long to wait for events; `None` when nothing is left to do.
+    fn pause(&self) -> Option<Timespec> {
+        let anything = self.strays || !self.leaves.is_empty();
+        anything.then(|| Timespec::try_from(self.pause).unwrap_or_default())
+    }
+
+    /// One round of clearing up. Returns the keepers of which nothing is left, or which have
+    /// been waited for long enough.
+    fn clear(&mut self, gone: Vec<(Arc<Kept>, End)>) -> Vec<Arc<Kept>> {
+        self.waited = self.waited.saturating_add(self.pause);
+        self.pause = self.pause.saturating_mul(2).min(SWEEP_PAUSE_MAX);
+        let mut buried = Vec::new();
+        for (kept, end) in gone {
+            (self.pause, self.waited) = (SWEEP_PAUSE, Duration::ZERO);
+            self.leaves.push(Arc::clone(&kept));
+            match end {
+                End::Clean => buried.push(kept),
+                End::Dirty => {
+                    self.strays = true;
+                    self.mourned.push(kept);
+                }
+            }
+        }
+        self.strays = self.strays && processes::sweep_strays(&numbers());
+        if !self.strays || self.waited >= KEEPER_SWEEP_MAX {
+            buried.append(&mut self.mourned);
+        }
+        self.leaves.retain(|kept| kept.leaf.as_ref().is_some_and(|leaf| !leaf.remove()));
+        buried
+    }
+}
+
 /// The caller holds the table, so the keepers' numbers are theirs.
 fn kill_trees<'a>(kept: impl Iterator<Item = &'a Kept>) {
     let kept: Vec<&Kept> = kept.collect();
+    kept.iter().filter_map(|kept| kept.leaf.as_ref()).for_each(Leaf::kill);
     let all = processes::scan();
     for process in processes::below(&all, kept.iter().map(|kept| kept.pid)) {
         process.kill();
@@ -312,28 +383,6 @@ fn kill_trees<'a>(kept: impl Iterator<Item = &'a Kept>) {
         // It can only fail because the keeper is dead already.
         pidfd_send_signal(&keeper.pidfd, Signal::KILL).ok();
     }
-}
-
-/// Kills and reaps what came to us from dead keepers. `true`: there may be more.
-fn sweep_strays() -> bool {
-    let Ok(session) = getsid(None) else { return false };
-    let (us, session) = (getpid().as_raw_nonzero().get(), session.as_raw_nonzero().get());
-    let numbers = numbers();
-    let all = processes::scan();
-    let is_stray = |process: &&Process| {
-        process.parent == us
-            && process.session != session
-            && !numbers.contains(&process.pid.as_raw_nonzero().get())
-    };
-    let strays: Vec<&Process> = all.iter().filter(is_stray).collect();
-    for process in processes::below(&all, strays.iter().map(|stray| stray.pid)) {
-        process.kill();
-    }
-    for stray in &strays {
-        stray.kill();
-        waitpid(Some(stray.pid), WaitOptions::NOHANG).ok();
-    }
-    !strays.is_empty()
 }
 
 fn numbers() -> MutexGuard<'static, BTreeSet<i32>> {

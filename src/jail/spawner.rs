@@ -28,16 +28,15 @@ use rustix::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ChildSpec, JailError, Step,
-    parcel::{self, Descriptors, Plan},
-    reaper::{Keepers, Kept},
+    ChildSpec, Hold, JailError, Step,
+    parcel::{self, Pipes, Plan},
+    reaper::Keepers,
 };
 use crate::domain::limits::{CHILD_PIPE_BYTES, SPAWN_QUEUE_MAX};
 
 /// A keeper that was started, and our ends of the server's pipes.
-#[derive(Debug)]
 pub(super) struct Born {
-    pub(super) kept: Arc<Kept>,
+    pub(super) hold: Hold,
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
@@ -79,10 +78,8 @@ pub(super) fn start(helper: &Path, keepers: Arc<Keepers>) -> Result<Spawner, Jai
     let nest = Nest { keepers: Arc::clone(&keepers), helper, gateway };
     let run = move || {
         while let Some(Request { spec, kills, reply }) = inbox.blocking_recv() {
-            // Nobody waits any more: what was born dies with the answer's drop.
-            if let Err(Ok(born)) = reply.send(nest.bear(spec, kills)) {
-                nest.keepers.kill(&born.kept);
-            }
+            // If nobody waits any more, what was born dies with the answer's drop.
+            drop(reply.send(nest.bear(spec, kills)));
         }
     };
     thread::Builder::new()
@@ -94,15 +91,14 @@ pub(super) fn start(helper: &Path, keepers: Arc<Keepers>) -> Result<Spawner, Jai
 
 impl Spawner {
     pub(super) async fn ask(&self, spec: ChildSpec) -> Result<Born, JailError> {
-        let server = spec.server.clone();
-        let killed = |_| JailError::Killed { server: server.clone() };
+        let lost = || JailError::Setup {
+            what: "reaching the spawner thread",
+            source: io::ErrorKind::BrokenPipe.into(),
+        };
         let (reply, answer) = oneshot::channel();
         let request = Request { spec, kills: self.keepers.kills(), reply };
-        self.requests
-            .send(request)
-            .await
-            .map_err(|_| JailError::Killed { server: server.clone() })?;
-        answer.await.map_err(killed)?
+        self.requests.send(request).await.map_err(|_| lost())?;
+        answer.await.map_err(|_| lost())?
     }
 }
 
@@ -127,22 +123,22 @@ impl Nest {
         }
         let (control, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        parcel::send_gateway(&control, &self.gateway)?;
         let birth = || self.start_keeper(theirs);
-        let Some(kept) = self.keepers.admit(kills, spec.server.clone(), control, birth)? else {
+        let Some(kept) = self.keepers.admit(kills, &spec.server, control, birth)? else {
             return Ok(None);
         };
-        let plan = plan(spec);
-        let fds = Descriptors {
+        let hold = Hold { kept, keepers: Arc::clone(&self.keepers) };
+        let ChildSpec { server: _, program, args, env, cwd } = spec;
+        let cgroup = hold.kept.cgroup().map(Path::to_owned);
+        let plan = Plan { program, args, env, cwd, cgroup };
+        let pipes = Pipes {
             stdin: stdin_theirs.as_fd(),
             stdout: stdout_theirs.as_fd(),
             stderr: stderr_theirs.as_fd(),
-            gateway: self.gateway.as_fd(),
         };
-        if let Err(error) = parcel::send_parcel(kept.control(), &plan, &fds) {
-            self.keepers.kill(&kept);
-            return Err(error);
-        }
-        Ok(Some(Born { kept, stdin, stdout, stderr }))
+        parcel::send_parcel(hold.kept.control(), &plan, &pipes)?;
+        Ok(Some(Born { hold, stdin, stdout, stderr }))
     }
 
     fn start_keeper(&self, control: OwnedFd) -> io::Result<Pid> {
@@ -150,7 +146,7 @@ impl Nest {
         #[expect(clippy::disallowed_methods, reason = "the jail is where children are born")]
         let keeper = Command::new(program)
             .arg0("portcullis")
-            .args(["__exec", "0"])
+            .arg("__exec")
             .env_clear()
             .stdin(control)
             .stdout(Stdio::null())
@@ -158,9 +154,4 @@ impl Nest {
             .spawn()?;
         Ok(i32::try_from(keeper.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?)
     }
-}
-
-fn plan(spec: ChildSpec) -> Plan {
-    let ChildSpec { program, args, env, cwd, .. } = spec;
-    Plan { program, args, env, cwd, cgroup: None }
 }
