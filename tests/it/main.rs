@@ -2,6 +2,11 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
     reason = "tests start processes and tasks themselves, and fail loudly"
 )]
 
