@@ -215,6 +215,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_scan_indexed_is_not_scanned_again() {
+        let root = object(r#"{"params":{"_meta":{"a":1},"arguments":{"_meta":{}}}}"#);
+        let shares = |object: &Object| std::sync::Arc::ptr_eq(&object.index, &root.index);
+        let params = root.object("params").unwrap();
+        assert!(shares(&params) && shares(&params.object("_meta").unwrap()));
+        assert!(!shares(&params.object("arguments").unwrap()));
+    }
+
+    #[test]
     fn a_look_answers_only_for_the_right_type() {
         let object =
             object(r#"{"s":"a","i":-7,"f":7.0,"big":9223372036854775808,"o":{},"n":null}"#);

@@ -89,6 +89,9 @@ fn version() -> impl Strategy<Value = Version> {
 }
 
 proptest! {
+    // Each case is a whole message with dozens of values in it.
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn a_call_keeps_every_byte_that_is_not_ours(
         params in params(),
