@@ -274,6 +274,19 @@ mod tests {
         assert_eq!(parsed(twice).unwrap_err(), shared);
     }
 
+    #[test]
+    fn annotations_are_bounded() {
+        let many = |n: usize| {
+            let one = |nth| format!(r#""p{nth}":{{"type":"string","x-mcp-header":"P{nth}"}}"#);
+            let all: Vec<_> = (0..n).map(one).collect();
+            parsed(&format!(r#"{{"properties":{{{}}}}}"#, all.join(",")))
+        };
+        assert_eq!(many(64).unwrap().len(), 64);
+        assert!(
+            many(65).unwrap_err().ends_with("at most 64 properties may have an `x-mcp-header`")
+        );
+    }
+
     const SCHEMA: &str = r#"{"properties":{
         "s":{"type":"string","x-mcp-header":"S"},
         "n":{"type":"object","properties":{"i":{"type":"integer","x-mcp-header":"I"}}},

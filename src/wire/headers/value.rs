@@ -1,6 +1,7 @@
 //! Text in a header value: as it is when that is safe, else `=?base64?…?=` over its UTF-8.
 //!
 //! A value that would read as the encoded form is encoded too, so that decoding is unambiguous.
+//! What is neither safe text nor well encoded is not read at all.
 
 use http::HeaderValue;
 

@@ -155,7 +155,7 @@ impl fmt::Debug for Object {
     }
 }
 
-/// The elements of a scanned array, or none if `raw` is not an array.
+/// Up to `max` elements of an array, all of which is scanned.
 pub(in crate::wire) fn elements(raw: Bytes, max: usize) -> Result<Vec<Bytes>, WireError> {
     let (raw, index) = one_line(raw, max)?;
     if raw.first() != Some(&b'[') {
@@ -186,4 +186,71 @@ fn trim(raw: Bytes) -> Bytes {
     let start = raw.iter().position(|byte| !blank(byte)).unwrap_or(raw.len());
     let end = raw.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
     raw.slice(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Object, elements};
+
+    fn object(text: &str) -> Object {
+        Object::parse(text.to_owned().into()).unwrap()
+    }
+
+    #[test]
+    fn members_are_found_at_any_depth_and_in_any_spelling() {
+        // Deeper than the index reaches, and by names that it does not know.
+        for key in ["_meta", "params", "x", "\\u005fmeta"] {
+            let text =
+                (0..60).fold("{}".to_owned(), |inner, _| format!("{{ \"{key}\" : {inner}}}"));
+            let name = if key.starts_with('\\') { "_meta" } else { key };
+            let mut at = object(&text);
+            for depth in (0..60).rev() {
+                let inner = at.object(name).unwrap();
+                assert_eq!(at.get(name).unwrap(), inner.raw(), "{key} {depth}");
+                assert!(at.contains(name) && !at.contains("other"));
+                at = inner;
+            }
+            assert!(at.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_the_scan_indexed_is_not_scanned_again() {
+        let root = object(r#"{"params":{"_meta":{"a":1},"arguments":{"_meta":{}}}}"#);
+        let shares = |object: &Object| std::sync::Arc::ptr_eq(&object.index, &root.index);
+        let params = root.object("params").unwrap();
+        assert!(shares(&params) && shares(&params.object("_meta").unwrap()));
+        assert!(!shares(&params.object("arguments").unwrap()));
+    }
+
+    #[test]
+    fn a_look_answers_only_for_the_right_type() {
+        let object =
+            object(r#"{"s":"a","i":-7,"f":7.0,"big":9223372036854775808,"o":{},"n":null}"#);
+        assert_eq!(object.text("s").as_deref(), Some("a"));
+        assert_eq!(object.text("i"), None);
+        assert_eq!(object.integer("i"), Some(-7));
+        assert_eq!(
+            (object.integer("f"), object.integer("big"), object.integer("s")),
+            (None, None, None)
+        );
+        assert!(object.object("o").is_some() && object.object("n").is_none());
+        assert_eq!(object.peek("n"), Some(b"null".as_slice()));
+        assert_eq!(object.get("absent"), None);
+    }
+
+    #[test]
+    fn blanks_around_and_newlines_within_are_dropped() {
+        assert_eq!(object(" \n{\r\n\t\"a\":\n1 }\t\r").raw(), "{\t\"a\":1 }");
+    }
+
+    #[test]
+    fn elements_are_counted_off_and_the_rest_is_checked() {
+        let some = |text: &'static str, max| elements(text.into(), max);
+        assert_eq!(some("[1 , [2,3],\"x\" ]", 9).unwrap(), ["1", "[2,3]", "\"x\""]);
+        assert_eq!(some("[1,22,333,4444]", 2).unwrap(), ["1", "22"]);
+        assert!(some("[1,22,333,4444,]", 2).is_err());
+        assert!(some("[]", 2).unwrap().is_empty());
+        assert!(some("{}", 2).is_err());
+    }
 }

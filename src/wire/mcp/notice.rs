@@ -1,4 +1,7 @@
 //! Notifications from a server about a call: progress and log messages.
+//!
+//! The server speaks under our progress token, the client listens for its own; only the token is
+//! replaced. Whether and to whom a notice goes is not decided here.
 
 use crate::wire::{
     json::{Frame, Object, Text},

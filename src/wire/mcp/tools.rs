@@ -34,8 +34,11 @@ pub fn parse_tools_page(result: &Object) -> Result<ToolsPage, WireError> {
     let Some(tools) = result.get("tools") else {
         return Err(WireError::Tool { rule: "a tools page must hold `tools`" });
     };
-    let entries = elements(tools, TOOLS_PER_SERVER_MAX)?;
+    let entries = elements(tools, TOOLS_PER_SERVER_MAX + 1)?;
     let n_entries = entries.len();
+    if n_entries > TOOLS_PER_SERVER_MAX {
+        return Err(WireError::Tool { rule: "a tools page holds at most 10,000 tools" });
+    }
     let tools: Vec<_> = entries.into_iter().filter_map(ToolDef::parse).collect();
     let broken = n_entries - tools.len();
     Ok(ToolsPage { tools, next_cursor: result.text("nextCursor"), broken })
@@ -92,8 +95,22 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_bounded() {
+        let of = |n: usize| {
+            let tools = vec![r#"{"name":"a"}"#; n].join(",");
+            let result = Object::parse(format!(r#"{{"tools":[{tools}]}}"#).into()).unwrap();
+            parse_tools_page(&result).map(|page| page.tools.len()).ok()
+        };
+        assert_eq!(of(10_000), Some(10_000));
+        assert_eq!(of(10_001), None);
+    }
+
+    #[test]
     fn a_page_without_tools_is_refused() {
-        assert!(page("{}").is_err());
+        assert_eq!(
+            page("{}").unwrap_err(),
+            "invalid tool definition: a tools page must hold `tools`"
+        );
         assert_eq!(page(r#"{"tools":{}}"#).unwrap_err(), "value is not a JSON array");
     }
 }

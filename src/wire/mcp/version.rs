@@ -1,4 +1,7 @@
 //! The revisions of MCP that we speak, and which of the two eras each belongs to.
+//!
+//! A revision that is not listed here is not spoken: there is no guessing by date. What the eras
+//! differ in is written in `call`, `answer` and `rpc::encode`.
 
 use std::fmt;
 

@@ -1,4 +1,7 @@
 //! Arbitrary JSON as text: odd but legal spellings that a parse and re-print would not survive.
+//!
+//! Numbers that no double holds, escapes in keys, lone surrogates, blanks and newlines anywhere.
+//! Keys within an object are distinct in meaning; everything made here is to be accepted.
 
 use proptest::{collection::vec, prelude::*};
 

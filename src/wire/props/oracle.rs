@@ -1,4 +1,7 @@
 //! Independent judges: serde_json for the grammar, and a reader that keeps order and spelling.
+//!
+//! None of it shares code with the room under test. Duplicate keys are found with a set, depth by
+//! counting brackets: slow and plain on purpose.
 
 use std::{collections::HashSet, fmt};
 

@@ -1,4 +1,7 @@
 //! The scan accepts what serde_json accepts, but for our stricter rules, and nothing else.
+//!
+//! The judge shares no code with the scan. Texts are arbitrary, then damaged in a few bytes, so that
+//! both sides of every rule are tried.
 
 use bytes::Bytes;
 use proptest::prelude::*;

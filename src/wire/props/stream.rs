@@ -1,4 +1,7 @@
 //! However the bytes are cut, the same messages come out.
+//!
+//! Also that a peer who never ends its line costs bounded memory, and that the bound is exact to
+//! the byte.
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0: ids, the three kinds of message, decoding and our own envelopes.
 //!
-//! Knows nothing of what a method means; `mcp` does.
+//! Whatever it hands out is whole and has one reading. Knows nothing of what a method means, `mcp`
+//! does, and nothing of where the bytes came from.
 
 pub mod code;
 mod decode;

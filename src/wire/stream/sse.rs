@@ -211,7 +211,7 @@ mod tests {
         let told = "a line or an event has more than 64 bytes";
         let (half, less) = ("x".repeat(32), "x".repeat(31));
         check(&format!("data: {half}\ndata: {less}\n\n"), &[&format!("{half}|{less} - - 0")]);
-        check(&format!("data: {half}\ndata: {half}\ndata: b\n\ndata: c\n\n"), &[told, "c - - 0"]);
+        check(&format!("data: {half}\ndata: {half}\n\ndata: c\n\n"), &[told, "c - - 0"]);
         let line = "x".repeat(1000);
         check(&format!("data: {line}\ndata: {line}\nid: 1\n\ndata: c\n\n"), &[told, "c - - 0"]);
         check(&format!(":{line}\ndata: b\n\ndata: c\n\n"), &[told, "c - - 0"]);

@@ -1,4 +1,7 @@
 //! Any bytes from a child's stdout, cut anywhere: the same lines, none over the bound or split.
+//!
+//! The first byte of the input says how long the pieces are. The bound is small, so that the search
+//! reaches it.
 #![no_main]
 
 use bytes::Bytes;

@@ -1,4 +1,7 @@
 //! Any bytes as an event stream, cut anywhere: the same events, none over the bound.
+//!
+//! The first byte of the input says how long the pieces are. The bound is small, so that the search
+//! reaches it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
