@@ -6,5 +6,5 @@ fn main() -> ExitCode {
     if env::args_os().nth(1).is_some_and(|word| word == "__exec") {
         return portcullis::jail::helper_main();
     }
-    ExitCode::SUCCESS
+    portcullis::cli::run()
 }

@@ -1,1 +1,158 @@
-//! Room to come.
+//! The composition root: builds every room from the configuration, runs, and ends in order.
+//!
+//! Start: latch and audit before anything else, so that nothing can be called unrecorded; then
+//! servers and listeners. End: take nothing new, let calls finish, end the servers, close the
+//! audit last. Any step that fails at start ends the process with its reason.
+
+mod signals;
+
+use std::{io, sync::Arc};
+
+use tracing::{info, warn};
+
+use crate::{
+    audit::{Audit, AuditError, AuditThread, Record},
+    config::{Config, Durability},
+    domain::{
+        Generation,
+        limits::{SERVERS_GRACE, STDIO_SETTLE_MAX},
+    },
+    fleet::Fleet,
+    front::{Front, FrontError, Publisher},
+    gate::{Cause, Gate, Latch, Policy},
+    jail::{Jail, JailError},
+    sys,
+    upstream::Connector,
+};
+use signals::{Signal, Signals};
+
+/// How applications reach us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// On the configured listener.
+    Listen,
+    /// One client on our own standard input and output.
+    Stdio,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("cannot create the state directory `{path}`; set gateway.state_dir")]
+    StateDir {
+        path: std::path::PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the audit log cannot be opened; nothing may be called without it")]
+    Audit(#[from] AuditError),
+    #[error("servers cannot be spawned safely on this machine")]
+    Jail(#[from] JailError),
+    #[error(transparent)]
+    Front(#[from] FrontError),
+    #[error("signals cannot be received")]
+    Signals(#[source] io::Error),
+}
+
+/// Everything that runs.
+struct App {
+    front: Arc<Front>,
+    fleet: Arc<Fleet>,
+    gate: Gate,
+    audit: Audit,
+    thread: AuditThread,
+}
+
+/// Runs the gateway until it is told to end.
+pub async fn run(config: Config, mode: Mode) -> Result<(), AppError> {
+    let signals = Signals::listen().map_err(AppError::Signals)?;
+    let app = build(config.clone()).await?;
+    let admin = app.front.listen_admin(&config.gateway.admin).await?;
+    info!(admin, "Admin listener is open");
+    let why = match mode {
+        Mode::Listen => {
+            let endpoint = app.front.listen(&config.gateway.listen).await?;
+            info!(endpoint = endpoint_url(&endpoint), "MCP endpoint is open");
+            app.until_told(signals).await
+        }
+        Mode::Stdio => {
+            let front = app.front.clone();
+            // Many hosts list the tools once, right after the start, and never again.
+            let settled = tokio::time::timeout(STDIO_SETTLE_MAX, app.fleet.settled());
+            if settled.await.is_err() {
+                warn!("Some servers are still starting; their tools are listed later");
+            }
+            tokio::select! {
+                () = front.serve_pipes(tokio::io::stdin(), tokio::io::stdout()) => "client left",
+                name = app.until_told(signals) => name,
+            }
+        }
+    };
+    app.end(why).await;
+    Ok(())
+}
+
+fn endpoint_url(address: &str) -> String {
+    match address.strip_prefix("unix:") {
+        Some(path) => format!("unix:{path} (path /mcp)"),
+        None => format!("http://{address}/mcp"),
+    }
+}
+
+async fn build(config: Config) -> Result<App, AppError> {
+    let state_dir = config.gateway.state_dir.clone();
+    sys::create_private_dir(&state_dir)
+        .map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
+    let latch = Latch::open(&state_dir);
+    let (audit, thread) = Audit::open(&state_dir.join("audit"), config.audit.durability)?;
+    // Proves that the log takes records, whatever any log filter says.
+    let started = Record::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        config_sha256: &config.digest,
+        generation: Generation(1),
+    };
+    audit.append(started).await?;
+    audit.on_failure(|| tracing::error!("The audit failed; every call is refused until a restart"));
+    let policy = Arc::new(Policy::compile(&config.servers));
+    let gate = Gate::new(latch.clone(), audit.clone());
+    let connector = Connector::new(Jail::start()?, latch);
+    let servers = config.servers.clone();
+    let publisher = Publisher::new(Generation(1), policy.clone());
+    let catalogs = publisher.clone();
+    let publish = move |catalog| catalogs.publish_catalog(catalog);
+    let names = config.gateway.names;
+    let fleet = Arc::new(Fleet::start(servers, names, policy, &connector, publish));
+    let front = Front::new(&config, gate.clone(), fleet.clone(), publisher)?;
+    info!(servers = config.servers.len(), generation = %Generation(1), "Gateway is built");
+    if config.audit.durability == Durability::Cached {
+        warn!("Audit durability is `cached`: a power failure can lose the last records");
+    }
+    Ok(App { front, fleet, gate, audit, thread })
+}
+
+impl App {
+    async fn until_told(&self, mut signals: Signals) -> &'static str {
+        loop {
+            match signals.next().await {
+                Signal::End(name) => {
+                    info!(signal = name, "Ending");
+                    return name;
+                }
+                Signal::Stop => {
+                    let cause = Cause { who: "signal".to_owned(), why: "SIGUSR1".to_owned() };
+                    let engaged = self.gate.engage(cause);
+                    warn!(id = engaged.stop().id, "Emergency stop is engaged");
+                }
+            }
+        }
+    }
+
+    async fn end(self, why: &str) {
+        self.front.drain().await;
+        self.fleet.shut_down(SERVERS_GRACE).await;
+        if let Err(error) = self.audit.append(Record::Stopped { why }).await {
+            warn!(%error, "The end could not be put on record");
+        }
+        self.thread.finish();
+    }
+}

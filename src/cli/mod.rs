@@ -1,1 +1,165 @@
-//! Room to come.
+//! The command line: one file a sub-command, thin over the rooms below.
+//!
+//! The only room that writes to standard output. Exit codes are a contract: 0 fine, 1 it said no,
+//! 2 usage or configuration, 3 could not reach the service, 4 stopped.
+
+mod client;
+mod inspect;
+mod serve;
+mod service;
+mod tools;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Colour, Config};
+
+/// One MCP endpoint in front of many MCP servers: every call passes the gates, on record, before
+/// it is sent.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis check                           is servers.toml right? all mistakes at once
+  portcullis serve                           run the gateway until SIGTERM or Ctrl-C
+  portcullis tools                           what applications can call
+  portcullis call files__read_file path=README.md
+  portcullis stop --reason 'odd calls'       nothing is sent any more, until a reset
+
+Exit codes: 0 fine, 1 it said no, 2 usage or configuration, 3 could not reach the service, 4 stopped.
+The log goes to standard error; PORTCULLIS_LOG=debug says more.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Args),
+    /// Check servers.toml: every mistake at once, by line and column.
+    Check(inspect::CheckArgs),
+    /// List the tools that applications see.
+    Tools(tools::ToolsArgs),
+    /// Call one tool through the running gateway.
+    Call(tools::CallArgs),
+    /// How the gateway and each of its servers are.
+    Status(service::StatusArgs),
+    /// Engage the emergency stop (same as `estop engage`).
+    Stop(service::EngageArgs),
+    /// The emergency stop: engage, reset, status.
+    Estop {
+        #[command(subcommand)]
+        action: service::Estop,
+    },
+    /// Verify the audit log, offline.
+    Audit {
+        #[command(subcommand)]
+        action: inspect::Audit,
+    },
+    /// Built-in MCP servers, to be named in servers.toml as `command = "@self"`.
+    Provide {
+        #[command(subcommand)]
+        server: serve::Provide,
+    },
+}
+
+/// Which configuration a command is about.
+#[derive(Debug, clap::Args)]
+struct ConfigArg {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", default_value = "servers.toml", global = false)]
+    config: PathBuf,
+}
+
+/// How a command ended; the number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Ending {
+    Fine = 0,
+    SaidNo = 1,
+    Usage = 2,
+    Unreachable = 3,
+    Stopped = 4,
+}
+
+/// What a command failed with: how to end, and what to say.
+#[derive(Debug)]
+struct Failure {
+    ending: Ending,
+    told: String,
+}
+
+impl Failure {
+    fn new(ending: Ending, told: impl Into<String>) -> Self {
+        Self { ending, told: told.into() }
+    }
+
+    /// An error with its causes, each on a line of its own.
+    fn of(ending: Ending, error: &dyn std::error::Error) -> Self {
+        let mut told = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            told.push_str("\n  because: ");
+            told.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self { ending, told }
+    }
+}
+
+/// Parses the arguments and runs the command.
+pub fn run() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Serve(args) => serve::serve(&args),
+        Command::Check(args) => inspect::check(&args),
+        Command::Tools(args) => tools::tools(&args),
+        Command::Call(args) => tools::call(&args),
+        Command::Status(args) => service::status(&args),
+        Command::Stop(args) => service::engage(&args),
+        Command::Estop { action } => service::estop(action),
+        Command::Audit { action } => inspect::audit(action),
+        Command::Provide { server } => serve::provide(server),
+    };
+    let ending = ended.unwrap_or_else(|failure| {
+        complain(&failure.told);
+        failure.ending
+    });
+    ExitCode::from(ending as u8)
+}
+
+/// Loads the configuration; its mistakes go to standard error, rendered.
+fn load(arg: &ConfigArg) -> Result<Config, Failure> {
+    match config::load(&arg.config) {
+        Ok(config) => Ok(config),
+        Err(errors) => {
+            let colour = Colour::detect(&io::stderr());
+            Err(Failure::new(Ending::Usage, errors.render(colour).trim_end()))
+        }
+    }
+}
+
+/// A reader that went away is no failure of ours.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    drop(writeln!(out, "{text}"));
+}
+
+fn complain(text: &str) {
+    let mut out = io::stderr().lock();
+    drop(writeln!(out, "{text}"));
+}
+
+/// A small runtime for commands that ask a running gateway.
+fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => Err(Failure::of(Ending::Unreachable, &error)),
+    }
+}

@@ -27,6 +27,12 @@ pub const PARAM_HEADERS_MAX: usize = 64;
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
 pub const HTTP_HEADERS_MAX: usize = 100;
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+pub const HTTP_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// A kept-alive connection without a request.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(300);
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+pub const STDIO_READ_BYTES: usize = 64 * 1024;
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 pub const SESSIONS_MAX: usize = 10_000;
@@ -38,6 +44,10 @@ pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 pub const TOOLS_PAGE_MAX: usize = 500;
 
+/// How long a desktop host waits for servers that are starting before it is served.
+pub const STDIO_SETTLE_MAX: Duration = Duration::from_secs(10);
+pub const SERVERS_GRACE: Duration = Duration::from_secs(10);
+
 // Upstream.
 pub const SESSION_INBOX_MAX: usize = 1024;
 pub const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,18 +56,22 @@ pub const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DISCOVER_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
+/// Lists of tools on their way into the catalog.
+pub const CATALOG_NEWS_MAX: usize = 64;
 pub const TOOLS_PER_SERVER_MAX: usize = 10_000;
 pub const TOOL_PAGES_MAX: usize = 200;
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 50;
+pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
+pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
+pub const RESTART_HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
 /// Last lines of a server's stderr kept for the status.
 pub const STDERR_TAIL_LINES: usize = 20;
 /// Calls of one session that wait for an answer.
 pub const SESSION_PENDING_MAX: usize = 4096;
 /// Bytes of whole messages put together for one write to a child.
 pub const STDIO_BATCH_BYTES_MAX: usize = 64 * 1024;
-/// Bytes asked for in one read from a child.
-pub const STDIO_READ_BYTES: usize = 256 * 1024;
 /// Our own short messages (cancellations, refusals) that wait for a child to read.
 pub const STDIO_CONTROL_QUEUE_MAX: usize = 256;
 /// What a child may still say after its process has ended, when somebody else holds its stdout.
@@ -75,9 +89,6 @@ pub const UPSTREAM_STREAM_END_GRACE: Duration = Duration::from_millis(500);
 /// Pause before an event stream is opened again, unless the server names one.
 pub const SSE_RETRY: Duration = Duration::from_secs(1);
 pub const SSE_RETRY_MAX: Duration = Duration::from_secs(30);
-pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
-pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
-pub const RESTART_HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 // Jail.
 pub const KILL_STDIN_GRACE: Duration = Duration::from_secs(2);
@@ -100,6 +111,9 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 pub const SCHEMA_BYTES_MAX: usize = 256 * 1024;
 /// One compiled `pattern` of a tool's schema, and its cache.
 pub const SCHEMA_REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// All of them in one schema together; each gets an equal share.
+pub const SCHEMA_REGEXES_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const SCHEMA_REGEXES_MAX: usize = 256;
 /// Backtracking steps of one match, for patterns with look-around.
 pub const SCHEMA_BACKTRACKS_MAX: usize = 10_000;
 /// Arguments of a tool whose schema has such patterns.
@@ -140,3 +154,32 @@ pub const SESSIONS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 pub const CONNECTIONS_RANGE: RangeInclusive<usize> = 1..=65_536;
 pub const STARTUP_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=600.0;
 pub const TOOL_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=3600.0;
+
+// The built-in file server.
+pub const FILES_PATH_BYTES_MAX: usize = 4096;
+/// A name pattern or a text to search for.
+pub const FILES_PATTERN_BYTES_MAX: usize = 1024;
+/// One answer of `read_file`, and the largest file that `resources/read` gives whole.
+pub const FILES_READ_BYTES_MAX: usize = 1024 * 1024;
+pub const FILES_READ_BYTES_DEFAULT: usize = 256 * 1024;
+/// Entries of one directory that are read and sorted; what is beyond is reported, not shown.
+pub const FILES_DIRECTORY_ENTRIES_MAX: usize = 50_000;
+/// Entries in one answer of `list_directory`.
+pub const FILES_LIST_ENTRIES_MAX: usize = 1000;
+pub const FILES_WALK_DEPTH_MAX: usize = 64;
+/// Directory entries that one search or one page of resources may look at.
+pub const FILES_WALK_ENTRIES_MAX: usize = 200_000;
+pub const FILES_SEARCH_TIME_MAX: Duration = Duration::from_secs(10);
+pub const FILES_SEARCH_RESULTS_MAX: usize = 1000;
+pub const FILES_SEARCH_RESULTS_DEFAULT: usize = 100;
+/// Paths and lines of one search answer together.
+pub const FILES_SEARCH_OUTPUT_BYTES_MAX: usize = 512 * 1024;
+/// How far into one file a search looks.
+pub const FILES_SEARCH_FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How much of a matching line is shown.
+pub const FILES_SEARCH_LINE_BYTES_MAX: usize = 256;
+pub const FILES_RESOURCES_PAGE_MAX: usize = 200;
+/// Threads that touch the file system, so that a slow search delays no read.
+pub const FILES_WORKERS: usize = 4;
+/// Calls waiting for such a thread before further ones are refused.
+pub const FILES_QUEUE_MAX: usize = 256;

@@ -1,1 +1,139 @@
-//! Room to come.
+//! The one endpoint: listeners, both eras' adapters, the call path, and the admin surface.
+//!
+//! Turns bytes from applications into judged calls and answers into bytes. `dispatch.rs` is the
+//! road of one call; `http/` and `stdio.rs` carry it, `peer.rs` and `http/modern.rs` adapt the
+//! eras, `reject.rs` words every refusal. Promises that nothing reaches the fleet but through
+//! `Gate::admit`.
+
+mod admin;
+mod dispatch;
+mod http;
+mod method;
+mod peer;
+mod ready;
+mod reject;
+mod session;
+mod snapshot;
+mod stdio;
+
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use snapshot::{Publisher, Snapshot};
+
+use crate::{
+    config::{Config, Limits, Listen},
+    domain::{CallIds, Nonce, limits::DRAIN_GRACE},
+    fleet::Fleet,
+    gate::Gate,
+};
+
+/// Why the endpoint cannot open.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontError {
+    #[error("cannot listen on {at}; is another portcullis running there?")]
+    Bind {
+        at: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the system gave no randomness")]
+    Random,
+}
+
+/// What every connection shares.
+#[derive(Debug)]
+pub struct Front {
+    gate: Gate,
+    fleet: Arc<Fleet>,
+    publisher: Arc<Publisher>,
+    sessions: session::Sessions,
+    ids: CallIds,
+    doors: http::Doors,
+    limits: Limits,
+    /// One permit a call in flight, over all servers.
+    in_flight: Semaphore,
+    /// Where the MCP endpoint really listens, once it does.
+    endpoint: OnceLock<String>,
+    /// Cancelled when no new request is taken any more.
+    drain: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Front {
+    pub fn new(
+        config: &Config,
+        gate: Gate,
+        fleet: Arc<Fleet>,
+        publisher: Arc<Publisher>,
+    ) -> Result<Arc<Self>, FrontError> {
+        let nonce = getrandom::u32().map_err(|_| FrontError::Random)?;
+        Ok(Arc::new(Self {
+            gate,
+            fleet,
+            publisher,
+            sessions: session::Sessions::new(config.limits.sessions),
+            ids: CallIds::new(Nonce(nonce)),
+            doors: http::Doors::new(&config.gateway.hosts, &config.gateway.origins),
+            limits: config.limits,
+            in_flight: Semaphore::new(config.limits.in_flight),
+            endpoint: OnceLock::new(),
+            drain: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Opens the MCP endpoint; returns where it really listens.
+    pub async fn listen(self: &Arc<Self>, at: &Listen) -> Result<String, FrontError> {
+        let listener = http::Listener::bind(at).await?;
+        let (address, front) = (listener.address(), self.clone());
+        let serve = http::Serve {
+            answer: move |visitor, request| http::answer(front.clone(), visitor, request),
+            connections: Arc::new(Semaphore::new(self.limits.connections)),
+            drain: self.drain.clone(),
+            tasks: self.tasks.clone(),
+        };
+        self.tasks.spawn(http::serve(listener, serve));
+        Ok(self.endpoint.get_or_init(|| address).clone())
+    }
+
+    /// Opens the admin listener, with connections of its own.
+    pub async fn listen_admin(self: &Arc<Self>, at: &Listen) -> Result<String, FrontError> {
+        let listener = http::Listener::bind(at).await?;
+        let (address, front) = (listener.address(), self.clone());
+        let serve = http::Serve {
+            answer: move |visitor, request| admin::answer(front.clone(), visitor, request),
+            connections: Arc::new(Semaphore::new(crate::domain::limits::ADMIN_CONNECTIONS_MAX)),
+            drain: self.drain.clone(),
+            tasks: self.tasks.clone(),
+        };
+        self.tasks.spawn(http::serve(listener, serve));
+        Ok(address)
+    }
+
+    /// Serves one client on a pair of pipes, until its input ends.
+    pub async fn serve_pipes(
+        self: &Arc<Self>,
+        input: impl AsyncRead + Unpin,
+        output: impl AsyncWrite + Unpin + Send + 'static,
+    ) {
+        stdio::serve(self.clone(), input, output).await;
+    }
+
+    /// Takes nothing new, lets what is in flight finish within the grace, then drops it.
+    pub async fn drain(&self) {
+        self.drain.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN_GRACE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("Calls were still in flight when their grace ended");
+        }
+    }
+}

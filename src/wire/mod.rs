@@ -17,12 +17,12 @@ mod stream;
 pub use error::WireError;
 pub use json::{Edit, Frame, Object, Text, quote};
 pub use mcp::{
-    CallForm, CallParams, ClientFace, Meta, Notice, ToolDef, ToolsPage, Version, encode_call,
-    encode_result, parse_tools_page,
+    CallForm, CallParams, ClientFace, Meta, Notice, ShownParams, ToolDef, ToolsPage, Version,
+    encode_call, encode_own_result, encode_result, headers_agree, join_batch, parse_tools_page,
 };
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,
-    decode, decode_batch, encode_cancelled, encode_error, encode_notification, encode_request,
-    relay_error,
+    code, decode, decode_batch, encode_cancelled, encode_error, encode_notification,
+    encode_request, relay_error,
 };
 pub use stream::{LineReader, SseEvent, SseReader, sse_event};

@@ -1,4 +1,17 @@
 //! The one integration binary: whole paths with real processes.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests start processes and tasks themselves, and fail loudly"
+)]
 
+mod call_path;
+mod client;
+mod eras;
 mod harness;
+mod hostile;
+mod http_rules;
 mod jail;
+mod lifecycle;
+mod provide;
+mod stop;

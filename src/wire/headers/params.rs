@@ -94,7 +94,9 @@ impl ParamHeader {
         }
         let value = at.get(last)?;
         match (self.kind, value.first()?) {
-            (ParamKind::String, b'"') => Text::of(&value).map(|text| text.as_str().to_owned()),
+            (ParamKind::String, b'"') => {
+                Text::of(&value, &value).map(|text| text.as_str().to_owned())
+            }
             (ParamKind::Boolean, b't' | b'f') => Some(String::from_utf8_lossy(&value).into_owned()),
             (ParamKind::Integer, b'-' | b'0'..=b'9') => {
                 let written = String::from_utf8_lossy(&value);
@@ -341,6 +343,8 @@ mod tests {
         check("9007199254740993", "9007199254740993", true);
         check("9007199254740993", "9007199254740992", false);
         check("9007199254740993", "9007199254740992.0", false);
+        check("9007199254740992", "9007199254740993.0", false);
+        check("9007199254740991", "9007199254740991.0", true);
         check("99999999999999999999", "99999999999999999999", true);
         check("99999999999999999999", "99999999999999999998", false);
         check("1e400", "1e401", false);

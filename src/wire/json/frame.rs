@@ -50,6 +50,12 @@ impl From<Bytes> for Frame {
     }
 }
 
+impl From<Frame> for Bytes {
+    fn from(frame: Frame) -> Self {
+        frame.into_bytes()
+    }
+}
+
 /// Collects the pieces of a frame.
 #[derive(Debug, Default)]
 pub(in crate::wire) struct Writer {

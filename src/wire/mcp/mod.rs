@@ -6,6 +6,7 @@
 mod answer;
 mod call;
 mod meta;
+mod modern;
 mod notice;
 mod tools;
 mod version;
@@ -13,6 +14,7 @@ mod version;
 pub use answer::encode_result;
 pub use call::{CallForm, CallParams, ClientFace, encode_call};
 pub use meta::Meta;
+pub use modern::{ShownParams, encode_own_result, headers_agree, join_batch};
 pub use notice::Notice;
 pub use tools::{ToolDef, ToolsPage, parse_tools_page};
 pub use version::Version;

@@ -70,7 +70,7 @@ pub fn relay_error(to: Version, id: &RequestId, error: &Object) -> Frame {
     answer_id(&mut out, Some(id));
     out.copy(b",\"error\":");
     // Unknown resource: legacy servers say -32002, which modern clients must never be sent.
-    if to.era() == Era::Modern && error.get("code").as_deref() == Some(b"-32002") {
+    if to.era() == Era::Modern && error.peek("code") == Some(b"-32002") {
         error.edit().set("code", Bytes::from_static(b"-32602")).write(&mut out);
     } else {
         out.share_all(error.raw());

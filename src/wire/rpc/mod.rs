@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of what a method means; `mcp` does.
 
+pub mod code;
 mod decode;
 mod encode;
 mod id;

@@ -218,6 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn an_over_long_line_ends_nothing_but_itself() {
+        let mut reader = SseReader::new(BYTES_MAX);
+        reader.push(&[b'x'; 1000]);
+        assert!(matches!(reader.next(), Some(Err(_))));
+        // The line's end comes alone: it must not pass for the blank line that ends the event.
+        reader.push(b"\ndata: a\n\ndata: b\n\n");
+        let rest: Vec<_> = reader.map(|event| event.unwrap().data).collect();
+        assert_eq!(rest, ["b"]);
+    }
+
+    #[test]
     fn a_stream_without_line_ends_costs_bounded_memory() {
         let mut reader = SseReader::new(1 << 20);
         let mut n_errors = 0;

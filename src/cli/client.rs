@@ -1,0 +1,166 @@
+//! A small HTTP client for asking a running gateway, over TCP or a unix socket.
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::JoinSet,
+};
+
+use super::{Ending, Failure};
+use crate::{
+    config::{Gateway, Listen},
+    domain::limits::{CONNECT_TIMEOUT, UPSTREAM_MESSAGE_BYTES_MAX},
+    wire::{Version, headers},
+};
+
+/// One connection to the gateway.
+#[derive(Debug)]
+pub(super) struct Client {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// Drives the connection; ends with the client.
+    _driver: JoinSet<()>,
+}
+
+impl Client {
+    /// To the MCP endpoint. With port 0 the gateway chose one, and its admin listener knows which.
+    pub(super) async fn endpoint(gateway: &Gateway) -> Result<Self, Failure> {
+        if !matches!(gateway.listen, Listen::Tcp(address) if address.port() == 0) {
+            return Self::connect(&gateway.listen).await;
+        }
+        let mut admin = Self::connect(&gateway.admin).await?;
+        let (_, status) = admin.ask(Method::GET, "/admin/status", None).await?;
+        let address = status.get("endpoint").and_then(Value::as_str).unwrap_or_default();
+        match address.parse() {
+            Ok(address) => Self::connect(&Listen::Tcp(address)).await,
+            Err(_) => Err(Failure::new(Ending::Unreachable, "the gateway serves stdio only")),
+        }
+    }
+
+    pub(super) async fn connect(at: &Listen) -> Result<Self, Failure> {
+        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, dial(at)).await;
+        let shown = match at {
+            Listen::Tcp(address) => address.to_string(),
+            Listen::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let why = match dialled {
+            Ok(Ok(client)) => return Ok(client),
+            Ok(Err(why)) => why,
+            Err(_) => "no answer in time".to_owned(),
+        };
+        let told = format!(
+            "cannot reach the gateway at {shown}: {why}\n  is it running? start it with `portcullis serve`"
+        );
+        Err(Failure::new(Ending::Unreachable, told))
+    }
+
+    /// One request with a JSON answer.
+    pub(super) async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let text = body.map(ToString::to_string).unwrap_or_default();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json");
+        for (name, value) in body.map(mcp_headers).unwrap_or_default() {
+            request = request.header(name, value);
+        }
+        let lost = |error: &dyn std::error::Error| {
+            Failure::new(Ending::Unreachable, format!("the gateway hung up: {error}"))
+        };
+        let request = request.body(Full::new(Bytes::from(text))).map_err(|e| lost(&e))?;
+        let response = self.sender.send_request(request).await.map_err(|e| lost(&e))?;
+        let status = response.status();
+        let limited = Limited::new(response.into_body(), UPSTREAM_MESSAGE_BYTES_MAX);
+        let raw = match limited.collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) => return Err(lost(error.as_ref())),
+        };
+        match serde_json::from_slice(&raw) {
+            Ok(value) => Ok((status, value)),
+            Err(_) => {
+                let text = String::from_utf8_lossy(&raw);
+                let told = format!("unexpected answer ({status}): {}", text.trim());
+                Err(Failure::new(Ending::SaidNo, told))
+            }
+        }
+    }
+
+    /// One modern MCP request; gives its result.
+    pub(super) async fn mcp(&mut self, method: &str, mut params: Value) -> Result<Value, Failure> {
+        if let Some(params) = params.as_object_mut() {
+            params.insert("_meta".to_owned(), meta());
+        }
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let (_, mut answer) = self.ask(Method::POST, "/mcp", Some(&body)).await?;
+        match (answer.get_mut("result").map(Value::take), answer.get("error")) {
+            (Some(result), _) => Ok(result),
+            (None, Some(error)) => Err(refused(error)),
+            (None, None) => Err(Failure::new(Ending::SaidNo, format!("odd answer: {answer}"))),
+        }
+    }
+}
+
+async fn dial(at: &Listen) -> Result<Client, String> {
+    match at {
+        Listen::Tcp(address) => {
+            shake(TcpStream::connect(address).await.map_err(|e| e.to_string())?).await
+        }
+        Listen::Unix(path) => {
+            shake(UnixStream::connect(path).await.map_err(|e| e.to_string())?).await
+        }
+    }
+}
+
+async fn shake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Client, String> {
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|error| error.to_string())?;
+    let mut driver = JoinSet::new();
+    // How it ends is seen by whoever waits for an answer.
+    driver.spawn(async move { drop(connection.await) });
+    Ok(Client { sender, _driver: driver })
+}
+
+fn meta() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": Version::MODERN.as_str(),
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {
+            "name": "portcullis-cli", "version": env!("CARGO_PKG_VERSION"),
+        },
+    })
+}
+
+/// What a modern request repeats in its headers.
+fn mcp_headers(body: &Value) -> Vec<(http::HeaderName, http::HeaderValue)> {
+    let Some(method) = body.get("method").and_then(Value::as_str) else { return Vec::new() };
+    let mut repeated = vec![
+        (headers::MCP_PROTOCOL_VERSION, headers::encode_value(Version::MODERN.as_str())),
+        (headers::MCP_METHOD, headers::encode_value(method)),
+    ];
+    let name = body.pointer("/params/name").and_then(Value::as_str);
+    repeated.extend(name.map(|name| (headers::MCP_NAME, headers::encode_value(name))));
+    repeated
+}
+
+fn refused(error: &Value) -> Failure {
+    const STOPPED: i64 = -31001;
+    let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
+    let message = error.get("message").and_then(Value::as_str).unwrap_or("refused");
+    let data = error.get("data").map(|data| format!("\n  {data}")).unwrap_or_default();
+    let ending = if code == STOPPED { Ending::Stopped } else { Ending::SaidNo };
+    Failure::new(ending, format!("{message} ({code}){data}"))
+}

@@ -1,0 +1,220 @@
+//! One live process or connection of a server, and the task that keeps it alive.
+//!
+//! The task alone decides the state: start, list the tools, hold the session until it ends, wait,
+//! start again, for ever. Everybody else sees the state through a watch and the session through
+//! a slot that is empty while there is none. A server that is down harms nobody: its calls are
+//! refused at once, its tools stay listed.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    backoff::Backoff,
+    catalog::{Headers, Shelf},
+};
+use crate::{
+    config::{Names, ServerConfig, Target},
+    domain::ServerName,
+    upstream::{Connector, Session},
+};
+
+/// Where a replica is in its life.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// The first start is under way: the list of tools is not complete yet.
+    Starting,
+    Ready(Ready),
+    /// Down; the next start comes by itself.
+    Backoff {
+        why: String,
+    },
+    /// Shut down with the gateway.
+    Gone,
+}
+
+/// What is known of a server that answers.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    pub protocol: &'static str,
+    pub tools: usize,
+    pub problems: Vec<String>,
+}
+
+impl State {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready(_) => "ready",
+            Self::Backoff { .. } => "down",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// The handle on one replica.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) session: ArcSwapOption<Session>,
+    /// One permit a call in flight.
+    pub(super) leases: Semaphore,
+    pub(super) state: watch::Receiver<State>,
+    pub(super) restarts: std::sync::atomic::AtomicU64,
+}
+
+/// News for the keeper of the catalog.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) server: ServerName,
+    pub(super) shelf: Shelf,
+    /// Told when the catalog with it is published.
+    pub(super) published: oneshot::Sender<()>,
+}
+
+/// What the task of one replica works with.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) replica: Arc<Replica>,
+    pub(super) state: watch::Sender<State>,
+    pub(super) connector: Connector,
+    pub(super) names: Names,
+    pub(super) news: mpsc::Sender<Listed>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Replica {
+    pub(super) fn new(config: ServerConfig) -> (Arc<Self>, watch::Sender<State>) {
+        let (sender, state) = watch::channel(State::Starting);
+        let replica = Self {
+            session: ArcSwapOption::empty(),
+            leases: Semaphore::new(config.in_flight),
+            config: Arc::new(config),
+            state,
+            restarts: 0.into(),
+        };
+        (Arc::new(replica), sender)
+    }
+}
+
+impl Life {
+    /// Lives until the gateway ends. Any end of a session is followed by a new start.
+    pub(super) async fn run(self) {
+        let server = self.replica.config.name.clone();
+        let mut backoff = Backoff::default();
+        while !self.stop.is_cancelled() {
+            let born = Instant::now();
+            let why = self.live_once().await;
+            if self.stop.is_cancelled() {
+                break;
+            }
+            // Without randomness the pause is the longest: late is safe.
+            let chance = getrandom::u32().unwrap_or(u32::MAX);
+            let pause = backoff.after(born.elapsed(), chance);
+            warn!(server.id = %server, why, retry_ms = %pause.as_millis(), "Server is down");
+            self.state.send_replace(State::Backoff { why });
+            self.replica.restarts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.sleep(pause).await;
+        }
+        self.state.send_replace(State::Gone);
+    }
+
+    /// One session from birth to death; says why it ended.
+    async fn live_once(&self) -> String {
+        let config = &self.replica.config;
+        let connected = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return String::new(),
+            connected = self.connector.connect(config) => connected,
+        };
+        let session = match connected {
+            Ok(session) => Arc::new(session),
+            Err(error) => return chain(&error),
+        };
+        let why = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => String::new(),
+            why = self.serve(&session) => why,
+        };
+        self.replica.session.store(None);
+        session.close().await;
+        why
+    }
+
+    /// Lists the tools, opens the slot, and lists again whenever the server says so.
+    async fn serve(&self, session: &Arc<Session>) -> String {
+        let config = &self.replica.config;
+        let mut changes = session.list_changed();
+        loop {
+            changes.borrow_and_update();
+            let listing = tokio::time::timeout(config.startup_timeout, session.tools());
+            let tools = tokio::select! {
+                biased;
+                why = session.closed() => return why,
+                listed = listing => match listed {
+                    Ok(Ok(tools)) => tools,
+                    Ok(Err(error)) => return format!("tools/list failed: {error}"),
+                    Err(_) => return "tools/list did not answer in time".to_owned(),
+                },
+            };
+            self.publish(session, tools).await;
+            let more = tokio::select! {
+                biased;
+                why = session.closed() => return why,
+                changed = changes.changed() => changed,
+            };
+            if more.is_err() {
+                return session.closed().await;
+            }
+        }
+    }
+
+    async fn publish(&self, session: &Arc<Session>, tools: Vec<crate::wire::ToolDef>) {
+        let config = &self.replica.config;
+        let headers = match config.target {
+            Target::Stdio(_) => Headers::NotSent,
+            Target::Http(_) => Headers::Sent,
+        };
+        let shelf = Shelf::stock(self.names, &config.name, tools, headers);
+        for problem in &shelf.problems {
+            warn!(server.id = %config.name, problem, "Tool definition refused");
+        }
+        let protocol = session.version().as_str();
+        let ready = Ready { protocol, tools: shelf.len(), problems: shelf.problems.clone() };
+        info!(server.id = %config.name, protocol, tools = ready.tools, "Server is ready");
+        // The slot first, then the catalog, then the state: what is listed can be called, and
+        // who waits for the state sees the catalog.
+        self.replica.session.store(Some(session.clone()));
+        let (published, done) = oneshot::channel();
+        let news = Listed { server: config.name.clone(), shelf, published };
+        if self.news.send(news).await.is_err() || done.await.is_err() {
+            return;
+        }
+        self.state.send_replace(State::Ready(ready));
+    }
+
+    async fn sleep(&self, pause: Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,88 @@
+//! The endpoint over HTTP: `/mcp` in both eras, `/health` and `/ready`.
+//!
+//! `guard` looks first, `post` reads one body and tells the eras apart, `modern` and `legacy`
+//! are the two adapters, `body` writes the answer. Header, body and time limits hold for every
+//! connection. Knows nothing of servers.
+
+mod body;
+mod connection;
+mod guard;
+mod legacy;
+mod modern;
+mod post;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+pub(super) use body::Body;
+pub(super) use connection::{Listener, Serve, serve};
+pub(super) use guard::Doors;
+
+use super::{Front, ready};
+use crate::{domain::Principal, wire::headers};
+
+/// One HTTP connection's other end.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    pub(super) principal: Principal,
+}
+
+/// Every request on the main listener.
+pub(super) async fn answer(
+    front: Arc<Front>,
+    visitor: Visitor,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    if let Err(foreign) = front.doors.check(request.headers(), request.uri()) {
+        let told = match foreign {
+            guard::Foreign::Host => "this Host is not served here; see gateway.hosts",
+            guard::Foreign::Origin => "this Origin may not speak here; see gateway.origins",
+        };
+        return plain(StatusCode::FORBIDDEN, told);
+    }
+    match (request.uri().path(), request.method()) {
+        ("/mcp", &Method::POST) => post::post(front, visitor, request).await,
+        ("/mcp", &Method::GET) => legacy::stream(&front, &visitor, request.headers()),
+        ("/mcp", &Method::DELETE) => legacy::delete(&front, &visitor, request.headers()),
+        ("/mcp", _) => not_allowed("POST, GET, DELETE"),
+        ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
+        ("/ready", &Method::GET) => ready::answer(&front),
+        ("/health" | "/ready", _) => not_allowed("GET"),
+        _ => plain(StatusCode::NOT_FOUND, "nothing here; the endpoint is /mcp"),
+    }
+}
+
+/// A short answer for people.
+pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::text(format!("{text}\n")));
+    *response.status_mut() = status;
+    set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    response
+}
+
+pub(super) fn not_allowed(allowed: &'static str) -> Response<Body> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here");
+    set(&mut response, header::ALLOW, allowed);
+    response
+}
+
+pub(super) fn json(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    set(&mut response, header::CONTENT_TYPE, "application/json");
+    response
+}
+
+fn sse(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    set(&mut response, header::CONTENT_TYPE, "text/event-stream");
+    set(&mut response, header::CACHE_CONTROL, "no-cache");
+    set(&mut response, headers::X_ACCEL_BUFFERING, "no");
+    response
+}
+
+fn set(response: &mut Response<Body>, name: header::HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}

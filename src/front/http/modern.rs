@@ -1,0 +1,119 @@
+//! The adapter for modern clients: every request stands alone.
+//!
+//! Checks in the order that the specification asks for: method, `_meta`, headers against body,
+//! version. Closing the response is how a client cancels, so the call lives in the response.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use tokio::sync::mpsc;
+
+use super::{
+    Body,
+    body::{Exchange, First},
+    json, plain,
+    post::{Accepts, Asked},
+    sse,
+};
+use crate::{
+    domain::{Caller, Era, limits::NOTICE_QUEUE_MAX},
+    front::{
+        dispatch::Ask,
+        method::{self, Method, Plan},
+        reject::{self, Reply},
+    },
+    wire::{
+        CallParams, ErrorObject, Message, Meta, Request, ShownParams, Version, code, encode_error,
+        encode_own_result, headers_agree,
+    },
+};
+
+pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
+    match message {
+        Message::Request(request) => match checked(&asked, &request) {
+            Ok((method, meta)) => go(asked, request, method, meta).await,
+            Err(error) => malformed(&request, &error),
+        },
+        // The one client notification of this era belongs to stdio; over HTTP it is closing.
+        Message::Notification(_) => accepted(),
+        Message::Response(_) => {
+            plain(StatusCode::BAD_REQUEST, "modern clients send no JSON-RPC responses")
+        }
+    }
+}
+
+/// A request that was not understood: the HTTP status says so too.
+fn malformed(request: &Request, error: &ErrorObject) -> Response<Body> {
+    let frame = encode_error(Some(&request.id), error);
+    let status = match error.code {
+        code::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    json(status, Body::frame(&frame))
+}
+
+fn checked(asked: &Asked, request: &Request) -> Result<(Method, Meta), ErrorObject> {
+    let method = method::known(Era::Modern, &request.method)
+        .ok_or_else(|| method::unknown_method(&request.method))?;
+    let meta = Meta::required(request.params.as_ref())?;
+    headers_agree(&asked.parts.headers, request, &meta)?;
+    match meta.version().and_then(Version::parse) {
+        Some(version) if version.era() == Era::Modern => Ok((method, meta)),
+        Some(_) | None => Err(ErrorObject::unsupported_version(meta.version())),
+    }
+}
+
+async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Response<Body> {
+    let snapshot = asked.front.publisher.load();
+    match method::plan(&snapshot, Version::MODERN, method, &request) {
+        Plan::Result(result) => {
+            let frame = encode_own_result(&request.id, &result);
+            written(&Reply::ok(frame))
+        }
+        Plan::Fail(error) => written(&Reply::error(Version::MODERN, Some(&request.id), &error)),
+        Plan::Call(params) => call(asked, request, *params, &meta).await,
+    }
+}
+
+async fn call(asked: Asked, request: Request, params: CallParams, meta: &Meta) -> Response<Body> {
+    let token = params.progress_token().cloned();
+    let caller = Arc::new(Caller {
+        principal: asked.visitor.principal.clone(),
+        client: meta.client_name().unwrap_or_default().into(),
+        conversation: None,
+        era: Era::Modern,
+    });
+    let shown = Some(ShownParams::of(&asked.parts.headers));
+    let (notices, inbox) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let calling = asked.front.clone().call(Ask { caller, params, shown }, notices);
+    let answering =
+        Box::pin(async move { Some(reject::reply(Version::MODERN, &request.id, calling.await)) });
+    respond(Exchange::new(answering, inbox, token), asked.accepts).await
+}
+
+/// JSON when there is nothing to stream, SSE when there is.
+pub(super) async fn respond(mut exchange: Exchange, accepts: Accepts) -> Response<Body> {
+    if accepts == Accepts::JsonOnly {
+        exchange.token = None;
+    }
+    match exchange.first().await {
+        First::Answer(Some(reply)) => written(&reply),
+        First::Answer(None) => accepted(),
+        First::Streams => sse(Body::Call(Box::new(exchange))),
+    }
+}
+
+pub(super) fn written(reply: &Reply) -> Response<Body> {
+    json(reply.status, Body::frame(&reply.frame))
+}
+
+pub(super) fn accepted() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+/// What a message that is none gets: used by both adapters.
+pub(super) fn invalid(told: &'static str) -> ErrorObject {
+    ErrorObject::new(code::INVALID_REQUEST, told)
+}

@@ -1,0 +1,131 @@
+//! The methods that we answer ourselves, for both eras; everything but `tools/call` ends here.
+//!
+//! Pure over one snapshot: a request becomes a finished result, a call to be dispatched, or an
+//! error. Which method exists in which era is decided in `known`, once, before anything else is
+//! checked.
+
+use serde_json::json;
+
+use super::snapshot::Snapshot;
+use crate::{
+    domain::Era,
+    wire::{CallParams, ErrorObject, Object, Request, Version, code},
+};
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// The result's JSON text.
+    Result(String),
+    Call(Box<CallParams>),
+    Fail(ErrorObject),
+}
+
+/// The methods of this gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Initialize,
+    Ping,
+    Discover,
+    ToolsList,
+    ToolsCall,
+}
+
+/// Which of our methods a name means in an era.
+pub(super) fn known(era: Era, method: &str) -> Option<Method> {
+    match (era, method) {
+        (Era::Legacy, "initialize") => Some(Method::Initialize),
+        (Era::Legacy, "ping") => Some(Method::Ping),
+        (Era::Modern, "server/discover") => Some(Method::Discover),
+        (_, "tools/list") => Some(Method::ToolsList),
+        (_, "tools/call") => Some(Method::ToolsCall),
+        _ => None,
+    }
+}
+
+pub(super) fn unknown_method(method: &str) -> ErrorObject {
+    let shown: String = method.chars().take(64).collect();
+    ErrorObject::new(code::METHOD_NOT_FOUND, format!("Method not found: {shown}"))
+}
+
+/// Plans one request of a known method.
+pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: &Request) -> Plan {
+    match method {
+        Method::Initialize => Plan::Result(initialize(peer)),
+        Method::Ping => Plan::Result("{}".to_owned()),
+        Method::Discover => Plan::Result(discover()),
+        Method::ToolsList => match list(snapshot, peer, request.params.as_ref()) {
+            Ok(result) => Plan::Result(result),
+            Err(error) => Plan::Fail(error),
+        },
+        Method::ToolsCall => match request.params.as_ref().map(CallParams::parse) {
+            Some(Ok(params)) => Plan::Call(Box::new(params)),
+            Some(Err(error)) => Plan::Fail(error.into()),
+            None => Plan::Fail(ErrorObject::new(code::INVALID_PARAMS, "tools/call needs params")),
+        },
+    }
+}
+
+/// The version that a legacy handshake ends with: the client's if we know it, else our newest.
+pub(super) fn negotiate(params: Option<&Object>) -> Version {
+    params
+        .and_then(|params| params.text("protocolVersion"))
+        .and_then(|wanted| Version::parse(&wanted))
+        .filter(|version| version.era() == Era::Legacy)
+        .unwrap_or(Version::LATEST_LEGACY)
+}
+
+const INSTRUCTIONS: &str = "Tools of several servers behind one gateway. \
+    A refused call says why; a call that failed says in `data.sent` whether the server saw it.";
+
+pub(super) fn initialize(version: Version) -> String {
+    json!({
+        "protocolVersion": version.as_str(),
+        "capabilities": { "tools": { "listChanged": true } },
+        "serverInfo": server_info(),
+        "instructions": INSTRUCTIONS,
+    })
+    .to_string()
+}
+
+fn discover() -> String {
+    json!({
+        "resultType": "complete",
+        "supportedVersions": [Version::MODERN.as_str()],
+        "capabilities": { "tools": {} },
+        "instructions": INSTRUCTIONS,
+        "ttlMs": 0,
+        "cacheScope": "private",
+        "_meta": { "io.modelcontextprotocol/serverInfo": server_info() },
+    })
+    .to_string()
+}
+
+fn server_info() -> serde_json::Value {
+    json!({ "name": "portcullis", "title": "Portcullis", "version": env!("CARGO_PKG_VERSION") })
+}
+
+fn list(
+    snapshot: &Snapshot,
+    peer: Version,
+    params: Option<&Object>,
+) -> Result<String, ErrorObject> {
+    let bad_cursor = || ErrorObject::new(code::INVALID_PARAMS, "Unknown cursor");
+    let cursor = match params.and_then(|params| params.get("cursor")) {
+        None => None,
+        Some(_) => Some(params.and_then(|p| p.text("cursor")).ok_or_else(bad_cursor)?),
+    };
+    let page = snapshot.catalog.page(cursor.as_deref()).map_err(|_| bad_cursor())?;
+    let tools = std::str::from_utf8(&page.tools).unwrap_or_default();
+    let next = match page.next {
+        None => String::new(),
+        Some(next) => format!(r#","nextCursor":"{next}""#),
+    };
+    Ok(match peer.era() {
+        Era::Legacy => format!(r#"{{"tools":[{tools}]{next}}}"#),
+        Era::Modern => {
+            let cache = r#""resultType":"complete","ttlMs":0,"cacheScope":"private""#;
+            format!(r#"{{{cache},"tools":[{tools}]{next}}}"#)
+        }
+    })
+}

@@ -1,0 +1,133 @@
+//! Every answer in one table: what happened, and what the application is told.
+//!
+//! Replies of a server pass through with the caller's id; refusals and failures get the codes of
+//! the design's table, always with `callId`, `sent` and `reason`, so that a caller knows whether
+//! it may try again. Nothing here reveals whether a hidden tool exists.
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::dispatch::Answer;
+use crate::{
+    domain::{CallError, CallId, DenyReason, Era, Refusal, Sent},
+    wire::{
+        Body, ErrorObject, Frame, RequestId, Version, code, encode_error, encode_own_result,
+        encode_result, relay_error,
+    },
+};
+
+/// Our own codes; outside the range that JSON-RPC and MCP keep for themselves.
+const STOPPED: i64 = -31001;
+const UNAVAILABLE: i64 = -31002;
+const BUSY: i64 = -31003;
+const DEADLINE: i64 = -31004;
+const AUDIT: i64 = -31005;
+const PROTOCOL: i64 = -31006;
+const INTERNAL: i64 = -32603;
+
+/// How long a caller should wait before it tries again.
+const RETRY_UNAVAILABLE_MS: u64 = 1_000;
+const RETRY_BUSY_MS: u64 = 100;
+
+/// One JSON-RPC response and the HTTP status that goes with it.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) frame: Frame,
+    pub(super) status: StatusCode,
+}
+
+impl Reply {
+    pub(super) fn ok(frame: Frame) -> Self {
+        Self { frame, status: StatusCode::OK }
+    }
+
+    pub(super) fn error(to: Version, id: Option<&RequestId>, error: &ErrorObject) -> Self {
+        Self { frame: encode_error(id, error), status: status(to, error.code) }
+    }
+}
+
+/// The table.
+pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
+    match answer {
+        Answer::Reply(response) => match response.body {
+            Body::Result(result) => Reply::ok(encode_result(to, id, &result)),
+            Body::Error(error) => Reply::ok(relay_error(to, id, &error)),
+        },
+        Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),
+        Answer::Failed { id: call, error } => Reply::error(to, Some(id), &failed(call, error)),
+        Answer::Mismatch(mismatch) => Reply::error(to, Some(id), &mismatch.into()),
+    }
+}
+
+fn refused(to: Version, id: &RequestId, call: CallId, refusal: Refusal) -> Reply {
+    let Refusal { reason, told } = refusal;
+    let error = |code, message, retry_ms| {
+        Reply::error(
+            to,
+            Some(id),
+            &answer(call, code, message, (reason.as_str(), Sent::No, retry_ms)),
+        )
+    };
+    match reason {
+        DenyReason::Stopped => error(STOPPED, told, None),
+        DenyReason::NotListed | DenyReason::UnknownTool => {
+            Reply::error(to, Some(id), &ErrorObject::new(code::INVALID_PARAMS, told))
+        }
+        DenyReason::Schema => Reply::ok(told_as_result(id, call, reason, &told)),
+        DenyReason::AuditUnavailable => error(AUDIT, told, Some(RETRY_UNAVAILABLE_MS)),
+        DenyReason::Overloaded => error(BUSY, told, Some(RETRY_BUSY_MS)),
+        DenyReason::Internal => error(INTERNAL, told, None),
+    }
+}
+
+/// A refusal that the model may read and react to.
+fn told_as_result(id: &RequestId, call: CallId, reason: DenyReason, told: &str) -> Frame {
+    let result = json!({
+        "content": [{ "type": "text", "text": told }],
+        "isError": true,
+        "_meta": { "portcullis/callId": call.to_string(), "portcullis/reason": reason.as_str() },
+    });
+    encode_own_result(id, &result.to_string())
+}
+
+fn failed(call: CallId, error: CallError) -> ErrorObject {
+    let (code, retry_ms) = match error {
+        CallError::Stopped { .. } => (STOPPED, None),
+        CallError::Unavailable { .. } => (UNAVAILABLE, Some(RETRY_UNAVAILABLE_MS)),
+        CallError::Busy => (BUSY, Some(RETRY_BUSY_MS)),
+        CallError::Deadline { .. } => (DEADLINE, None),
+        CallError::Protocol { .. } => (PROTOCOL, None),
+        CallError::Cancelled { .. } => (code::INTERNAL, None),
+    };
+    answer(call, code, error.to_string(), (error.as_str(), error.sent(), retry_ms))
+}
+
+fn answer(
+    call: CallId,
+    code: i64,
+    message: String,
+    (reason, sent, retry_ms): (&str, Sent, Option<u64>),
+) -> ErrorObject {
+    let mut data = json!({ "callId": call.to_string(), "sent": sent.as_str(), "reason": reason });
+    if let (Some(ms), Some(data)) = (retry_ms, data.as_object_mut()) {
+        data.insert("retryAfterMs".to_owned(), ms.into());
+    }
+    ErrorObject { code, message, data: Some(data.to_string().into()) }
+}
+
+/// Modern requests carry some JSON-RPC errors in the HTTP status; legacy ones are 200 always.
+fn status(to: Version, code: i64) -> StatusCode {
+    match (to.era(), code) {
+        (Era::Legacy, _) => StatusCode::OK,
+        (Era::Modern, code::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        (
+            Era::Modern,
+            code::PARSE_ERROR
+            | code::INVALID_REQUEST
+            | code::HEADER_MISMATCH
+            | code::MISSING_CAPABILITY
+            | code::UNSUPPORTED_VERSION,
+        ) => StatusCode::BAD_REQUEST,
+        (Era::Modern, _) => StatusCode::OK,
+    }
+}

@@ -1,0 +1,239 @@
+//! Sessions of legacy clients, and what each has in flight.
+//!
+//! A session belongs to the principal that opened it: for anybody else it does not exist. Ids are
+//! 128 random bits. The number is bounded; when it is full, idle sessions past their time make
+//! room, sessions with a call in flight never do. Modern clients have no sessions.
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{Caller, Principal, limits::SESSION_IDLE_MAX},
+    wire::{RequestId, Version},
+};
+
+/// All legacy sessions of the endpoint.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    open: DashMap<String, Arc<LegacySession>>,
+    max: usize,
+}
+
+/// One legacy client's session.
+#[derive(Debug)]
+pub(super) struct LegacySession {
+    id: String,
+    pub(super) version: Version,
+    pub(super) caller: Arc<Caller>,
+    pub(super) in_flight: Arc<InFlight>,
+    /// Cancelled when the session ends; its streams end with it.
+    pub(super) ended: CancellationToken,
+    used_ms: AtomicU64,
+}
+
+/// The requests of one client that have no answer yet, so that it can withdraw them by id.
+#[derive(Debug, Default)]
+pub(super) struct InFlight(Mutex<HashMap<RequestId, CancellationToken>>);
+
+/// One request in flight; forgets itself when dropped.
+#[derive(Debug)]
+pub(super) struct Ongoing {
+    owner: Arc<InFlight>,
+    id: RequestId,
+    pub(super) withdrawn: CancellationToken,
+}
+
+/// There is no room for another session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoRoom;
+
+impl Sessions {
+    pub(super) fn new(max: usize) -> Self {
+        Self { open: DashMap::new(), max }
+    }
+
+    /// Opens a session and gives its id.
+    pub(super) fn open(
+        &self,
+        version: Version,
+        caller: Caller,
+        now_ms: u64,
+    ) -> Result<(String, Arc<LegacySession>), NoRoom> {
+        if self.open.len() >= self.max {
+            self.sweep(now_ms);
+        }
+        if self.open.len() >= self.max {
+            return Err(NoRoom);
+        }
+        let id = mint().ok_or(NoRoom)?;
+        let caller = Caller { conversation: Some(label(&id).into()), ..caller };
+        let session = Arc::new(LegacySession {
+            id: id.clone(),
+            version,
+            caller: Arc::new(caller),
+            in_flight: Arc::default(),
+            ended: CancellationToken::new(),
+            used_ms: AtomicU64::new(now_ms),
+        });
+        self.open.insert(id.clone(), session.clone());
+        Ok((id, session))
+    }
+
+    /// The session of that id, if it is this principal's.
+    pub(super) fn find(
+        &self,
+        id: &str,
+        principal: &Principal,
+        now_ms: u64,
+    ) -> Option<Arc<LegacySession>> {
+        let session = self.open.get(id)?;
+        if session.caller.principal != *principal {
+            return None;
+        }
+        session.used_ms.store(now_ms, Ordering::Relaxed);
+        Some(session.clone())
+    }
+
+    /// Ends a session: its id means nothing afterwards.
+    pub(super) fn end(&self, session: &LegacySession) {
+        if let Some((_, session)) = self.open.remove(&session.id) {
+            session.ended.cancel();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    fn sweep(&self, now_ms: u64) {
+        let idle_max = u64::try_from(SESSION_IDLE_MAX.as_millis()).unwrap_or(u64::MAX);
+        self.open.retain(|_, session| {
+            let idle = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed));
+            let keep = idle < idle_max || !session.in_flight.is_empty();
+            if !keep {
+                session.ended.cancel();
+            }
+            keep
+        });
+    }
+}
+
+/// What logs and the audit call a session: its id is a key and stays out of both.
+fn label(id: &str) -> String {
+    Sha256::digest(id).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn mint() -> Option<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
+        if write!(text, "{byte:02x}").is_err() {
+            text.clear();
+        }
+        text
+    }))
+}
+
+impl InFlight {
+    /// Notes a request; `None` when the same id is in flight already.
+    pub(super) fn begin(self: &Arc<Self>, id: &RequestId) -> Option<Ongoing> {
+        let withdrawn = CancellationToken::new();
+        let mut requests = self.lock();
+        if requests.contains_key(id) {
+            return None;
+        }
+        requests.insert(id.clone(), withdrawn.clone());
+        drop(requests);
+        Some(Ongoing { owner: self.clone(), id: id.clone(), withdrawn })
+    }
+
+    /// Withdraws a request, if it is still in flight.
+    pub(super) fn withdraw(&self, id: &RequestId) {
+        let token = self.lock().get(id).cloned();
+        if let Some(token) = token {
+            token.cancel();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        self.owner.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{InFlight, Sessions};
+    use crate::{
+        domain::{Caller, Era, Principal, limits::SESSION_IDLE_MAX},
+        wire::{RequestId, Version},
+    };
+
+    fn caller(principal: &str) -> Caller {
+        Caller {
+            principal: Principal::new(principal),
+            client: "test".into(),
+            conversation: None,
+            era: Era::Legacy,
+        }
+    }
+
+    #[test]
+    fn a_session_exists_only_for_the_principal_that_opened_it() {
+        let sessions = Sessions::new(10);
+        let (id, open) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 0).unwrap();
+        assert!(!open.caller.conversation.as_ref().unwrap().contains(&id));
+        assert!(sessions.find(&id, &Principal::new("ann"), 1).is_some());
+        assert!(sessions.find(&id, &Principal::new("bob"), 1).is_none());
+        sessions.end(&open);
+        assert!(sessions.find(&id, &Principal::new("ann"), 1).is_none());
+    }
+
+    #[test]
+    fn a_full_house_makes_room_of_idle_sessions_but_never_of_busy_ones() {
+        let sessions = Sessions::new(2);
+        let idle_ms = u64::try_from(SESSION_IDLE_MAX.as_millis()).unwrap();
+        let (_, busy) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 0).unwrap();
+        let (idle, _) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 0).unwrap();
+        let ongoing = busy.in_flight.begin(&RequestId::from_u64(1)).unwrap();
+        assert!(sessions.open(Version::LATEST_LEGACY, caller("bob"), 1).is_err());
+        assert!(sessions.open(Version::LATEST_LEGACY, caller("bob"), idle_ms).is_ok());
+        assert!(sessions.find(&idle, &Principal::new("ann"), idle_ms).is_none());
+        assert_eq!(sessions.len(), 2);
+        drop(ongoing);
+    }
+
+    #[test]
+    fn a_request_in_flight_can_be_withdrawn_once_and_is_forgotten_at_its_end() {
+        let in_flight = Arc::new(InFlight::default());
+        let id = RequestId::from_u64(7);
+        let ongoing = in_flight.begin(&id).unwrap();
+        assert!(in_flight.begin(&id).is_none(), "the same id twice");
+        in_flight.withdraw(&id);
+        assert!(ongoing.withdrawn.is_cancelled());
+        drop(ongoing);
+        assert!(in_flight.is_empty());
+        in_flight.withdraw(&id);
+    }
+}

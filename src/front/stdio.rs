@@ -1,0 +1,226 @@
+//! The endpoint on one pair of pipes, for a desktop host that starts us as its server.
+//!
+//! The first message decides the era of the whole process. Requests run side by side; one writer
+//! owns the output, so that answers never interleave. When the input ends, calls in flight get
+//! their grace and the process ends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+    task::JoinSet,
+};
+
+use super::{
+    Front,
+    method::{self, Method},
+    peer::Peer,
+    reject::Reply,
+};
+use crate::{
+    domain::{
+        Caller, Era, Principal,
+        limits::{DRAIN_GRACE, NOTICE_QUEUE_MAX, STDIO_READ_BYTES},
+    },
+    upstream::NoticeSender,
+    wire::{
+        self, Batch, ErrorObject, Frame, LineReader, Message, Meta, ProgressToken, Request,
+        Version, WireError, encode_error, encode_notification, join_batch,
+    },
+};
+
+/// Serves one client until its input ends or the drain begins.
+pub(super) async fn serve(
+    front: Arc<Front>,
+    mut input: impl AsyncRead + Unpin,
+    output: impl AsyncWrite + Unpin + Send + 'static,
+) {
+    let (out, lines) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let mut writer = JoinSet::new();
+    writer.spawn(write(lines, output));
+    let mut client = Client { front, out, peer: None, running: JoinSet::new() };
+    let mut reader = LineReader::new(client.front.limits.body_bytes);
+    let mut changes = client.front.publisher.relisted();
+    let mut chunk = vec![0_u8; STDIO_READ_BYTES];
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = client.front.drain.cancelled() => break,
+            read = input.read(&mut chunk) => read,
+            Some(_) = client.running.join_next() => continue,
+            Ok(()) = changes.changed() => {
+                client.tell_list_changed().await;
+                continue;
+            }
+        };
+        match read {
+            Ok(n) if n > 0 => reader.push(chunk.get(..n).unwrap_or_default()),
+            Ok(_) | Err(_) => break,
+        }
+        for line in reader.by_ref() {
+            client.hear(line).await;
+        }
+    }
+    client.finish().await;
+    // The writer ends when the last sender is gone.
+    if tokio::time::timeout(DRAIN_GRACE, writer.join_next()).await.is_err() {
+        tracing::warn!("The client did not read its last answers in time");
+    }
+}
+
+struct Client {
+    front: Arc<Front>,
+    out: mpsc::Sender<Frame>,
+    /// Known after the first message.
+    peer: Option<Peer>,
+    running: JoinSet<()>,
+}
+
+impl Client {
+    async fn hear(&mut self, line: Result<Bytes, WireError>) {
+        let bytes_max = self.front.limits.body_bytes;
+        match line.and_then(|raw| wire::decode_batch(raw, bytes_max)) {
+            Ok(Batch::Single(message)) => self.take(message).await,
+            Ok(Batch::Many(messages)) => self.batch(messages).await,
+            Err(error) => {
+                let id = error.id().cloned();
+                self.say(encode_error(id.as_ref(), &ErrorObject::from(error))).await;
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Message) {
+        match message {
+            Message::Request(request) => {
+                let peer = self.peer_for(&request);
+                let token = Meta::progress_token_of(request.params.as_ref());
+                let answering = answer(self.front.clone(), peer, request, self.out.clone(), token);
+                self.running.spawn(answering);
+            }
+            Message::Notification(notification) => {
+                if let Some(peer) = &self.peer {
+                    peer.hear(&notification);
+                }
+            }
+            Message::Response(_) => {}
+        }
+    }
+
+    /// The era is fixed by the first request; a legacy `initialize` fixes the version too.
+    fn peer_for(&mut self, request: &Request) -> Peer {
+        let opens = method::known(Era::Legacy, &request.method) == Some(Method::Initialize);
+        if let Some(peer) = &self.peer
+            && !(opens && peer.version.era() == Era::Legacy)
+        {
+            return peer.clone();
+        }
+        let params = request.params.as_ref();
+        let modern = !opens && params.is_some_and(Meta::names_a_version);
+        let version = match (opens, modern) {
+            (true, _) => method::negotiate(params),
+            (false, true) => Version::MODERN,
+            (false, false) => Version::LATEST_LEGACY,
+        };
+        let client = params.and_then(|p| p.object("clientInfo")).and_then(|info| info.text("name"));
+        let caller = Caller {
+            principal: Principal::new("stdio"),
+            client: client.unwrap_or_default().into(),
+            conversation: None,
+            era: version.era(),
+        };
+        let peer = Peer { version, caller: Arc::new(caller), in_flight: Arc::default() };
+        // A question that names no version, such as an early ping, does not decide.
+        if opens || modern {
+            self.peer = Some(peer.clone());
+        }
+        peer
+    }
+
+    async fn batch(&mut self, messages: Vec<Result<Message, WireError>>) {
+        let Some(peer) = self.peer.clone().filter(|p| p.version == Version::V2025_03_26) else {
+            let told = "batches belong to protocol version 2025-03-26 only";
+            let error = ErrorObject::new(wire::code::INVALID_REQUEST, told);
+            return self.say(encode_error(None, &error)).await;
+        };
+        let (front, out) = (self.front.clone(), self.out.clone());
+        self.running.spawn(async move {
+            let frames = peer.answer_all(front, messages).await;
+            if !frames.is_empty() && out.send(join_batch(&frames)).await.is_err() {
+                tracing::debug!("The client was gone before its batch was answered");
+            }
+        });
+    }
+
+    async fn tell_list_changed(&self) {
+        let legacy = self.peer.as_ref().is_some_and(|peer| peer.version.era() == Era::Legacy);
+        if legacy {
+            self.say(encode_notification("notifications/tools/list_changed", None)).await;
+        }
+    }
+
+    async fn say(&self, frame: Frame) {
+        if self.out.send(frame).await.is_err() {
+            tracing::debug!("The client is gone");
+        }
+    }
+
+    /// Calls in flight get their grace; then they are cancelled by being dropped.
+    async fn finish(mut self) {
+        let all = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_GRACE, all).await.is_err() {
+            tracing::warn!("Calls were still in flight when their grace ended");
+        }
+    }
+}
+
+async fn answer(
+    front: Arc<Front>,
+    peer: Peer,
+    request: Request,
+    out: mpsc::Sender<Frame>,
+    token: Option<ProgressToken>,
+) {
+    let (notices, mut inbox): (NoticeSender, _) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let answering = peer.answer(front, request, notices);
+    let mut answering = std::pin::pin!(answering);
+    let reply: Option<Reply> = loop {
+        tokio::select! {
+            biased;
+            Some(notice) = inbox.recv(), if token.is_some() => {
+                if notice.is_progress() && out.send(notice.encode(token.as_ref())).await.is_err() {
+                    return;
+                }
+            }
+            reply = &mut answering => break reply,
+        }
+    };
+    // What was said before the answer goes out before it.
+    while let Ok(notice) = inbox.try_recv() {
+        let wanted = token.is_some() && notice.is_progress();
+        if wanted && out.send(notice.encode(token.as_ref())).await.is_err() {
+            return;
+        }
+    }
+    if let Some(reply) = reply
+        && out.send(reply.frame).await.is_err()
+    {
+        tracing::debug!("The client was gone before its answer came");
+    }
+}
+
+async fn write(mut lines: mpsc::Receiver<Frame>, mut output: impl AsyncWrite + Unpin) {
+    while let Some(frame) = lines.recv().await {
+        let mut text: Vec<u8> = Vec::with_capacity(frame.len() + 1);
+        frame.parts().iter().for_each(|part: &Bytes| text.extend_from_slice(part));
+        text.push(b'\n');
+        let written = async {
+            output.write_all(&text).await?;
+            output.flush().await
+        };
+        if written.await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The emergency stop, from outside: it acts on calls in flight, stays, and is undone on purpose.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, Kind},
+    harness::{Gateway, journal, stdio_server, wait_until},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_ends_calls_in_flight_stays_over_a_restart_and_is_reset_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let tables = stdio_server("up", &["--journal", path.to_str().unwrap()]);
+    let gateway = Gateway::start_in(dir, &tables);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let reached = |tool: &str| {
+        let calls = journal(&path).into_iter();
+        calls.filter(|e| e["method"] == "tools/call" && e["tool"] == tool).count()
+    };
+
+    let sleeping = client.begin("up__sleep", json!({ "ms": 600_000, "text": "z" }), None).await;
+    wait_until("the call", || (reached("sleep") == 1).then_some(()), || gateway.log());
+    gateway.signal("USR1");
+    let stopped = sleeping.finish().await.response;
+    assert_eq!(stopped["error"]["code"], -31001, "{stopped}");
+    assert_eq!(stopped["error"]["data"]["reason"], "stopped");
+    assert_eq!(stopped["error"]["data"]["sent"], "yes");
+
+    let refused = client.call("up__count", json!({ "key": "a" })).await.response;
+    assert_eq!(refused["error"]["code"], -31001, "{refused}");
+    assert_eq!(refused["error"]["data"]["sent"], "no");
+    // Set, never toggled.
+    gateway.signal("USR1");
+    gateway.wait_audit("the engagement", |record| record["kind"] == "latch_engaged");
+    let refused = client.call("up__count", json!({ "key": "a" })).await.response;
+    assert_eq!(refused["error"]["code"], -31001, "{refused}");
+    assert!(gateway.get("/ready").starts_with("HTTP/1.1 503"));
+    assert!(gateway.get("/health").starts_with("HTTP/1.1 200"));
+
+    let (status, dir) = gateway.end();
+    assert!(status.success());
+    let gateway = Gateway::launch(dir, &tables);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let refused = client.call("up__count", json!({ "key": "a" })).await.response;
+    assert_eq!(refused["error"]["code"], -31001, "{refused}");
+    assert_eq!(gateway.cli(&["estop", "status"]).status.code(), Some(4));
+    assert_eq!(gateway.cli(&["call", "up__count", "key=a"]).status.code(), Some(4));
+
+    let wrong = gateway.cli(&["estop", "reset", "--id", "stop-0", "--reason", "test"]);
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    let state: Value =
+        serde_json::from_slice(&gateway.cli(&["estop", "status", "--json"]).stdout).unwrap();
+    let id = state["id"].as_str().unwrap();
+    let reset = gateway.cli(&["estop", "reset", "--id", id, "--reason", "test over"]);
+    assert!(reset.status.success(), "{reset:?}");
+    let counted = || {
+        let output = gateway.cli(&["call", "up__count", "key=a"]);
+        output.status.success().then_some(())
+    };
+    wait_until("calls after the reset", counted, || gateway.log());
+    assert_eq!(reached("count"), 1);
+    gateway.wait_audit("the reset", |record| record["kind"] == "latch_reset");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_and_the_command_line_engage_the_same_stop() {
+    let gateway = Gateway::start(&stdio_server("up", &[]));
+    let client = Client::http(Kind::LegacyHttp, gateway.port).await;
+    assert_eq!(client.text("up__echo", json!({ "text": "x" })).await, "x");
+    let engaged = gateway.cli(&["stop", "--reason", "odd calls"]);
+    assert!(engaged.status.success(), "{engaged:?}");
+    let refused = client.call("up__echo", json!({ "text": "x" })).await.response;
+    assert_eq!(refused["error"]["code"], -31001, "{refused}");
+    let record = gateway.wait_audit("the stop", |record| record["kind"] == "latch_engaged");
+    assert_eq!(record["why"], "odd calls");
+    // The admin surface is not on the main listener.
+    assert!(gateway.get("/admin/estop").starts_with("HTTP/1.1 404"));
+    assert_eq!(gateway.status()["stop"]["engaged"], true);
+}

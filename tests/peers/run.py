@@ -1,0 +1,135 @@
+"""Real clients against real servers, through one gateway: `tests/run peers`.
+
+    target/peers/venv/bin/python tests/peers/run.py --gateway target/release/portcullis
+    target/peers/venv/bin/python tests/peers/run.py --direct     # no gateway: are the peers right?
+
+Five servers (three of npm, two of PyPI, of both eras) stand behind one gateway with prefixed names;
+python `mcp` in three modes over HTTP and stdio, the Inspector and rmcp in both eras must list them
+all and get the right answer from each. Prints one line for each client; exit status 1 if any
+failed or if a process survived.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import clients
+from gateway import Gateway, carries, free_port, pids
+from servers import HERE, Place
+
+MODERN, LEGACY = "2026-07-28", "2025-11-25"
+
+
+class Report:
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+
+    def check(self, name: str, run, *args) -> None:
+        began = time.monotonic()
+        try:
+            wrong = run(*args)
+        except Exception:  # noqa: BLE001 - one client's fault shall not hide the others' verdicts
+            wrong = [traceback.format_exc(limit=-3)]
+        seconds = time.monotonic() - began
+        self.passed += not wrong
+        self.failed += bool(wrong)
+        print(f"{'FAILED' if wrong else 'ok':6} {name} ({seconds:.1f} s)", flush=True)
+        for sentence in wrong:
+            print(f"       {sentence}", flush=True)
+
+
+def through_the_gateway(report: Report, place: Place, folder: Path, program: Path, rmcp: Path) -> None:
+    prefix = lambda call: f"{call['server']}__{call['tool']}"
+    calls = place.calls()
+    gateway = Gateway(program, folder / "http", place.servers())
+    began = time.monotonic()
+    gateway.start()
+    print(f"ready  {len(gateway.servers)} servers ({time.monotonic() - began:.1f} s)", flush=True)
+    for mode, version in [("auto", MODERN), ("legacy", LEGACY), (MODERN, MODERN)]:
+        report.check(f"python mcp, {mode}, http", clients.python_mcp,
+                     gateway.url, mode, version, prefix, calls)
+    for mode, version in [("auto", MODERN), ("legacy", LEGACY), ("modern", MODERN)]:
+        report.check(f"rmcp, {mode}, http", clients.rmcp, rmcp, gateway.url, mode, version, prefix, calls)
+    for era in ["legacy", "modern"]:
+        report.check(f"inspector, {era}, http", clients.inspector,
+                     place, ["--server-url", gateway.url], era, prefix, calls)
+    report.check("sigterm leaves nothing behind", gateway.stop)
+    if report.failed:
+        print(gateway.tail())
+
+    for mode, version in [("auto", MODERN), ("legacy", LEGACY), (MODERN, MODERN)]:
+        # A place of its own each: a desktop host starts one gateway, and this one starts anew.
+        alone = Gateway(program, folder / f"stdio-{mode}", place.servers())
+        endpoint = {"command": str(program), "env": alone.environment(),
+                    "args": ["serve", "--stdio", "--config", str(alone.config)]}
+        report.check(f"python mcp, {mode}, stdio", clients.python_mcp,
+                     endpoint, mode, version, prefix, calls)
+        report.check("closed stdin leaves nothing behind", gone, alone)
+
+
+def gone(gateway: Gateway) -> list[str]:
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline and any(carries(pid, gateway.mark) for pid in pids()):
+        time.sleep(0.1)
+    return gateway.survivors()
+
+
+def direct(report: Report, place: Place, rmcp: Path) -> None:
+    """The peers among themselves: what fails here is no fault of the gateway."""
+    plain = lambda call: call["tool"]
+    calls = place.calls()
+    modern = ("time", "git")
+    of = lambda server: [call for call in calls if call["server"] == server]
+    for name, server in place.servers().items():
+        version = MODERN if name in modern else LEGACY
+        report.check(f"python mcp, auto, {name}", clients.python_mcp,
+                     server, "auto", version, plain, of(name))
+    port = free_port()
+    everything = place.servers()["everything"]
+    command = [everything["command"], everything["args"][0], "streamableHttp"]
+    env = os.environ | everything["env"] | {"PORT": str(port)}
+    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(3)
+        url = f"http://localhost:{port}/mcp"
+        report.check("python mcp, legacy, http", clients.python_mcp,
+                     url, "legacy", LEGACY, plain, of("everything"))
+        report.check("rmcp, legacy, http", clients.rmcp,
+                     rmcp, url, "legacy", LEGACY, plain, of("everything"))
+        report.check("inspector, legacy, http", clients.inspector,
+                     place, ["--server-url", url], "legacy", plain, of("everything"))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> int:
+    target = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target")).resolve()
+    parser = argparse.ArgumentParser(description="Real peers through the gateway.")
+    parser.add_argument("--gateway", type=Path, default=target / "release/portcullis")
+    parser.add_argument("--peers", type=Path, default=target / "peers")
+    parser.add_argument("--direct", action="store_true", help="the peers among themselves")
+    options = parser.parse_args()
+    manifest = HERE / "rmcp/Cargo.toml"
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--manifest-path", manifest,
+                    "--target-dir", options.peers / "rmcp-target"], check=True)
+    rmcp = options.peers / "rmcp-target/debug/rmcp-peer"
+    report = Report()
+    with tempfile.TemporaryDirectory(prefix="portcullis-peers-") as folder:
+        place = Place(Path(folder), options.peers.resolve())
+        if options.direct:
+            direct(report, place, rmcp)
+        else:
+            through_the_gateway(report, place, Path(folder), options.gateway.resolve(), rmcp)
+    print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
