@@ -20,7 +20,7 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
     let url = format!("http://{}/mcp", server.address).parse().unwrap();
     let target = HttpTarget { url, headers: Vec::new() };
     let config = ServerConfig {
-        name: ServerName::parse("remote").unwrap(),
+        name: ServerName::parse("fake").unwrap(),
         target: Target::Http(target.clone()),
         filter: ToolFilter::default(),
         protocol: ProtocolPin::Modern,
@@ -35,7 +35,7 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
     };
     let (opened, ()) = soon(async { tokio::join!(open, greet) }).await;
     let (http, greeting) = opened.unwrap();
-    (Session::new(Line::Http(http), greeting, face), server)
+    (Session::new(config.name, Line::Http(http), greeting, face), server)
 }
 
 /// Answers `tools/list` with `pages` in a row, then with the last one for ever.
