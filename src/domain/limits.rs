@@ -60,6 +60,9 @@ pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
 pub const CATALOG_NEWS_MAX: usize = 64;
 pub const TOOLS_PER_SERVER_MAX: usize = 10_000;
 pub const TOOL_PAGES_MAX: usize = 200;
+/// All pages of one server's tools list together.
+pub const TOOLS_LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const TOOLS_LIST_TIMEOUT: Duration = Duration::from_secs(60);
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 50;
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
