@@ -60,6 +60,9 @@ pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
 pub const CATALOG_NEWS_MAX: usize = 64;
 pub const TOOLS_PER_SERVER_MAX: usize = 10_000;
 pub const TOOL_PAGES_MAX: usize = 200;
+/// All pages of one server's tools list together.
+pub const TOOLS_LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const TOOLS_LIST_TIMEOUT: Duration = Duration::from_secs(60);
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 50;
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
@@ -76,6 +79,8 @@ pub const STDIO_BATCH_BYTES_MAX: usize = 64 * 1024;
 pub const STDIO_CONTROL_QUEUE_MAX: usize = 256;
 /// What a child may still say after its process has ended, when somebody else holds its stdout.
 pub const STDIO_EXIT_GRACE: Duration = Duration::from_millis(200);
+/// The end of a child with all rungs of the ladder, and a little more.
+pub const STDIO_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lines of stdout noise and other oddities of one session that are logged in a second.
 pub const ODDITIES_LOGGED_PER_SECOND_MAX: u32 = 5;
 pub const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
@@ -88,6 +93,7 @@ pub const UPSTREAM_ERRAND_TIMEOUT: Duration = Duration::from_secs(5);
 pub const UPSTREAM_STREAM_END_GRACE: Duration = Duration::from_millis(500);
 /// Pause before an event stream is opened again, unless the server names one.
 pub const SSE_RETRY: Duration = Duration::from_secs(1);
+pub const SSE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const SSE_RETRY_MAX: Duration = Duration::from_secs(30);
 
 // Jail.

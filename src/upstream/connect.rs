@@ -65,7 +65,8 @@ impl Connector {
         match opened {
             Ok((line, greeting)) => {
                 self.eras.learn(server, greeting.version.era());
-                Ok(Session::new(line, greeting, Arc::clone(&self.face)))
+                let name = server.name.clone();
+                Ok(Session::new(name, line, greeting, Arc::clone(&self.face)))
             }
             Err(error) => {
                 self.eras.forget(server);

@@ -185,7 +185,7 @@ mod tests {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,{body}}}"#);
         match decode(Bytes::from(text), 1 << 20).unwrap() {
             Message::Response(response) => response,
-            other => panic!("{other:?}"),
+            other @ (Message::Request(_) | Message::Notification(_)) => panic!("{other:?}"),
         }
     }
 

@@ -5,23 +5,32 @@
 
 use std::collections::HashSet;
 
+use tokio::time::timeout;
+
 use super::{Line, Session, handshake::list_params, http, stdio};
 use crate::{
     domain::{
-        CallError, Era,
-        limits::{TOOL_PAGES_MAX, TOOL_TIMEOUT, TOOLS_PER_SERVER_MAX},
+        CallError, Era, Sent,
+        limits::{TOOL_PAGES_MAX, TOOLS_LIST_BYTES_MAX, TOOLS_LIST_TIMEOUT, TOOLS_PER_SERVER_MAX},
     },
     wire::{Body, Object, RequestId, ToolDef, encode_request, parse_tools_page},
 };
 
 pub(super) async fn tools(session: &Session) -> Result<Vec<ToolDef>, CallError> {
+    let late = CallError::Deadline { sent: Sent::Yes };
+    timeout(TOOLS_LIST_TIMEOUT, pages(session)).await.unwrap_or(Err(late))
+}
+
+async fn pages(session: &Session) -> Result<Vec<ToolDef>, CallError> {
     let mut tools: Vec<ToolDef> = Vec::new();
     let mut cursors = HashSet::new();
     let mut cursor: Option<String> = None;
+    let mut n_bytes = 0_usize;
     for _ in 0..TOOL_PAGES_MAX {
         let Some(result) = page(session, cursor.as_deref()).await? else {
             return Ok(Vec::new());
         };
+        n_bytes = n_bytes.saturating_add(result.raw().len());
         let page = parse_tools_page(&result)
             .map_err(|_| CallError::Protocol { what: "a tools page is not one" })?;
         if page.broken > 0 {
@@ -31,7 +40,8 @@ pub(super) async fn tools(session: &Session) -> Result<Vec<ToolDef>, CallError> 
         let Some(next) = page.next_cursor else {
             return Ok(tools);
         };
-        if tools.len() >= TOOLS_PER_SERVER_MAX || !cursors.insert(next.clone()) {
+        let too_long = tools.len() >= TOOLS_PER_SERVER_MAX || n_bytes >= TOOLS_LIST_BYTES_MAX;
+        if too_long || !cursors.insert(next.clone()) {
             break;
         }
         cursor = Some(next);
@@ -62,7 +72,7 @@ async fn page(session: &Session, cursor: Option<&str>) -> Result<Option<Object>,
         Line::Stdio(line) => {
             let id = line.draw_id();
             let frame = encode(id);
-            line.ask(stdio::Ask { id, frame, epoch: None, wait: TOOL_TIMEOUT, notices: None })
+            line.ask(stdio::Ask { id, frame, epoch: None, wait: TOOLS_LIST_TIMEOUT, notices: None })
                 .await?
         }
         Line::Http(line) => {

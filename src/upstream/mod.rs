@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    domain::{CallError, Era, Sent},
+    domain::{CallError, Era, Sent, ServerName},
     gate::Permit,
     wire::{
         CallForm, CallParams, ClientFace, Frame, Notice, Object, ProgressToken, RequestId,
@@ -50,6 +50,7 @@ pub struct Outgoing {
 /// A session that is open. Clones share it; with the last one it ends, and its child is killed.
 #[derive(Clone, Debug)]
 pub struct Session {
+    server: ServerName,
     line: Line,
     greeting: Arc<Greeting>,
     face: Arc<ClientFace>,
@@ -62,8 +63,8 @@ enum Line {
 }
 
 impl Session {
-    fn new(line: Line, greeting: Greeting, face: Arc<ClientFace>) -> Self {
-        Self { line, greeting: Arc::new(greeting), face }
+    fn new(server: ServerName, line: Line, greeting: Greeting, face: Arc<ClientFace>) -> Self {
+        Self { server, line, greeting: Arc::new(greeting), face }
     }
 
     pub fn version(&self) -> Version {
@@ -182,13 +183,14 @@ impl Session {
 
     /// What was judged is what is sent, to the server that it was judged for.
     fn check(&self, permit: &Permit, call: &Outgoing) -> Result<(), CallError> {
+        let here = permit.call().server == self.server;
         let judged = &permit.call().arguments;
         let sent = call.params.arguments();
         let same = (judged.as_ptr(), judged.len()) == (sent.as_ptr(), sent.len());
-        if same || *judged == sent {
+        if here && (same || *judged == sent) {
             return Ok(());
         }
-        tracing::error!(call.id = %permit.call().id, "Judged arguments are not those to be sent");
+        tracing::error!(call.id = %permit.call().id, "Judged call is not the one to be sent");
         Err(CallError::Unavailable { sent: Sent::No })
     }
 

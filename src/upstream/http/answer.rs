@@ -13,14 +13,17 @@ use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Asked,
+    Asked, Progress,
     core::Core,
     line::{Line, Slot},
 };
 use crate::{
     domain::{
         CallError, Era, Sent,
-        limits::{SSE_RETRY, SSE_RETRY_MAX, UPSTREAM_MESSAGE_BYTES_MAX, UPSTREAM_STREAM_END_GRACE},
+        limits::{
+            SSE_RETRY, SSE_RETRY_MAX, SSE_RETRY_MIN, UPSTREAM_MESSAGE_BYTES_MAX,
+            UPSTREAM_STREAM_END_GRACE,
+        },
     },
     upstream::inbound::{Heard, Question, understand},
     wire::{Body, Message, Response, SseEvent, SseReader, decode},
@@ -148,7 +151,9 @@ fn hear(core: &Arc<Core>, asked: &Asked<'_>, message: Message, source: Source) -
             }
             core.counts.stray();
         }
-        Heard::Progress { id, notice } if id == Some(asked.id) => {
+        Heard::Progress { id, notice }
+            if id == Some(asked.id) && asked.progress == Progress::Wanted =>
+        {
             core.forward(asked.notices, notice);
         }
         Heard::Progress { id, notice } => core.route(id, notice),
@@ -215,7 +220,7 @@ impl<'a> Stream<'a> {
     }
 
     fn take(&mut self, event: SseEvent) -> Option<Response> {
-        self.retry = event.retry.unwrap_or(self.retry).min(SSE_RETRY_MAX);
+        self.retry = event.retry.unwrap_or(self.retry).clamp(SSE_RETRY_MIN, SSE_RETRY_MAX);
         self.last_id = event.id.or_else(|| self.last_id.take());
         if event.data.is_empty() || event.event.is_some_and(|kind| kind != "message") {
             return None;

@@ -60,9 +60,9 @@ impl Core {
         asked: &Asked<'_>,
         session: Option<&HeaderValue>,
     ) -> Result<HttpResponse<Incoming>, CallError> {
-        let headers = self.post_headers(&asked.about, session);
+        let headers = || self.post_headers(&asked.about, session);
         let (frame, epoch) = (Some(&asked.frame), asked.epoch);
-        self.send(slot, &Outbound { method: Method::POST, headers, frame, epoch }).await
+        self.send(slot, &Outbound { method: Method::POST, headers: &headers, frame, epoch }).await
     }
 
     pub(super) async fn send(
@@ -180,10 +180,9 @@ impl Core {
 }
 
 /// A request that can be built again.
-#[derive(Debug)]
 pub(super) struct Outbound<'a> {
     pub(super) method: Method,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: &'a (dyn Fn() -> HeaderMap + Sync),
     pub(super) frame: Option<&'a Frame>,
     pub(super) epoch: Option<Epoch>,
 }
@@ -194,7 +193,7 @@ impl Outbound<'_> {
         let mut request = Request::new(Parts::new(parts.unwrap_or_default()));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = (self.headers)();
         request
     }
 }

@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use http::{
-    HeaderMap, HeaderValue, Method, Response as HttpResponse, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE},
-};
+use http::{HeaderValue, Method, Response as HttpResponse, StatusCode, header::ACCEPT};
 use hyper::body::Incoming;
 use tokio::{sync::watch, time::sleep};
 
@@ -26,7 +23,7 @@ use super::{
 use crate::{
     domain::{
         CallError,
-        limits::{SSE_RETRY, SSE_RETRY_MAX, UPSTREAM_MESSAGE_BYTES_MAX},
+        limits::{SSE_RETRY, SSE_RETRY_MAX, SSE_RETRY_MIN, UPSTREAM_MESSAGE_BYTES_MAX},
     },
     upstream::{
         NoticeSender,
@@ -34,8 +31,8 @@ use crate::{
         inbound::{Heard, Question, understand},
     },
     wire::{
-        Notice, RequestId, Response, SseEvent, SseReader, Version, decode, encode_notification,
-        encode_request,
+        Body, Notice, Object, RequestId, Response, SseEvent, SseReader, Version, decode,
+        encode_notification, encode_request,
         headers::{LAST_EVENT_ID, MCP_SESSION_ID},
     },
 };
@@ -114,10 +111,12 @@ impl Core {
         let standing = self.conversation.now.borrow().clone();
         let session = standing.id.as_ref();
         let head = self.post(slot, asked, session).await?;
-        if session.is_none() || head.status() != StatusCode::NOT_FOUND {
-            return answer::read(self, slot, head, asked).await;
+        let status = head.status();
+        let answer = answer::read(self, slot, head, asked).await;
+        if session.is_none() || !is_forgotten(status, &answer) {
+            return answer;
         }
-        read_off(self, std::mem::take(slot), head.into_body()).await;
+        *slot = Slot::default();
         let renewed = self.renew(standing.n).await?;
         let session = renewed.id.as_ref();
         let head = self.post(slot, asked, session).await?;
@@ -171,13 +170,17 @@ impl Core {
     /// Ends the session at the server.
     pub(super) async fn say_goodbye(&self) {
         let standing = self.conversation.now.borrow().clone();
-        let mut headers = self.headers.clone();
-        put_version(&mut headers, standing.version, standing.id.as_ref());
         if standing.id.is_none() {
             return;
         }
+        let headers = || {
+            let mut headers = self.headers.clone();
+            put_version(&mut headers, standing.version, standing.id.as_ref());
+            headers
+        };
         let mut slot = Slot::default();
-        let outbound = Outbound { method: Method::DELETE, headers, frame: None, epoch: None };
+        let (method, headers) = (Method::DELETE, &headers);
+        let outbound = Outbound { method, headers, frame: None, epoch: None };
         if let Ok(head) = self.send(&mut slot, &outbound).await {
             read_off(self, slot, head.into_body()).await;
         }
@@ -190,15 +193,18 @@ impl Core {
         version: Version,
         last_id: Option<&str>,
     ) -> Result<HttpResponse<Incoming>, CallError> {
-        let mut headers: HeaderMap = self.headers.clone();
-        headers.remove(CONTENT_TYPE);
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        put_version(&mut headers, Some(version), self.conversation.session().as_ref());
-        if let Some(last_id) = last_id.and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert(LAST_EVENT_ID, last_id);
-        }
-        let outbound = Outbound { method: Method::GET, headers, frame: None, epoch: None };
-        self.send(slot, &outbound).await
+        let session = self.conversation.session();
+        let headers = || {
+            let mut headers = self.headers.clone();
+            headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+            put_version(&mut headers, Some(version), session.as_ref());
+            if let Some(last_id) = last_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+                headers.insert(LAST_EVENT_ID, last_id);
+            }
+            headers
+        };
+        let (method, headers) = (Method::GET, &headers);
+        self.send(slot, &Outbound { method, headers, frame: None, epoch: None }).await
     }
 
     /// Listens on the GET stream for as long as the server offers one.
@@ -225,6 +231,21 @@ impl Core {
     pub(super) fn route(&self, id: Option<u64>, notice: Notice) {
         let notices = id.and_then(|id| self.routes.get(id));
         self.forward(notices.as_ref(), notice);
+    }
+}
+
+/// Whether the server says that it does not know the session. The specification's word for it is
+/// 404; servers built after a widely copied example say 400 and mention the session.
+fn is_forgotten(status: StatusCode, answer: &Result<Response, CallError>) -> bool {
+    let mentions_session = |error: &Object| {
+        error.text("message").is_some_and(|text| text.to_ascii_lowercase().contains("session"))
+    };
+    match (status, answer) {
+        (StatusCode::NOT_FOUND, _) => true,
+        (StatusCode::BAD_REQUEST, Ok(Response { body: Body::Error(error), .. })) => {
+            mentions_session(error)
+        }
+        _ => false,
     }
 }
 
@@ -277,7 +298,7 @@ impl Ear<'_> {
     }
 
     fn take(&mut self, event: SseEvent) {
-        self.retry = event.retry.unwrap_or(self.retry).min(SSE_RETRY_MAX);
+        self.retry = event.retry.unwrap_or(self.retry).clamp(SSE_RETRY_MIN, SSE_RETRY_MAX);
         self.last_id = event.id.or_else(|| self.last_id.take());
         if event.data.is_empty() || event.event.is_some_and(|kind| kind != "message") {
             return;

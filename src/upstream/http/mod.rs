@@ -32,7 +32,7 @@ use self::{core::Core, line::Slot};
 use super::{NoticeSender, pace::Counts};
 use crate::{
     domain::{
-        CallError, Era,
+        CallError, Era, Sent,
         limits::{TOOL_TIMEOUT, UPSTREAM_ERRAND_TIMEOUT},
     },
     gate::{Epoch, Latch},
@@ -122,16 +122,14 @@ impl Http {
             (Some(_), Progress::Wanted) => core.routes.open(asked.id, asked.notices),
             (Some(_), Progress::Unwanted) | (None, _) => None,
         };
-        let mut recall = Recall { core, id: asked.id, version: legacy };
-        let mut slot = Slot::default();
+        let mut recall = Recall { core, id: asked.id, version: legacy, slot: Slot::default() };
         let end = select! {
-            answered = core.converse(&mut slot, &asked) => End::Answered(answered),
+            answered = core.converse(&mut recall.slot, &asked) => End::Answered(answered),
             () = stopped(&core.latch, asked.epoch) => End::Stopped,
             () = sleep(asked.wait) => End::TooLate,
         };
-        let sent = slot.sent();
-        // Nothing more of it leaves us from here on.
-        drop(slot);
+        // Its connection is closed before we return: nothing more of it leaves us.
+        let sent = recall.slot.sent();
         match end {
             End::Answered(answered) => {
                 recall.version = None;
@@ -189,11 +187,14 @@ struct Recall<'a> {
     core: &'a Arc<Core>,
     id: u64,
     version: Option<Version>,
+    slot: Slot,
 }
 
 impl Drop for Recall<'_> {
     fn drop(&mut self) {
-        if let Some(version) = self.version {
+        let known = self.slot.sent() != Sent::No;
+        self.slot.line = None;
+        if let Some(version) = self.version.filter(|_| known) {
             let frame = encode_cancelled(&RequestId::from_u64(self.id), "nobody waits any more");
             self.core.errand(frame, version);
         }

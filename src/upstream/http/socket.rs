@@ -99,12 +99,13 @@ async fn dial(address: &Address) -> io::Result<Stream> {
     }
     let name = ServerName::try_from(address.host.clone())
         .map_err(|source| io::Error::new(io::ErrorKind::InvalidInput, source))?;
-    let secured = TlsConnector::from(Arc::clone(&TLS)).connect(name, stream).await?;
+    let tls = TLS.as_ref().map_err(|error| io::Error::other(error.clone()))?;
+    let secured = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
     Ok(Stream::Tls(Box::new(secured)))
 }
 
 /// Read once: the machine's certificate store. A certificate that cannot be read is not trusted.
-static TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+static TLS: LazyLock<Result<Arc<ClientConfig>, rustls::Error>> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -113,14 +114,9 @@ static TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     roots.add_parsable_certificates(found.certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
-    let builder = ClientConfig::builder_with_provider(provider);
-    match builder.with_protocol_versions(&versions) {
-        Ok(builder) => Arc::new(builder.with_root_certificates(roots).with_no_client_auth()),
-        Err(error) => {
-            tracing::error!(%error, "TLS was not set up as asked; defaults are used");
-            Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-        }
-    }
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_protocol_versions(&versions)?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 });
 
 impl Socket {

@@ -32,7 +32,7 @@ use super::{NoticeSender, pace::Counts};
 use crate::{
     domain::{
         CallError, Sent, ServerName,
-        limits::{SESSION_INBOX_MAX, UPSTREAM_ERRAND_TIMEOUT},
+        limits::{SESSION_INBOX_MAX, STDIO_CLOSE_TIMEOUT},
     },
     gate::{Epoch, Latch},
     jail::{Child, Exit, Life},
@@ -209,13 +209,15 @@ impl Stdio {
         // An inbox that is closed already means that the actor is past its end.
         self.0.inbox.send(Event::Close).await.ok();
         self.closed().await;
-        if let Some(life) = &self.0.life {
-            life.exited().await;
-        }
-        // The children are gone, so the tasks are at their end: what stays is cut off.
         let mut tasks = std::mem::take(&mut *self.tasks());
-        let ended = async { while tasks.join_next().await.is_some() {} };
-        tokio::time::timeout(UPSTREAM_ERRAND_TIMEOUT, ended).await.ok();
+        let ended = async {
+            while tasks.join_next().await.is_some() {}
+            if let Some(life) = &self.0.life {
+                life.exited().await;
+            }
+        };
+        // Longer than the ladder takes: what has not ended then is cut off.
+        tokio::time::timeout(STDIO_CLOSE_TIMEOUT, ended).await.ok();
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

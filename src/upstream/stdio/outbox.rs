@@ -165,3 +165,87 @@ fn fits(batch: &[u8], frame: &Frame) -> bool {
 fn take_if<T>(queue: &mut VecDeque<T>, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
     if queue.front().is_some_and(wanted) { queue.pop_front() } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Letter, Outbox};
+    use crate::{
+        domain::{Sent, limits::STDIO_BATCH_BYTES_MAX},
+        wire::{RequestId, encode_notification, encode_request},
+    };
+
+    fn letter(id: u64, n_bytes: usize) -> Letter {
+        let params = format!("{{\"x\":\"{}\"}}", "y".repeat(n_bytes));
+        let frame = encode_request(&RequestId::from_u64(id), "m", Some(params.as_bytes()));
+        Letter { id, epoch: None, frame }
+    }
+
+    /// The next batch, as if it was written at once.
+    fn batch(outbox: &mut Outbox) -> Vec<u8> {
+        outbox.fill(|_| true);
+        let batch = outbox.unwritten().to_vec();
+        outbox.wrote(batch.len());
+        batch
+    }
+
+    #[test]
+    fn batches_hold_whole_messages_in_order_and_keep_to_the_bound() {
+        let mut outbox = Outbox::default();
+        for id in 0..3000 {
+            outbox.push(letter(id, 50));
+        }
+        let mut all = Vec::new();
+        let mut n_batches = 0;
+        loop {
+            let batch = batch(&mut outbox);
+            if batch.is_empty() {
+                break;
+            }
+            assert!(batch.len() <= STDIO_BATCH_BYTES_MAX && batch.ends_with(b"}\n"));
+            all.extend_from_slice(&batch);
+            n_batches += 1;
+        }
+        assert!(n_batches < 10, "{n_batches} writes for 3000 small messages");
+        let ids: Vec<u64> = all
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()["id"].clone())
+            .map(|id| id.as_u64().unwrap())
+            .collect();
+        assert_eq!(ids, (0..3000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_message_over_the_bound_goes_alone_and_short_ones_of_ours_go_first() {
+        let mut outbox = Outbox::default();
+        outbox.push(letter(1, STDIO_BATCH_BYTES_MAX * 2));
+        outbox.push(letter(2, 1));
+        outbox.push_control(encode_notification("first", None)).unwrap();
+        let lines = |batch: Vec<u8>| batch.iter().filter(|byte| **byte == b'\n').count();
+        assert!(batch(&mut outbox).starts_with(b"{\"jsonrpc\":\"2.0\",\"method\":\"first\"}\n"));
+        let long = batch(&mut outbox);
+        assert!(long.len() > STDIO_BATCH_BYTES_MAX * 2);
+        assert_eq!(lines(long), 1);
+        assert_eq!(lines(batch(&mut outbox)), 1);
+    }
+
+    #[test]
+    fn how_much_was_sent_is_known_to_the_byte() {
+        let mut outbox = Outbox::default();
+        outbox.push(letter(1, 10));
+        outbox.push(letter(2, 10));
+        outbox.fill(|_| true);
+        outbox.push(letter(3, 10));
+        let one = outbox.unwritten().iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let sent = |outbox: &Outbox| [1, 2, 3].map(|id| outbox.sent(id));
+        assert_eq!(sent(&outbox), [Sent::No, Sent::No, Sent::No]);
+        outbox.wrote(one - 1);
+        assert_eq!(sent(&outbox), [Sent::Unknown, Sent::No, Sent::No]);
+        outbox.wrote(1);
+        assert_eq!(sent(&outbox), [Sent::Yes, Sent::No, Sent::No]);
+        outbox.wrote(1);
+        assert_eq!(sent(&outbox), [Sent::Yes, Sent::Unknown, Sent::No]);
+        outbox.wrote(outbox.unwritten().len());
+        assert_eq!(sent(&outbox), [Sent::Yes, Sent::Yes, Sent::No]);
+    }
+}

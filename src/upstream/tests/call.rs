@@ -115,6 +115,18 @@ async fn what_was_not_judged_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_permit_for_another_server_opens_nothing() {
+    let (latch, dir) = latch();
+    let call = outgoing(r#"{"name":"t","arguments":{}}"#);
+    let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
+    let (mut session, _child) = session(&latch, Version::MODERN);
+    session.server = ServerName::parse("other").unwrap();
+    let (notices, _heard) = mpsc::channel(4);
+    let refused = soon(session.call(&permit, &call, &notices)).await.unwrap_err();
+    assert_eq!(refused, CallError::Unavailable { sent: Sent::No });
+}
+
+#[tokio::test]
 async fn a_modern_server_behind_http_gets_the_headers_it_asks_for() {
     use crate::wire::headers::parse_param_headers;
     let (latch, dir) = latch();

@@ -55,7 +55,8 @@ impl Child {
 fn session(latch: &Latch, version: Version) -> (Session, Child) {
     let (stdio, child) = Child::start(latch);
     let greeting = Greeting { version, server_info: None, capabilities: None, instructions: None };
-    (Session::new(Line::Stdio(stdio), greeting, Arc::new(handshake::face())), child)
+    let name = ServerName::parse("fake").unwrap();
+    (Session::new(name, Line::Stdio(stdio), greeting, Arc::new(handshake::face())), child)
 }
 
 fn latch() -> (Latch, tempfile::TempDir) {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{Child, WAIT, latch, session, soon};
 use crate::{
     config::{HttpTarget, ProtocolPin, ServerConfig, Target, ToolFilter},
-    domain::{CallError, Era, ServerName, limits::TOOL_PAGES_MAX},
+    domain::{
+        CallError, Era, Sent, ServerName,
+        limits::{TOOL_PAGES_MAX, TOOLS_LIST_BYTES_MAX},
+    },
     gate::Latch,
     upstream::{
         Line, Session, handshake,
@@ -20,7 +23,7 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
     let url = format!("http://{}/mcp", server.address).parse().unwrap();
     let target = HttpTarget { url, headers: Vec::new() };
     let config = ServerConfig {
-        name: ServerName::parse("remote").unwrap(),
+        name: ServerName::parse("fake").unwrap(),
         target: Target::Http(target.clone()),
         filter: ToolFilter::default(),
         protocol: ProtocolPin::Modern,
@@ -35,7 +38,7 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
     };
     let (opened, ()) = soon(async { tokio::join!(open, greet) }).await;
     let (http, greeting) = opened.unwrap();
-    (Session::new(Line::Http(http), greeting, face), server)
+    (Session::new(config.name, Line::Http(http), greeting, face), server)
 }
 
 /// Answers `tools/list` with `pages` in a row, then with the last one for ever.
@@ -89,6 +92,26 @@ async fn a_list_that_turns_in_a_circle_ends() {
     let (tools, n_asked) = names(Version::LATEST_LEGACY, &[page]).await;
     assert_eq!(tools.unwrap().len(), 2);
     assert!(n_asked < TOOL_PAGES_MAX);
+}
+
+#[tokio::test]
+async fn a_list_without_an_end_is_cut_by_its_bytes() {
+    let page = |n: usize| {
+        let padding = "x".repeat(TOOLS_LIST_BYTES_MAX / 4);
+        format!("\"result\":{{\"tools\":[],\"pad\":\"{padding}\",\"nextCursor\":\"{n}\"}}")
+    };
+    let pages: Vec<String> = (0..8).map(page).collect();
+    let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+    let (tools, n_asked) = names(Version::LATEST_LEGACY, &pages).await;
+    assert_eq!((tools.unwrap().len(), n_asked), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_dribbles_in_is_given_up() {
+    let (latch, _dir) = latch();
+    let (session, _child) = session(&latch, Version::MODERN);
+    let late = session.tools().await.unwrap_err();
+    assert_eq!(late, CallError::Deadline { sent: Sent::Yes });
 }
 
 #[tokio::test]

@@ -18,6 +18,49 @@ async fn a_forgotten_session_is_opened_anew_once_and_the_call_sent_again() {
 }
 
 #[tokio::test]
+async fn a_400_that_speaks_of_the_session_means_the_same_and_no_other_400_does() {
+    let mut rig = Rig::legacy().await;
+    let error = |id: u64, text: &str| {
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32000,\"message\":\"{text}\"}}}}"
+        )
+    };
+    let (id, call) = rig.call();
+    rig.server.next().await.json(400, &error(id, "Bad Request: No valid session ID provided"));
+    rig.server.greet("s2").await;
+    rig.server.next().await.answer("{}");
+    result_of(soon(call).await.unwrap());
+    let (id, call) = rig.call();
+    rig.server.next().await.json(400, &error(id, "Bad arguments"));
+    assert!(result_of(soon(call).await.unwrap()).contains("Bad arguments"));
+    assert!(rig.server.is_quiet());
+}
+
+#[tokio::test]
+async fn a_call_that_was_never_sent_is_not_recalled_either() {
+    let mut rig = Rig::legacy().await;
+    let epoch = rig.latch.epoch().unwrap();
+    rig.stop();
+    let late = super::Asked {
+        epoch: Some(epoch),
+        ..super::Asked::own(
+            99,
+            crate::wire::encode_notification("tools/call", None),
+            super::About::own(Some(rig.version), "tools/call"),
+        )
+    };
+    let refused = soon(rig.http.ask(late)).await.unwrap_err();
+    assert_eq!(refused, CallError::Stopped { sent: Sent::No });
+    // The next that the server hears is the goodbye.
+    let http = rig.http.clone();
+    let closing = super::spawn(async move { http.close().await });
+    let next = rig.server.next().await;
+    assert_eq!((next.method.as_str(), next.body.as_str()), ("DELETE", ""));
+    next.json(200, "");
+    soon(closing).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_session_that_stays_forgotten_ends_the_call() {
     let mut rig = Rig::legacy().await;
     let (_, call) = rig.call();

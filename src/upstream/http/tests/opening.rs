@@ -58,16 +58,13 @@ async fn a_legacy_server_gets_the_handshake_and_its_session_back() {
 async fn check(status: u16, body: &str, want: &str) {
     let mut opening = Opening::begin(None).await;
     opening.server.next().await.json(status, body);
-    let got = loop {
-        let asked = opening.server.try_next(&mut opening.opened).await;
-        match asked {
-            Some(seen) if seen.body.contains("\"initialize\"") => break "initialize".to_owned(),
-            Some(seen) => break format!("unexpected {}", seen.body),
-            None => match soon(&mut opening.opened).await.unwrap() {
-                Ok((_, greeting)) => break format!("opened {}", greeting.version),
-                Err(error) => break format!("{error:?}").split(' ').next().unwrap().to_owned(),
-            },
-        }
+    let got = match opening.server.try_next(&mut opening.opened).await {
+        Some(seen) if seen.body.contains("\"initialize\"") => "initialize".to_owned(),
+        Some(seen) => format!("unexpected {}", seen.body),
+        None => match soon(&mut opening.opened).await.unwrap() {
+            Ok((_, greeting)) => format!("opened {}", greeting.version),
+            Err(error) => format!("{error:?}").split(' ').next().unwrap().to_owned(),
+        },
     };
     assert_eq!(got, want, "{status} {body}");
 }
