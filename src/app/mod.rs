@@ -18,7 +18,7 @@ use crate::{
         limits::{SERVERS_GRACE, STDIO_SETTLE_MAX},
     },
     fleet::Fleet,
-    front::{Front, FrontError},
+    front::{Front, FrontError, Publisher},
     gate::{Cause, Gate, Latch, Policy},
     jail::{Jail, JailError},
     sys,
@@ -117,8 +117,12 @@ async fn build(config: Config) -> Result<App, AppError> {
     let gate = Gate::new(latch.clone(), audit.clone());
     let connector = Connector::new(Jail::start()?, latch);
     let servers = config.servers.clone();
-    let fleet = Arc::new(Fleet::start(servers, config.gateway.names, policy.clone(), &connector));
-    let front = Front::new(&config, gate.clone(), fleet.clone(), policy)?;
+    let publisher = Publisher::new(Generation(1), policy.clone());
+    let catalogs = publisher.clone();
+    let publish = move |catalog| catalogs.publish_catalog(catalog);
+    let names = config.gateway.names;
+    let fleet = Arc::new(Fleet::start(servers, names, policy, &connector, publish));
+    let front = Front::new(&config, gate.clone(), fleet.clone(), publisher)?;
     info!(servers = config.servers.len(), generation = %Generation(1), "Gateway is built");
     if config.audit.durability == Durability::Cached {
         warn!("Audit durability is `cached`: a power failure can lose the last records");

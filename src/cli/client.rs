@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{Ending, Failure};
 use crate::{
-    config::Listen,
+    config::{Gateway, Listen},
     domain::limits::{CONNECT_TIMEOUT, UPSTREAM_MESSAGE_BYTES_MAX},
     wire::{Version, headers},
 };
@@ -28,6 +28,20 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// To the MCP endpoint. With port 0 the gateway chose one, and its admin listener knows which.
+    pub(super) async fn endpoint(gateway: &Gateway) -> Result<Self, Failure> {
+        if !matches!(gateway.listen, Listen::Tcp(address) if address.port() == 0) {
+            return Self::connect(&gateway.listen).await;
+        }
+        let mut admin = Self::connect(&gateway.admin).await?;
+        let (_, status) = admin.ask(Method::GET, "/admin/status", None).await?;
+        let address = status.get("endpoint").and_then(Value::as_str).unwrap_or_default();
+        match address.parse() {
+            Ok(address) => Self::connect(&Listen::Tcp(address)).await,
+            Err(_) => Err(Failure::new(Ending::Unreachable, "the gateway serves stdio only")),
+        }
+    }
+
     pub(super) async fn connect(at: &Listen) -> Result<Self, Failure> {
         let dialled = tokio::time::timeout(CONNECT_TIMEOUT, dial(at)).await;
         let shown = match at {

@@ -34,7 +34,7 @@ pub(super) struct CallArgs {
 pub(super) fn tools(args: &ToolsArgs) -> Result<Ending, Failure> {
     let config = load(&args.config)?;
     let tools = wait_for(async {
-        let mut client = Client::connect(&config.gateway.listen).await?;
+        let mut client = Client::endpoint(&config.gateway).await?;
         list(&mut client).await
     })?;
     if args.json {
@@ -57,7 +57,7 @@ pub(super) fn tools(args: &ToolsArgs) -> Result<Ending, Failure> {
 pub(super) fn call(args: &CallArgs) -> Result<Ending, Failure> {
     let config = load(&args.config)?;
     let result = wait_for(async {
-        let mut client = Client::connect(&config.gateway.listen).await?;
+        let mut client = Client::endpoint(&config.gateway).await?;
         let arguments = match &args.args {
             Some(text) => whole(text)?,
             None if args.arguments.is_empty() => Map::new(),

@@ -20,6 +20,8 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const BATCH_MESSAGES_MAX: usize = 64;
 /// A request id as it is written, quotes included.
 pub const ID_BYTES_MAX: usize = 256;
+/// Arguments of one tool that are repeated in `Mcp-Param-*` headers.
+pub const PARAM_HEADERS_MAX: usize = 64;
 
 // Downstream.
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -109,6 +111,9 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 pub const SCHEMA_BYTES_MAX: usize = 256 * 1024;
 /// One compiled `pattern` of a tool's schema, and its cache.
 pub const SCHEMA_REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// All of them in one schema together; each gets an equal share.
+pub const SCHEMA_REGEXES_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const SCHEMA_REGEXES_MAX: usize = 256;
 /// Backtracking steps of one match, for patterns with look-around.
 pub const SCHEMA_BACKTRACKS_MAX: usize = 10_000;
 /// Arguments of a tool whose schema has such patterns.

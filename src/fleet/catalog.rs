@@ -196,6 +196,11 @@ impl Catalog {
         }
     }
 
+    /// Whether applications would see no difference.
+    pub fn lists_the_same(&self, other: &Self) -> bool {
+        self.listing.text == other.listing.text
+    }
+
     /// How many tools are listed.
     pub fn len(&self) -> usize {
         self.listing.names.len()

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use catalog::{Catalog, Page, Resolved, Tool, UnknownCursor};
@@ -34,7 +34,6 @@ use crate::{
 #[derive(Debug)]
 pub struct Fleet {
     replicas: HashMap<ServerName, Arc<Replica>>,
-    catalog: watch::Receiver<Arc<Catalog>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -51,20 +50,21 @@ pub struct ServerStatus {
 }
 
 impl Fleet {
-    /// Starts every server at once; none waits for another.
+    /// Starts every server at once; none waits for another. Every new catalog is handed to
+    /// `publish`, in order and from one task.
     pub fn start(
         servers: Vec<ServerConfig>,
         names: Names,
         policy: Arc<Policy>,
         connector: &Connector,
+        publish: impl Fn(Arc<Catalog>) + Send + 'static,
     ) -> Self {
         let forward = match (names, servers.as_slice()) {
             (Names::Plain, [only]) => Some(only.name.clone()),
             (Names::Plain | Names::Prefixed, _) => None,
         };
         let (news, inbox) = mpsc::channel(CATALOG_NEWS_MAX);
-        let first = Catalog::merge(&BTreeMap::new(), forward.clone(), &policy);
-        let (sender, catalog) = watch::channel(Arc::new(first));
+        publish(Arc::new(Catalog::merge(&BTreeMap::new(), forward.clone(), &policy)));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mut replicas = HashMap::new();
         for config in servers {
@@ -81,14 +81,9 @@ impl Fleet {
             };
             tasks.spawn(life.run());
         }
-        tasks.spawn(keep_catalog(inbox, sender, forward, policy));
+        tasks.spawn(keep_catalog(inbox, publish, forward, policy));
         tasks.close();
-        Self { replicas, catalog, stop, tasks }
-    }
-
-    /// The catalog as it is, and its changes.
-    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
-        self.catalog.clone()
+        Self { replicas, stop, tasks }
     }
 
     /// Sends an admitted call to its server and waits for the answer. Dropping the future cancels
@@ -149,14 +144,16 @@ fn status(replica: &Replica) -> ServerStatus {
 /// Sole writer of the catalog. A server that goes down keeps its tools listed: they come back.
 async fn keep_catalog(
     mut inbox: mpsc::Receiver<Listed>,
-    catalog: watch::Sender<Arc<Catalog>>,
+    publish: impl Fn(Arc<Catalog>),
     forward: Option<ServerName>,
     policy: Arc<Policy>,
 ) {
     let mut shelves = BTreeMap::new();
-    while let Some(Listed { server, shelf }) = inbox.recv().await {
+    while let Some(Listed { server, shelf, published }) = inbox.recv().await {
         shelves.insert(server, Arc::new(shelf));
-        let merged = Catalog::merge(&shelves, forward.clone(), &policy);
-        catalog.send_replace(Arc::new(merged));
+        publish(Arc::new(Catalog::merge(&shelves, forward.clone(), &policy)));
+        if published.send(()).is_err() {
+            tracing::debug!("A server went down while its tools were published");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,8 @@ pub(super) struct Replica {
 pub(super) struct Listed {
     pub(super) server: ServerName,
     pub(super) shelf: Shelf,
+    /// Told when the catalog with it is published.
+    pub(super) published: oneshot::Sender<()>,
 }
 
 /// What the task of one replica works with.
@@ -186,13 +188,14 @@ impl Life {
         let protocol = session.version().as_str();
         let ready = Ready { protocol, tools: shelf.len(), problems: shelf.problems.clone() };
         info!(server.id = %config.name, protocol, tools = ready.tools, "Server is ready");
-        // The catalog first: a name is listed only once it can be resolved, and callable only
-        // once the slot is filled.
-        let news = Listed { server: config.name.clone(), shelf };
-        if self.news.send(news).await.is_err() {
+        // The slot first, then the catalog, then the state: what is listed can be called, and
+        // who waits for the state sees the catalog.
+        self.replica.session.store(Some(session.clone()));
+        let (published, done) = oneshot::channel();
+        let news = Listed { server: config.name.clone(), shelf, published };
+        if self.news.send(news).await.is_err() || done.await.is_err() {
             return;
         }
-        self.replica.session.store(Some(session.clone()));
         self.state.send_replace(State::Ready(ready));
     }
 

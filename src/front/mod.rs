@@ -16,7 +16,10 @@ mod session;
 mod snapshot;
 mod stdio;
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,13 +27,13 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use snapshot::Snapshot;
+pub use snapshot::{Publisher, Snapshot};
 
 use crate::{
     config::{Config, Limits, Listen},
-    domain::{CallIds, Generation, Nonce, limits::DRAIN_GRACE},
+    domain::{CallIds, Nonce, limits::DRAIN_GRACE},
     fleet::Fleet,
-    gate::{Gate, Policy},
+    gate::Gate,
 };
 
 /// Why the endpoint cannot open.
@@ -51,13 +54,15 @@ pub enum FrontError {
 pub struct Front {
     gate: Gate,
     fleet: Arc<Fleet>,
-    publisher: snapshot::Publisher,
+    publisher: Arc<Publisher>,
     sessions: session::Sessions,
     ids: CallIds,
     doors: http::Doors,
     limits: Limits,
     /// One permit a call in flight, over all servers.
     in_flight: Semaphore,
+    /// Where the MCP endpoint really listens, once it does.
+    endpoint: OnceLock<String>,
     /// Cancelled when no new request is taken any more.
     drain: CancellationToken,
     tasks: TaskTracker,
@@ -68,31 +73,22 @@ impl Front {
         config: &Config,
         gate: Gate,
         fleet: Arc<Fleet>,
-        policy: Arc<Policy>,
+        publisher: Arc<Publisher>,
     ) -> Result<Arc<Self>, FrontError> {
         let nonce = getrandom::u32().map_err(|_| FrontError::Random)?;
-        let catalogs = fleet.catalog();
-        let first = catalogs.borrow().clone();
-        let front = Arc::new(Self {
+        Ok(Arc::new(Self {
             gate,
             fleet,
-            publisher: snapshot::Publisher::new(Generation(1), policy, first),
+            publisher,
             sessions: session::Sessions::new(config.limits.sessions),
             ids: CallIds::new(Nonce(nonce)),
             doors: http::Doors::new(&config.gateway.hosts, &config.gateway.origins),
             limits: config.limits,
             in_flight: Semaphore::new(config.limits.in_flight),
+            endpoint: OnceLock::new(),
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
-        });
-        let following = front.clone();
-        front.tasks.spawn(async move {
-            tokio::select! {
-                () = following.drain.cancelled() => {}
-                () = following.publisher.follow(catalogs) => {}
-            }
-        });
-        Ok(front)
+        }))
     }
 
     /// Opens the MCP endpoint; returns where it really listens.
@@ -106,7 +102,7 @@ impl Front {
             tasks: self.tasks.clone(),
         };
         self.tasks.spawn(http::serve(listener, serve));
-        Ok(address)
+        Ok(self.endpoint.get_or_init(|| address).clone())
     }
 
     /// Opens the admin listener, with connections of its own.

@@ -53,6 +53,7 @@ pub(super) fn status(front: &Front) -> Value {
     let servers: Vec<Value> = front.fleet.status().iter().map(server).collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "endpoint": front.endpoint.get(),
         "generation": snapshot.generation.0,
         "stop": stop(front),
         "audit": { "healthy": front.gate.is_recording() },

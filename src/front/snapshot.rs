@@ -20,35 +20,37 @@ pub struct Snapshot {
 
 /// Publishes snapshots; readers pay one atomic load.
 #[derive(Debug)]
-pub(super) struct Publisher {
+pub struct Publisher {
     current: ArcSwap<Snapshot>,
-    /// Counts published snapshots, for those who must wake on one.
-    published: watch::Sender<u64>,
+    /// Counts changes of the visible list of tools, for those who must wake on one.
+    relisted: watch::Sender<u64>,
 }
 
 impl Publisher {
-    pub(super) fn new(generation: Generation, policy: Arc<Policy>, catalog: Arc<Catalog>) -> Self {
-        let first = Snapshot { generation, policy, catalog };
-        Self { current: ArcSwap::from_pointee(first), published: watch::Sender::new(0) }
+    /// Begins with an empty catalog: no server has answered yet.
+    pub fn new(generation: Generation, policy: Arc<Policy>) -> Arc<Self> {
+        let first = Snapshot { generation, policy, catalog: Arc::default() };
+        let current = ArcSwap::from_pointee(first);
+        Arc::new(Self { current, relisted: watch::Sender::new(0) })
     }
 
     pub(super) fn load(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
 
-    /// Wakes after every new snapshot.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.published.subscribe()
+    /// Wakes when the list that applications see has changed.
+    pub(super) fn relisted(&self) -> watch::Receiver<u64> {
+        self.relisted.subscribe()
     }
 
-    /// Follows the fleet's catalog until the fleet is gone.
-    pub(super) async fn follow(&self, mut catalogs: watch::Receiver<Arc<Catalog>>) {
-        while catalogs.changed().await.is_ok() {
-            let catalog = catalogs.borrow_and_update().clone();
-            let old = self.current.load_full();
-            let new = Snapshot { generation: old.generation, policy: old.policy.clone(), catalog };
-            self.current.store(Arc::new(new));
-            self.published.send_modify(|n| *n = n.wrapping_add(1));
+    /// Publishes a new catalog beside the policy that stands. Called by the fleet's one keeper.
+    pub fn publish_catalog(&self, catalog: Arc<Catalog>) {
+        let old = self.current.load_full();
+        let same_list = old.catalog.lists_the_same(&catalog);
+        let new = Snapshot { generation: old.generation, policy: old.policy.clone(), catalog };
+        self.current.store(Arc::new(new));
+        if !same_list {
+            self.relisted.send_modify(|n| *n = n.wrapping_add(1));
         }
     }
 }

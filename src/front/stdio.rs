@@ -42,7 +42,7 @@ pub(super) async fn serve(
     writer.spawn(write(lines, output));
     let mut client = Client { front, out, peer: None, running: JoinSet::new() };
     let mut reader = LineReader::new(client.front.limits.body_bytes);
-    let mut changes = client.front.publisher.changes();
+    let mut changes = client.front.publisher.relisted();
     let mut chunk = vec![0_u8; STDIO_READ_BYTES];
     loop {
         let read = tokio::select! {
@@ -196,6 +196,13 @@ async fn answer(
             reply = &mut answering => break reply,
         }
     };
+    // What was said before the answer goes out before it.
+    while let Ok(notice) = inbox.try_recv() {
+        let wanted = token.is_some() && notice.is_progress();
+        if wanted && out.send(notice.encode(token.as_ref())).await.is_err() {
+            return;
+        }
+    }
     if let Some(reply) = reply
         && out.send(reply.frame).await.is_err()
     {

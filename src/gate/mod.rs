@@ -109,7 +109,8 @@ impl Gate {
         }
     }
 
-    /// Refuses what never became a `ToolCall`, for example a name that no server has.
+    /// Refuses what never became a `ToolCall`, for example a name that no server has. The stop
+    /// comes first here too: while it is engaged, it is the reason for everything.
     pub async fn refuse(
         &self,
         call: CallId,
@@ -117,6 +118,7 @@ impl Gate {
         asked: &str,
         reason: DenyReason,
     ) -> Refusal {
+        let reason = if self.latch.epoch().is_ok() { reason } else { DenyReason::Stopped };
         self.put(Record::Refused { call, caller, asked, reason }).await;
         refusal(reason)
     }

@@ -76,9 +76,8 @@ fn keep() -> io::Result<()> {
     );
     thread::Builder::new().name("watch".into()).spawn(move || watch(&watched, &ear, &eye))?;
     let exit = main.reap_until_exit()?;
-    sweep(&gateway)?;
     Report::Exited(exit).send(&control).ok();
-    Ok(())
+    sweep(&gateway)
 }
 
 impl Main {

@@ -147,7 +147,7 @@ enum Probe {
 }
 
 /// Starts a child, or two, until one has agreed on an era with us.
-async fn shake_hands<F, R>(
+pub(super) async fn shake_hands<F, R>(
     server: &ServerConfig,
     face: &ClientFace,
     era: Option<Era>,

@@ -13,6 +13,8 @@ mod inbound;
 mod listing;
 mod pace;
 mod stdio;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

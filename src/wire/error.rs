@@ -5,6 +5,7 @@
 //! are safe to send back: they name our rule, never more of the input than a known key.
 
 use super::RequestId;
+use crate::domain::limits::JSON_DEPTH_MAX;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -16,7 +17,7 @@ pub enum WireError {
     Utf8 { at: usize },
     #[error("message is not JSON: {what} at byte {at}")]
     Syntax { what: &'static str, at: usize },
-    #[error("message nests deeper than 64 levels at byte {at}")]
+    #[error("message nests deeper than {max} levels at byte {at}", max = JSON_DEPTH_MAX)]
     TooDeep { at: usize, id: Option<RequestId> },
     #[error("an object names the key at byte {at} twice")]
     DuplicateKey { at: usize, id: Option<RequestId> },

@@ -210,7 +210,11 @@ impl Client {
                     return (InFlight { id, messages, reader: None }, headers);
                 }
                 let reader = tokio::spawn(async move {
-                    read(post(port, &body, headers).await, sender).await;
+                    // A gateway that dies meanwhile ends the request without an answer.
+                    if let Some(response) = try_send(port, "POST", body.to_string(), headers).await
+                    {
+                        read(response, sender).await;
+                    }
                 });
                 let call = InFlight { id, messages, reader: Some(reader) };
                 (call, HeaderMap::new())
@@ -302,8 +306,17 @@ pub(crate) async fn send(
     port: u16,
     method: &str,
     body: String,
-    mut headers: HeaderMap,
+    headers: HeaderMap,
 ) -> http::Response<Incoming> {
+    try_send(port, method, body, headers).await.expect("response headers")
+}
+
+async fn try_send(
+    port: u16,
+    method: &str,
+    body: String,
+    mut headers: HeaderMap,
+) -> Option<http::Response<Incoming>> {
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -320,7 +333,7 @@ pub(crate) async fn send(
     let mut request =
         Request::builder().method(method).uri("/mcp").body(Full::new(Bytes::from(body))).unwrap();
     *request.headers_mut() = headers;
-    within("response headers", sender.send_request(request)).await.unwrap()
+    within("response headers", sender.send_request(request)).await.ok()
 }
 
 /// Hands on every message of a response, JSON or SSE.

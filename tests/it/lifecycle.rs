@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
@@ -23,6 +23,12 @@ fn marked(marker: &str) -> Vec<(u32, String)> {
         line.contains(marker).then_some((pid, line))
     })
     .collect()
+}
+
+/// The calls that were in flight at each death.
+fn sleeps(records: &[Value]) -> Vec<Value> {
+    let intents = records.iter().filter(|r| r["kind"] == "intent" && r["tool"] == "sleep");
+    intents.map(|record| record["call"].clone()).collect()
 }
 
 fn wait_none(marker: &str) {
@@ -47,7 +53,8 @@ async fn nothing_survives_a_killed_gateway_and_the_audit_opens_clean() {
         // A call is in flight at the moment of death.
         let sleeping =
             client.begin("plain__sleep", json!({ "ms": 600_000, "text": "z" }), None).await;
-        gateway.wait_audit("the intent", |record| record["tool"] == "sleep");
+        let asked = || (sleeps(&gateway.audit()).len() == cycle + 1).then_some(());
+        wait_until("the intent", asked, || gateway.log());
         gateway.signal("KILL");
         gateway.wait_exit();
         drop(sleeping);
@@ -58,8 +65,12 @@ async fn nothing_survives_a_killed_gateway_and_the_audit_opens_clean() {
     let verified = gateway.cli(&["audit", "verify"]);
     assert!(verified.status.success(), "{verified:?}");
     let records = gateway.audit();
-    let orphaned = records.iter().filter(|record| record["kind"] == "orphaned").count();
-    assert_eq!(orphaned, GATEWAY_KILLS, "each death left one call of unknown outcome");
+    let orphaned = |call: &Value| {
+        records.iter().any(|record| record["kind"] == "orphaned" && record["call"] == *call)
+    };
+    let sleeps = sleeps(&records);
+    assert_eq!(sleeps.len(), GATEWAY_KILLS);
+    assert!(sleeps.iter().all(orphaned), "a call of unknown outcome was not called so");
     let (status, _dir) = gateway.end();
     assert!(status.success());
     wait_none(&marker);
@@ -88,8 +99,7 @@ async fn a_child_sees_the_declared_environment_and_no_file_of_ours() {
     let gateway = Gateway::start(&format!("{server}env = {{ DECLARED = \"yes\" }}\n"));
     let client = Client::http(Kind::ModernHttp, gateway.port).await;
     let text = client.text("up__env", json!({})).await;
-    let environment: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&text).unwrap();
+    let environment: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
     assert_eq!(environment["DECLARED"], "yes");
     let known = ["DECLARED", "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
     let foreign: Vec<_> = environment.keys().filter(|key| !known.contains(&key.as_str())).collect();

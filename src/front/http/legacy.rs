@@ -167,7 +167,7 @@ pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) ->
         Err(refused) => return *refused,
     };
     let (parts, body) = mpsc::channel(NOTICE_QUEUE_MAX);
-    let mut changes = front.publisher.changes();
+    let mut changes = front.publisher.relisted();
     let drain = front.drain.clone();
     front.tasks.spawn(async move {
         let mut part = Bytes::from_static(b": open\n\n");

@@ -23,7 +23,7 @@ use crate::{
         reject::{self, Reply},
     },
     wire::{
-        CallParams, ErrorObject, Message, Meta, Request, ShownParams, Version, code,
+        CallParams, ErrorObject, Message, Meta, Request, ShownParams, Version, code, encode_error,
         encode_own_result, headers_agree,
     },
 };
@@ -32,7 +32,7 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
     match message {
         Message::Request(request) => match checked(&asked, &request) {
             Ok((method, meta)) => go(asked, request, method, meta).await,
-            Err(error) => written(&Reply::error(Version::MODERN, Some(&request.id), &error)),
+            Err(error) => malformed(&request, &error),
         },
         // The one client notification of this era belongs to stdio; over HTTP it is closing.
         Message::Notification(_) => accepted(),
@@ -40,6 +40,16 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
             plain(StatusCode::BAD_REQUEST, "modern clients send no JSON-RPC responses")
         }
     }
+}
+
+/// A request that was not understood: the HTTP status says so too.
+fn malformed(request: &Request, error: &ErrorObject) -> Response<Body> {
+    let frame = encode_error(Some(&request.id), error);
+    let status = match error.code {
+        code::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    json(status, Body::frame(&frame))
 }
 
 fn checked(asked: &Asked, request: &Request) -> Result<(Method, Meta), ErrorObject> {

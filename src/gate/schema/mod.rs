@@ -57,6 +57,9 @@ impl Schema {
             return Ok(Self { checker: None });
         }
         let draft = dialect(&schema)?;
+        if regexes(&schema) > limits::SCHEMA_REGEXES_MAX {
+            return Err(SchemaError::Unbounded { what: "has too many patterns" });
+        }
         let cost = Cost::of(&schema).map_err(|what| SchemaError::Unbounded { what })?;
         let (validator, backtracks) = match build(&schema, draft, Engine::Linear) {
             Ok(validator) => (validator, false),
@@ -99,20 +102,35 @@ enum Engine {
 fn build(schema: &Value, draft: Draft, engine: Engine) -> Result<Validator, String> {
     // Formats are notes to the reader here, as 2020-12 has it: the server judges them itself.
     let options = jsonschema::options().with_draft(draft).should_validate_formats(false).offline();
+    let share = limits::SCHEMA_REGEXES_BYTES_MAX / regexes(schema).max(1);
+    let bytes = share.min(limits::SCHEMA_REGEX_BYTES_MAX);
     let options = match engine {
-        Engine::Linear => options.with_pattern_options(
-            PatternOptions::regex()
-                .size_limit(limits::SCHEMA_REGEX_BYTES_MAX)
-                .dfa_size_limit(limits::SCHEMA_REGEX_BYTES_MAX),
-        ),
+        Engine::Linear => options
+            .with_pattern_options(PatternOptions::regex().size_limit(bytes).dfa_size_limit(bytes)),
         Engine::Backtracking => options.with_pattern_options(
             PatternOptions::fancy_regex()
                 .backtrack_limit(limits::SCHEMA_BACKTRACKS_MAX)
-                .size_limit(limits::SCHEMA_REGEX_BYTES_MAX)
-                .dfa_size_limit(limits::SCHEMA_REGEX_BYTES_MAX),
+                .size_limit(bytes)
+                .dfa_size_limit(bytes),
         ),
     };
     options.build(schema).map_err(|error| shown(&error.to_string()))
+}
+
+/// How many expressions a schema has; a few that are none are counted, too.
+fn regexes(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => members.iter().fold(0, |sum, (key, member)| {
+            let here = match (key.as_str(), member) {
+                ("pattern", Value::String(_)) => 1,
+                ("patternProperties", Value::Object(patterns)) => patterns.len(),
+                _ => 0,
+            };
+            sum.saturating_add(here).saturating_add(regexes(member))
+        }),
+        Value::Array(items) => items.iter().map(regexes).fold(0, usize::saturating_add),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 /// Names the place and the rule, never the value.

@@ -81,6 +81,37 @@ fn look_around_works_and_is_bounded() {
     assert!(Schema::compile(huge.as_bytes()).is_err());
 }
 
+#[test]
+fn patterns_of_a_schema_share_one_bound() {
+    let with = |n: usize, pattern: &str| {
+        let one = |i| format!(r#""p{i}":{{"pattern":"{pattern}"}}"#);
+        let all: Vec<String> = (0..n).map(one).collect();
+        Schema::compile(format!(r#"{{"properties":{{{}}}}}"#, all.join(",")).as_bytes())
+    };
+    assert!(with(1, r"^[\\w-]{1,8}$").is_ok());
+    assert!(with(200, "^[a-z0-9_-]{1,64}$").is_ok(), "ordinary ones fit together");
+    assert!(with(1, "[a-z]{4000}").is_ok());
+    assert!(with(200, "[a-z]{4000}").is_err(), "large ones do not");
+    assert!(with(257, "a").is_err());
+}
+
+#[test]
+fn numbers_and_long_lists_are_checked_in_reasonable_time() {
+    let unique = r#"{"properties":{"a":{"uniqueItems":true}}}"#;
+    let items: Vec<String> = (0..20_000).map(|n| format!(r#"{{"k":{n}}}"#)).collect();
+    let text = format!(r#"{{"a":[{}]}}"#, items.join(","));
+    within(move || Schema::compile(unique.as_bytes()).unwrap().check(text.as_bytes()).is_ok());
+    let odd = r#"{"properties":{"a":{"multipleOf":1e-300}}}"#;
+    within(move || {
+        let schema = Schema::compile(odd.as_bytes()).unwrap();
+        // The verdict on such a number is a matter of rounding; only the time counts here.
+        drop(schema.check(br#"{"a":1e300}"#));
+        true
+    });
+    let twin = r#"{"properties":{"a":{"const":9007199254740993}}}"#;
+    check(twin, r#"{"a":9007199254740993}"#, Ok(()));
+}
+
 /// Runs on a stack as small as a runtime thread's and gives it ten seconds.
 #[track_caller]
 fn within(claim: impl FnOnce() -> bool + Send + 'static) {

@@ -13,7 +13,7 @@ mod open;
 mod socket;
 mod tasks;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     sync::{Arc, atomic::Ordering},

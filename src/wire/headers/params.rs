@@ -11,9 +11,12 @@ use super::{
     Mismatch,
     value::{decode_value, encode_value},
 };
-use crate::wire::{
-    WireError,
-    json::{Object, Text, elements},
+use crate::{
+    domain::limits::PARAM_HEADERS_MAX,
+    wire::{
+        WireError,
+        json::{Object, Text, elements},
+    },
 };
 
 const ANNOTATION: &str = "x-mcp-header";
@@ -91,7 +94,9 @@ impl ParamHeader {
         }
         let value = at.get(last)?;
         match (self.kind, value.first()?) {
-            (ParamKind::String, b'"') => Text::of(&value).map(|text| text.as_str().to_owned()),
+            (ParamKind::String, b'"') => {
+                Text::of(&value, &value).map(|text| text.as_str().to_owned())
+            }
             (ParamKind::Boolean, b't' | b'f') => Some(String::from_utf8_lossy(&value).into_owned()),
             (ParamKind::Integer, b'-' | b'0'..=b'9') => {
                 let written = String::from_utf8_lossy(&value);
@@ -175,6 +180,9 @@ fn annotated(
         "`x-mcp-header` must stand on a property of type string, integer or boolean",
     ))?;
     // Header names are kept in lower case, so this is without regard to case.
+    if found.len() >= PARAM_HEADERS_MAX {
+        return Err(refuse("at most 64 properties may have an `x-mcp-header`"));
+    }
     if found.iter().any(|other| other.header == header) {
         return Err(refuse("two properties share one `x-mcp-header`"));
     }
@@ -198,4 +206,147 @@ fn unannotated(value: Bytes) -> Result<(), WireError> {
 
 fn misplaced() -> WireError {
     WireError::Tool { rule: "`x-mcp-header` must be reached through `properties` alone" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        HeaderMap, HeaderName, HeaderValue, Object, ParamHeader, check_param_headers,
+        param_headers, parse_param_headers,
+    };
+
+    fn object(text: &str) -> Object {
+        Object::parse(text.to_owned().into()).unwrap()
+    }
+
+    /// The headers that a schema asks for, or why it cannot.
+    fn parsed(schema: &str) -> Result<Vec<String>, String> {
+        let headers = parse_param_headers(&object(schema)).map_err(|error| error.to_string())?;
+        let show = |header: &ParamHeader| {
+            format!("{}={}:{:?}", header.header, header.path.join("."), header.kind)
+        };
+        Ok(headers.iter().map(show).collect())
+    }
+
+    #[track_caller]
+    fn refused(schema: &str, rule: &str) {
+        let want = format!("invalid tool definition: `x-mcp-header` {rule}");
+        assert_eq!(parsed(schema).unwrap_err(), want, "{schema}");
+    }
+
+    #[test]
+    fn annotations_are_found_through_properties_alone() {
+        let nested = r#"{"type":"object","properties":{
+            "region":{"type":"string","x-mcp-header":"Region"},
+            "where":{"type":"object","properties":{"limit":{"x-mcp-header":"limit","type":"integer"}}},
+            "x-mcp-header":{"type":"boolean"},
+            "plain":{"default":{"x-mcp-header":"data"},"enum":[{"x-mcp-header":1}]}}}"#;
+        let want = ["mcp-param-region=region:String", "mcp-param-limit=where.limit:Integer"];
+        assert_eq!(parsed(nested).unwrap(), want);
+        assert!(parsed(r#"{"properties":{"a":{"type":"number"}}}"#).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_broken_annotation_breaks_the_tool() {
+        for schema in [
+            r#"{"x-mcp-header":"A","type":"string"}"#,
+            r#"{"items":{"type":"string","x-mcp-header":"A"}}"#,
+            r#"{"oneOf":[{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}]}"#,
+            r#"{"$defs":{"a":{"type":"string","x-mcp-header":"A"}}}"#,
+            r#"{"properties":{"a":{"items":{"type":"string","x-mcp-header":"A"}}}}"#,
+            r#"{"if":{"properties":{"a":{"type":"string","x-mcp\u002dheader":"A"}}}}"#,
+        ] {
+            refused(schema, "must be reached through `properties` alone");
+        }
+        let one = |annotated: &str| format!(r#"{{"properties":{{"a":{{{annotated}}}}}}}"#);
+        let kind = "must stand on a property of type string, integer or boolean";
+        refused(&one(r#""type":"number","x-mcp-header":"A""#), kind);
+        refused(&one(r#""type":"object","x-mcp-header":"A""#), kind);
+        refused(&one(r#""x-mcp-header":"A""#), kind);
+        refused(&one(r#""type":"string","x-mcp-header":"""#), "must be a name");
+        refused(&one(r#""type":"string","x-mcp-header":7"#), "must be a name");
+        refused(&one(r#""type":"string","x-mcp-header":"a b""#), "must be an HTTP token");
+        refused(&one(r#""type":"string","x-mcp-header":"a\r\nb""#), "must be an HTTP token");
+        refused(&one(r#""type":"string","x-mcp-header":"ä""#), "must be an HTTP token");
+        let twice = r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"},
+            "b":{"type":"string","x-mcp-header":"a"}}}"#;
+        let shared = "invalid tool definition: two properties share one `x-mcp-header`";
+        assert_eq!(parsed(twice).unwrap_err(), shared);
+    }
+
+    const SCHEMA: &str = r#"{"properties":{
+        "s":{"type":"string","x-mcp-header":"S"},
+        "n":{"type":"object","properties":{"i":{"type":"integer","x-mcp-header":"I"}}},
+        "b":{"type":"boolean","x-mcp-header":"B"}}}"#;
+
+    #[test]
+    fn arguments_are_said_in_headers() {
+        let headers = parse_param_headers(&object(SCHEMA)).unwrap();
+        let show = |(name, value): &(HeaderName, HeaderValue)| {
+            format!("{name}: {}", value.to_str().unwrap())
+        };
+        let said = |arguments: &str| -> Vec<String> {
+            param_headers(&headers, &object(arguments)).iter().map(show).collect()
+        };
+        assert_eq!(
+            said(r#"{"s":"\u00e9","n":{"i":42.0},"b":true}"#),
+            ["mcp-param-s: =?base64?w6k=?=", "mcp-param-i: 42", "mcp-param-b: true"]
+        );
+        assert!(said(r#"{"s":null,"n":{},"i":1}"#).is_empty());
+        assert!(said(r#"{"s":7,"n":7,"b":"true"}"#).is_empty(), "not of the kind: nothing is said");
+    }
+
+    #[track_caller]
+    fn check(arguments: &str, sent: &[(&'static str, &str)], want: Result<(), &str>) {
+        let headers = parse_param_headers(&object(SCHEMA)).unwrap();
+        let mut map = HeaderMap::new();
+        for (name, value) in sent {
+            map.append(*name, value.parse().unwrap());
+        }
+        let got = check_param_headers(&headers, &object(arguments), &map);
+        let got = got.map_err(|mismatch| mismatch.header.to_string());
+        assert_eq!(got, want.map_err(str::to_owned), "{arguments} {sent:?}");
+    }
+
+    #[test]
+    fn headers_must_repeat_the_arguments() {
+        check("{}", &[], Ok(()));
+        check("{}", &[("mcp-param-s", "a")], Err("mcp-param-s"));
+        check(r#"{"s":null}"#, &[], Ok(()));
+        check(r#"{"s":null}"#, &[("mcp-param-s", "null")], Err("mcp-param-s"));
+        check(r#"{"s":"a"}"#, &[], Err("mcp-param-s"));
+        check(r#"{"s":"a"}"#, &[("mcp-param-s", "a")], Ok(()));
+        check(r#"{"s":"a"}"#, &[("mcp-param-s", "A")], Err("mcp-param-s"));
+        check(r#"{"s":"a"}"#, &[("mcp-param-s", "a"), ("mcp-param-s", "a")], Err("mcp-param-s"));
+        check(r#"{"s":"é"}"#, &[("mcp-param-s", "=?base64?w6k=?=")], Ok(()));
+        check(r#"{"s":"é"}"#, &[("mcp-param-s", "=?base64?w6k?=")], Err("mcp-param-s"));
+        check(r#"{"s":"42"}"#, &[("mcp-param-s", "42.0")], Err("mcp-param-s"));
+        check(r#"{"b":true}"#, &[("mcp-param-b", "true")], Ok(()));
+        check(r#"{"b":true}"#, &[("mcp-param-b", "True")], Err("mcp-param-b"));
+        check(r#"{"other":1}"#, &[("mcp-param-other", "2")], Ok(()));
+    }
+
+    #[test]
+    fn integers_are_compared_as_numbers_and_exactly() {
+        let check = |written: &str, said: &str, same: bool| {
+            let want = if same { Ok(()) } else { Err("mcp-param-i") };
+            check(&format!(r#"{{"n":{{"i":{written}}}}}"#), &[("mcp-param-i", said)], want);
+        };
+        check("42", "42", true);
+        check("42", "42.0", true);
+        check("4.2e1", "42", true);
+        check("-0", "0", true);
+        check("42", "43", false);
+        check("42", "+42", false);
+        check("42", "42x", false);
+        check("42", "nan", false);
+        check("9007199254740993", "9007199254740993", true);
+        check("9007199254740993", "9007199254740992", false);
+        check("9007199254740993", "9007199254740992.0", false);
+        check("9007199254740992", "9007199254740993.0", false);
+        check("9007199254740991", "9007199254740991.0", true);
+        check("99999999999999999999", "99999999999999999999", true);
+        check("99999999999999999999", "99999999999999999998", false);
+        check("1e400", "1e401", false);
+    }
 }

@@ -30,6 +30,10 @@ impl Frame {
         &self.parts
     }
 
+    pub fn into_parts(self) -> impl Iterator<Item = Bytes> {
+        self.parts.into_iter()
+    }
+
     /// The whole text in one piece; free of copies when it already is one.
     pub fn into_bytes(self) -> Bytes {
         match self.parts.as_slice() {
@@ -43,6 +47,12 @@ impl Frame {
 impl From<Bytes> for Frame {
     fn from(text: Bytes) -> Self {
         Self { parts: SmallVec::from_iter([text]) }
+    }
+}
+
+impl From<Frame> for Bytes {
+    fn from(frame: Frame) -> Self {
+        frame.into_bytes()
     }
 }
 

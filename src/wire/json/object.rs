@@ -54,6 +54,11 @@ impl Object {
         self.find(key).map(|member| self.value(member))
     }
 
+    /// The same, borrowed: for a look that keeps nothing.
+    pub fn peek(&self, key: &str) -> Option<&[u8]> {
+        self.local(self.find(key)?.value).of(&self.raw)
+    }
+
     /// The value under `key`, if it is an object.
     pub fn object(&self, key: &str) -> Option<Self> {
         let member = self.find(key)?;
@@ -75,12 +80,12 @@ impl Object {
 
     /// The same, sharing the bytes.
     pub fn str(&self, key: &str) -> Option<Text> {
-        Text::of(&self.get(key)?)
+        Text::of(self.peek(key)?, &self.raw)
     }
 
     /// The value under `key`, if it is written as a plain integer that fits.
     pub fn integer(&self, key: &str) -> Option<i64> {
-        std::str::from_utf8(&self.get(key)?).ok()?.parse().ok()
+        std::str::from_utf8(self.peek(key)?).ok()?.parse().ok()
     }
 
     pub fn contains(&self, key: &str) -> bool {
@@ -130,8 +135,9 @@ impl Object {
     pub(super) fn key(&self, member: &Member) -> Cow<'_, str> {
         let local = Member { key: self.local(member.key), ..*member };
         match key(&self.raw, &local) {
-            Cow::Borrowed(key) => String::from_utf8_lossy(key),
-            Cow::Owned(key) => Cow::Owned(String::from_utf8_lossy(&key).into_owned()),
+            // The scan has checked the whole text, so nothing is lost.
+            Cow::Borrowed(key) => Cow::Borrowed(std::str::from_utf8(key).unwrap_or_default()),
+            Cow::Owned(key) => Cow::Owned(String::from_utf8(key).unwrap_or_default()),
         }
     }
 

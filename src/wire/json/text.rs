@@ -13,11 +13,11 @@ use bytes::Bytes;
 pub struct Text(Bytes);
 
 impl Text {
-    /// Reads `value`, the text of a scanned JSON value; none if it is not a string.
-    pub(in crate::wire) fn of(value: &Bytes) -> Option<Self> {
+    /// Reads `value`, a scanned JSON value and a part of `whole`; none if it is not a string.
+    pub(in crate::wire) fn of(value: &[u8], whole: &Bytes) -> Option<Self> {
         let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         match unescape(std::str::from_utf8(inner).ok()?)? {
-            Cow::Borrowed(_) => Some(Self(value.slice(1..value.len() - 1))),
+            Cow::Borrowed(_) => Some(Self(whole.slice_ref(inner))),
             Cow::Owned(text) => Some(Self(text.into())),
         }
     }
@@ -160,4 +160,64 @@ fn unicode_escape(rest: &str) -> Option<(Option<char>, &str)> {
 fn hex4(rest: &str) -> Option<(u32, &str)> {
     let (digits, behind) = rest.split_at_checked(4)?;
     Some((u32::from_str_radix(digits, 16).ok()?, behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::{Text, quote, unescape_lossy};
+
+    fn read(value: &str) -> Option<String> {
+        let value = Bytes::from(value.to_owned());
+        Text::of(&value, &value).map(|text| text.as_str().to_owned())
+    }
+
+    proptest! {
+        #[test]
+        fn a_string_means_what_serde_json_says(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    "[a-z é]{0,4}",
+                    Just("\\n\\t\\r\\b\\f\\/\\\\\\\"".to_owned()),
+                    any::<char>().prop_map(|c| {
+                        let mut units = [0; 2];
+                        c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04X}")).collect()
+                    }),
+                    any::<u16>().prop_map(|unit| format!("\\u{unit:04x}")),
+                ],
+                0..8,
+            )
+        ) {
+            let value = format!("\"{}\"", pieces.concat());
+            prop_assert_eq!(read(&value), serde_json::from_str(&value).ok());
+        }
+
+        #[test]
+        fn what_is_quoted_is_read_back(text in any::<String>()) {
+            let value = quote(&text);
+            prop_assert_eq!(&read(std::str::from_utf8(&value).unwrap()), &Some(text.clone()));
+            prop_assert_eq!(serde_json::from_slice::<String>(&value).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_lone_surrogate_is_no_text_but_a_comparable_key() {
+        for lone in
+            ["\\ud800", "\\udfff", "\\ud800x", "\\ud800\\ud800", "\\ud800\\n", "a\\udc00\\ud800"]
+        {
+            assert_eq!(read(&format!("\"{lone}\"")), None, "{lone}");
+        }
+        assert_eq!(unescape_lossy("\\ud800\\ud83d\\ude00\\udc00x"), "\u{fffd}😀\u{fffd}x");
+        assert_eq!(unescape_lossy("\\ud800\\u0041"), "\u{fffd}A");
+    }
+
+    #[test]
+    fn a_text_without_escapes_shares_its_bytes() {
+        let value = Bytes::from_static(b"\"abc\"");
+        let text = Text::of(&value, &value).unwrap();
+        assert_eq!(text.as_bytes().as_ptr(), value[1..].as_ptr());
+        assert_eq!(Text::of(b"7", &value), None);
+    }
 }

@@ -25,7 +25,7 @@ pub fn encode_result(to: Version, id: &RequestId, result: &Object) -> Frame {
         Era::Modern => edit.set("resultType", Bytes::from_static(b"\"complete\"")),
         Era::Legacy => {
             let edit = edit.remove("resultType").remove("ttlMs").remove("cacheScope");
-            match result.get("structuredContent") {
+            match result.peek("structuredContent") {
                 // Legacy revisions know objects only; the text content says the same.
                 Some(value) if value.first() != Some(&b'{') => edit.remove("structuredContent"),
                 _ => edit,

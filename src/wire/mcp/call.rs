@@ -110,3 +110,59 @@ fn with_meta(params: Edit, meta: Option<&Object>, form: &CallForm<'_>) -> Edit {
     };
     if meta.is_empty() { params.remove("_meta") } else { params.set_edited("_meta", meta) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CallParams, Object};
+
+    #[track_caller]
+    fn check(params: &str, want: Result<&str, &str>) {
+        let object = Object::parse(params.to_owned().into()).unwrap();
+        let got = CallParams::parse(&object).map(|call| call.arguments()).map_err(|error| {
+            assert_eq!(error.code(), -32602);
+            error.to_string()
+        });
+        let refused = |rule| format!("invalid params: {rule}");
+        assert_eq!(got, want.map(|text| text.to_owned().into()).map_err(refused), "{params}");
+    }
+
+    #[test]
+    fn parameters_must_have_their_types() {
+        check(r#"{"name":"a"}"#, Ok("{}"));
+        check(r#"{"name":"a","arguments":{"x": 1.0 }}"#, Ok(r#"{"x": 1.0 }"#));
+        check("{}", Err("`name` must be a string"));
+        check(r#"{"name":7}"#, Err("`name` must be a string"));
+        check(r#"{"name":"\udfff"}"#, Err("`name` must be a string"));
+        check(r#"{"name":"a","arguments":null}"#, Err("`arguments` must be an object"));
+        check(r#"{"name":"a","arguments":[]}"#, Err("`arguments` must be an object"));
+        check(r#"{"name":"a","_meta":[]}"#, Err("`_meta` must be an object"));
+        let meta = |meta: &str| format!(r#"{{"name":"a","_meta":{{{meta}}}}}"#);
+        check(&meta(r#""progressToken":"""#), Ok("{}"));
+        let token = Err("`progressToken` must be a string or an integer");
+        check(&meta(r#""progressToken":1.5"#), token);
+        check(&meta(r#""progressToken":null"#), token);
+        check(
+            &meta(r#""io.modelcontextprotocol/protocolVersion":1"#),
+            Err("`io.modelcontextprotocol/protocolVersion` must be a string"),
+        );
+        check(
+            &meta(r#""io.modelcontextprotocol/clientCapabilities":"x""#),
+            Err("`io.modelcontextprotocol/clientCapabilities` must be an object"),
+        );
+    }
+
+    #[test]
+    fn meta_says_what_the_client_said() {
+        let params = r#"{"name":"a","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",
+            "io.modelcontextprotocol/clientInfo":{"name":"c"},"progressToken":"p",
+            "io.modelcontextprotocol\/clientCapabilities":{"x":{}},
+            "io.modelcontextprotocol/logLevel":"info"}}"#;
+        let call = CallParams::parse(&Object::parse(params.into()).unwrap()).unwrap();
+        let meta = call.meta();
+        assert_eq!(meta.version(), Some("2026-07-28"));
+        assert_eq!(meta.client_info().unwrap().text("name").as_deref(), Some("c"));
+        assert_eq!(meta.capabilities().unwrap().raw(), r#"{"x":{}}"#);
+        assert_eq!(meta.log_level(), Some("info"));
+        assert_eq!(call.progress_token().unwrap().as_bytes(), b"\"p\"");
+    }
+}

@@ -86,8 +86,9 @@ pub(super) fn optional<T>(
     key: &str,
     read: impl Fn(&Object, &str) -> Option<T>,
 ) -> Result<Option<T>, ()> {
-    match object.filter(|object| object.contains(key)) {
-        None => Ok(None),
-        Some(object) => read(object, key).map(Some).ok_or(()),
+    let Some(object) = object else { return Ok(None) };
+    match read(object, key) {
+        None if object.contains(key) => Err(()),
+        value => Ok(value),
     }
 }

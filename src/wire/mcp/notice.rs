@@ -42,3 +42,33 @@ impl From<Notification> for Notice {
         Self { method, params }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Notice, Object, RequestId};
+
+    #[test]
+    fn progress_is_handed_on_under_the_clients_token() {
+        let params = r#"{"progress":1.50,"progressToken":7,"x":[ 1 ]}"#;
+        let params = Some(Object::parse(params.into()).unwrap());
+        let notice = Notice { method: "notifications/progress".into(), params };
+        assert_eq!(notice.progress_token(), Some(RequestId::from_u64(7)));
+        let params_under = |token| {
+            let sent = notice.encode(token).into_bytes();
+            let head = br#"{"jsonrpc":"2.0","method":"notifications/progress","params":"#;
+            let rest = sent.strip_prefix(head).and_then(|rest| rest.strip_suffix(b"}"));
+            String::from_utf8(rest.unwrap().to_vec()).unwrap()
+        };
+        let theirs = RequestId::parse(&"\"t\"".into()).unwrap();
+        let want = r#"{"progress":1.50,"progressToken":"t","x":[ 1 ]}"#;
+        assert_eq!(params_under(Some(&theirs)), want);
+        assert_eq!(params_under(None), r#"{"progress":1.50,"x":[ 1 ]}"#);
+    }
+
+    #[test]
+    fn a_notice_without_params_stays_without() {
+        let notice = Notice { method: "a\"b".into(), params: None };
+        assert_eq!(notice.progress_token(), None);
+        assert_eq!(notice.encode(None).into_bytes(), r#"{"jsonrpc":"2.0","method":"a\"b"}"#);
+    }
+}

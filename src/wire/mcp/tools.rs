@@ -60,3 +60,40 @@ impl ToolDef {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Object, ToolsPage, parse_tools_page};
+
+    fn page(text: &'static str) -> Result<ToolsPage, String> {
+        let result = Object::parse(text.into()).unwrap();
+        parse_tools_page(&result).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_definition_is_kept_as_it_was_written() {
+        let page = page(
+            r#"{"tools":[ {"x":1.50,"name":"a\u002fb","inputSchema":{ }} ],"nextCursor":"\u0063"}"#,
+        )
+        .unwrap();
+        let tool = &page.tools[0];
+        assert_eq!(tool.name, "a/b");
+        assert_eq!(tool.raw.raw(), r#"{"x":1.50,"name":"a\u002fb","inputSchema":{ }}"#);
+        assert_eq!(tool.input_schema().unwrap(), "{ }");
+        assert_eq!(page.next_cursor.as_deref(), Some("c"));
+        assert!(tool.param_headers().unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_broken_definition_does_not_cost_the_others() {
+        let page = page(r#"{"tools":[7,{"name":"a"},{"name":1},{},{"name":"b"}]}"#).unwrap();
+        let names: Vec<_> = page.tools.iter().map(|tool| tool.name.as_str()).collect();
+        assert_eq!((names, page.broken), (vec!["a", "b"], 3));
+    }
+
+    #[test]
+    fn a_page_without_tools_is_refused() {
+        assert!(page("{}").is_err());
+        assert_eq!(page(r#"{"tools":{}}"#).unwrap_err(), "value is not a JSON array");
+    }
+}

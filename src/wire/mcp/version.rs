@@ -49,3 +49,19 @@ impl fmt::Display for Version {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Era, Version};
+
+    #[test]
+    fn versions_read_back_and_sort_by_date() {
+        assert!(Version::ALL.is_sorted());
+        let reads_back = |version: &Version| Version::parse(version.as_str()) == Some(*version);
+        assert!(Version::ALL.iter().all(reads_back));
+        assert_eq!(Version::parse("2026-07-29"), None);
+        let modern = Version::ALL.into_iter().filter(|version| version.era() == Era::Modern);
+        assert!(modern.eq([Version::MODERN]));
+        assert_eq!(Version::ALL.get(3), Some(&Version::LATEST_LEGACY));
+    }
+}

@@ -163,3 +163,13 @@ fn every_byte_in_a_string_is_judged_like_serde_json() {
         }
     }
 }
+
+#[test]
+fn many_keys_are_compared_in_bearable_time() {
+    // In pairs these would be 10^10 comparisons.
+    let prefix = "k".repeat(40);
+    let keys: Vec<_> = (0..100_000).map(|nth| format!("\"{prefix}{nth}\":0")).collect();
+    assert!(scan(format!("{{{}}}", keys.join(",")).as_bytes()).is_ok());
+    let twice = format!("{{{},\"{prefix}500\":0}}", keys.join(","));
+    assert!(matches!(scan(twice.as_bytes()), Err(WireError::DuplicateKey { .. })));
+}

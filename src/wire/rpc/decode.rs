@@ -15,7 +15,7 @@ use crate::{
     domain::limits::BATCH_MESSAGES_MAX,
     wire::{
         WireError,
-        json::{Object, Text, elements},
+        json::{Object, elements},
     },
 };
 
@@ -90,16 +90,16 @@ fn message(envelope: &Object) -> Result<Message, WireError> {
     let id = id_text.as_ref().and_then(RequestId::parse);
     let refuse = |rule| WireError::NotJsonRpc { rule, id: id.clone() };
     distinct(envelope, &ENVELOPE, id.as_ref())?;
-    if envelope.get("jsonrpc").as_deref() != Some(b"\"2.0\"") {
+    if envelope.peek("jsonrpc") != Some(b"\"2.0\"") {
         return Err(refuse("`jsonrpc` must be \"2.0\""));
     }
-    let Some(method) = envelope.get("method") else {
+    if !envelope.contains("method") {
         return response(envelope, id_text.as_ref(), id.clone()).map(Message::Response);
-    };
+    }
     if envelope.contains("result") || envelope.contains("error") {
         return Err(refuse("a request must not hold `result` or `error`"));
     }
-    let Some(method) = Text::of(&method) else {
+    let Some(method) = envelope.str("method") else {
         return Err(refuse("`method` must be a string"));
     };
     let params = envelope.object("params");
@@ -127,7 +127,7 @@ fn response(
     id: Option<RequestId>,
 ) -> Result<Response, WireError> {
     let refuse = |rule| Err(WireError::NotJsonRpc { rule, id: id.clone() });
-    let body = match (envelope.get("result"), envelope.get("error")) {
+    let body = match (envelope.peek("result"), envelope.peek("error")) {
         (Some(_), None) => envelope.object("result").map(Body::Result),
         (None, Some(_)) => envelope.object("error").map(Body::Error),
         (Some(_), Some(_)) => return refuse("a response must not hold both `result` and `error`"),
@@ -286,9 +286,9 @@ mod tests {
             r#"{"jsonrpc":"2.0","\u0069d":1,"method":"a","p\u0061rams":{"n\u0061me":"x"}}"#,
             "request 1 a",
         );
-        let deep =
-            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{}}}"#, "[".repeat(64));
-        assert!(told(&deep).starts_with("-32600 None message nests deeper"), "{}", told(&deep));
+        let nested = "[".repeat(64) + &"]".repeat(64);
+        let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"a":{nested}}}}}"#);
+        check(&deep, "-32600 Some(1) message nests deeper than 64 levels at byte 113");
     }
 
     #[test]

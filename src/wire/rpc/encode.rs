@@ -70,7 +70,7 @@ pub fn relay_error(to: Version, id: &RequestId, error: &Object) -> Frame {
     answer_id(&mut out, Some(id));
     out.copy(b",\"error\":");
     // Unknown resource: legacy servers say -32002, which modern clients must never be sent.
-    if to.era() == Era::Modern && error.get("code").as_deref() == Some(b"-32002") {
+    if to.era() == Era::Modern && error.peek("code") == Some(b"-32002") {
         error.edit().set("code", Bytes::from_static(b"-32602")).write(&mut out);
     } else {
         out.share_all(error.raw());
@@ -98,4 +98,44 @@ fn method_and_params(out: &mut Writer, method: &str, params: Option<&[u8]>) {
         out.copy(b",\"params\":").copy(params);
     }
     out.copy(b"}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        ErrorObject, RequestId, encode_cancelled, encode_error, encode_notification, encode_request,
+    };
+
+    #[test]
+    fn our_own_messages_are_written_one_way() {
+        let id = RequestId::from_u64(3);
+        assert_eq!(
+            encode_request(&id, "tools/list", Some(b"{\"cursor\":\"a\"}")).into_bytes(),
+            r#"{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"cursor":"a"}}"#
+        );
+        assert_eq!(
+            encode_notification("notifications/initialized", None).into_bytes(),
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
+        );
+        let cancelled = encode_cancelled(&id, "the \"stop\"\n").into_bytes();
+        let params = r#"{"requestId":3,"reason":"the \"stop\"\u000a"}"#;
+        assert_eq!(
+            cancelled,
+            encode_notification("notifications/cancelled", Some(params.as_bytes())).into_bytes()
+        );
+    }
+
+    #[test]
+    fn errors_carry_data_and_a_null_id_when_there_is_none() {
+        let mut error = ErrorObject { code: -31001, message: "stopped".into(), data: None };
+        assert_eq!(
+            encode_error(None, &error).into_bytes(),
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-31001,"message":"stopped"}}"#
+        );
+        error.data = Some("{}".into());
+        assert_eq!(
+            encode_error(Some(&RequestId::from_u64(1)), &error).into_bytes(),
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31001,"message":"stopped","data":{}}}"#
+        );
+    }
 }

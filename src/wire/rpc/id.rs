@@ -60,3 +60,30 @@ impl fmt::Debug for RequestId {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RequestId;
+
+    #[test]
+    fn an_id_is_a_string_or_an_integer_as_written() {
+        for written in ["0", "-7", "12345678901234567890123", "\"\"", "\"\\u0061\""] {
+            let id = RequestId::parse(&written.into()).unwrap();
+            assert_eq!(id.as_bytes(), written.as_bytes());
+        }
+        for written in ["1.0", "1e2", "-", "null", "true", "{}", "[]", ""] {
+            assert_eq!(RequestId::parse(&written.into()), None, "{written}");
+        }
+    }
+
+    #[test]
+    fn only_numbers_as_we_write_them_are_ours() {
+        let number = |written: &'static str| RequestId::parse(&written.into()).unwrap().as_u64();
+        assert_eq!(number("18446744073709551615"), Some(u64::MAX));
+        assert_eq!(number("0"), Some(0));
+        for written in ["18446744073709551616", "-1", "\"1\""] {
+            assert_eq!(number(written), None, "{written}");
+        }
+        assert_eq!(RequestId::from_u64(7).as_u64(), Some(7));
+    }
+}

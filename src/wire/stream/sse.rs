@@ -153,3 +153,96 @@ pub fn sse_event(message: &Frame) -> Vec<Bytes> {
     parts.push(Bytes::from_static(b"\n\n"));
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Frame, SseEvent, SseReader, sse_event};
+
+    const BYTES_MAX: usize = 64;
+
+    /// Each event as its data, id, name and retry time.
+    fn read(bytes: &[u8]) -> Vec<String> {
+        let mut reader = SseReader::new(BYTES_MAX);
+        reader.push(bytes);
+        let show = |SseEvent { id, event, data, retry }: SseEvent| {
+            let data = String::from_utf8(data.to_vec()).unwrap();
+            let retry = retry.map_or(0, |time| time.as_millis());
+            let (id, event) = (id.unwrap_or("-".into()), event.unwrap_or("-".into()));
+            format!("{} {id} {event} {retry}", data.replace('\n', "|"))
+        };
+        reader.map(|event| event.map_or_else(|error| error.to_string(), show)).collect()
+    }
+
+    #[track_caller]
+    fn check(stream: &str, want: &[&str]) {
+        assert_eq!(read(stream.as_bytes()), want, "{stream:?}");
+        // The line end makes no difference.
+        assert_eq!(read(stream.replace('\n', "\r").as_bytes()), want, "{stream:?} with CR");
+        assert_eq!(read(stream.replace('\n', "\r\n").as_bytes()), want, "{stream:?} with CRLF");
+    }
+
+    #[test]
+    fn events_are_read_as_the_standard_says() {
+        check("data: a\n\n", &["a - - 0"]);
+        check("data:a\n\ndata:  b\n\n", &["a - - 0", " b - - 0"]);
+        check("data: a\ndata\ndata: b\n\n", &["a||b - - 0"]);
+        check("data\n\n", &[" - - 0"]);
+        check("\u{feff}data: a\n\n", &["a - - 0"]);
+        check("data: \u{feff}\n\n", &["\u{feff} - - 0"]);
+        check(": comment\n\n:\n\ndata: a\n\n", &["a - - 0"]);
+        check("event: x\nid: 7\nretry: 500\ndata: a\n\n", &["a 7 x 500"]);
+        check("event: x\n\ndata: a\n\n", &["a - - 0"]);
+        check("event:\ndata: a\n\n", &["a - - 0"]);
+        check("Data: a\n data: b\ndatax: c\n\n", &[]);
+        check("id: a\0b\nretry: 1x\nretry:\ndata:\n\n", &[" - - 0"]);
+        check("data: unfinished\n", &[]);
+    }
+
+    #[test]
+    fn an_id_or_a_retry_time_without_data_is_handed_on() {
+        check("id: 1\ndata:\n\n", &[" 1 - 0"]);
+        check("id: 1\n\n", &[" 1 - 0"]);
+        check("id\n\n", &["  - 0"]);
+        check("retry: 10\n\n", &[" - - 10"]);
+    }
+
+    #[test]
+    fn an_event_over_the_bound_is_reported_once_and_skipped() {
+        let told = "a line or an event has more than 64 bytes";
+        let (half, less) = ("x".repeat(32), "x".repeat(31));
+        check(&format!("data: {half}\ndata: {less}\n\n"), &[&format!("{half}|{less} - - 0")]);
+        check(&format!("data: {half}\ndata: {half}\ndata: b\n\ndata: c\n\n"), &[told, "c - - 0"]);
+        let line = "x".repeat(1000);
+        check(&format!("data: {line}\ndata: {line}\nid: 1\n\ndata: c\n\n"), &[told, "c - - 0"]);
+        check(&format!(":{line}\ndata: b\n\ndata: c\n\n"), &[told, "c - - 0"]);
+    }
+
+    #[test]
+    fn an_over_long_line_ends_nothing_but_itself() {
+        let mut reader = SseReader::new(BYTES_MAX);
+        reader.push(&[b'x'; 1000]);
+        assert!(matches!(reader.next(), Some(Err(_))));
+        // The line's end comes alone: it must not pass for the blank line that ends the event.
+        reader.push(b"\ndata: a\n\ndata: b\n\n");
+        let rest: Vec<_> = reader.map(|event| event.unwrap().data).collect();
+        assert_eq!(rest, ["b"]);
+    }
+
+    #[test]
+    fn a_stream_without_line_ends_costs_bounded_memory() {
+        let mut reader = SseReader::new(1 << 20);
+        let mut n_errors = 0;
+        for _ in 0..256 {
+            reader.push(&[b'x'; 65_536]);
+            n_errors += reader.by_ref().filter(Result::is_err).count();
+            assert!(reader.lines.held() < 4 << 20);
+        }
+        assert_eq!(n_errors, 1);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let parts = sse_event(&Frame::from(bytes::Bytes::from_static(b"{\"a\":1}")));
+        assert_eq!(read(&parts.concat()), ["{\"a\":1} - - 0"]);
+    }
+}

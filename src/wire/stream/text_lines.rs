@@ -84,6 +84,11 @@ impl TextLines {
         Some(())
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     fn unfinished(&mut self) -> Option<Line> {
         self.searched = self.buffer.len();
         let dropping = self.place == Place::Overlong;

@@ -209,3 +209,37 @@ async fn a_request_that_the_server_does_not_take_in_full_is_unknown() {
     assert_eq!(failed, CallError::Deadline { sent: Sent::Unknown });
     drop(socket);
 }
+
+#[tokio::test]
+async fn a_call_that_met_a_reset_before_its_first_byte_is_sent_once_more() {
+    let (bare, socket) = Bare::open().await;
+    // Reset, not closed, and the runtime has had no chance to see it.
+    socket.set_zero_linger().unwrap();
+    drop(socket);
+    let serve = async {
+        let (mut socket, _) = soon(bare.listener.accept()).await.unwrap();
+        let id = read_request(&mut socket).await;
+        reply(&mut socket, &format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}")).await;
+    };
+    let (answered, ()) = tokio::join!(bare.call(), serve);
+    result_of(answered);
+}
+
+#[tokio::test]
+async fn a_body_of_which_only_the_first_part_is_flushed_is_unknown() {
+    use super::super::line::{Parts, Pool, Slot};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let security = super::super::socket::Security::Plain;
+    let address = super::super::socket::Address { host: "127.0.0.1".to_owned(), port, security };
+    let mut slot = Slot::default();
+    let line = slot.take_up(soon(Pool::new(address).dial()).await.unwrap());
+    assert_eq!(line.sent(), Sent::No);
+    // Longer than hyper gathers, so that it is flushed before the next part is asked for.
+    let parts = vec![vec![b'x'; (1 << 20) + 1].into(), vec![b'y'; 64 << 20].into()];
+    let mut request = http::Request::new(Parts::new(parts));
+    *request.method_mut() = http::Method::POST;
+    let wait = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(wait, line.send(request)).await.is_err());
+    assert_eq!(slot.sent(), Sent::Unknown);
+}

@@ -6,13 +6,13 @@ mod calls;
 mod hostile;
 mod legacy;
 mod opening;
-mod server;
+pub(in crate::upstream) mod server;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use self::server::{Seen, Server};
+use self::server::Server;
 use super::{About, Asked, Http, Progress, open};
 use crate::{
     config::{HttpTarget, ProtocolPin, Secret, ServerConfig, Target, ToolFilter},

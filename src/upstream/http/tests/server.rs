@@ -25,26 +25,26 @@ use tokio::{
 
 use super::soon;
 
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(in crate::upstream) struct Server {
+    pub(in crate::upstream) address: SocketAddr,
     requests: mpsc::Receiver<Seen>,
     connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
 /// A request that waits for the test to answer it.
-pub(super) struct Seen {
-    pub(super) method: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
-    pub(super) reply: oneshot::Sender<Response<Streamed>>,
+pub(in crate::upstream) struct Seen {
+    pub(in crate::upstream) method: String,
+    pub(in crate::upstream) headers: HeaderMap,
+    pub(in crate::upstream) body: String,
+    pub(in crate::upstream) reply: oneshot::Sender<Response<Streamed>>,
 }
 
 /// A body that the test writes piece by piece.
-pub(super) struct Streamed(mpsc::Receiver<Bytes>);
+pub(in crate::upstream) struct Streamed(mpsc::Receiver<Bytes>);
 
 impl Server {
-    pub(super) async fn start() -> Self {
+    pub(in crate::upstream) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, requests) = mpsc::channel(64);
@@ -69,20 +69,20 @@ impl Server {
         Self { address, requests, connections, _tasks: tasks }
     }
 
-    pub(super) async fn next(&mut self) -> Seen {
+    pub(in crate::upstream) async fn next(&mut self) -> Seen {
         soon(self.requests.recv()).await.expect("the server is gone")
     }
 
-    pub(super) fn is_quiet(&mut self) -> bool {
+    pub(in crate::upstream) fn is_quiet(&mut self) -> bool {
         self.requests.try_recv().is_err()
     }
 
-    pub(super) fn n_connections(&self) -> usize {
+    pub(in crate::upstream) fn n_connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
     /// Plays a legacy server's part of the handshake.
-    pub(super) async fn greet(&mut self, session: &str) {
+    pub(in crate::upstream) async fn greet(&mut self, session: &str) {
         let hello = self.next().await;
         assert!(hello.body.contains("\"initialize\""), "{}", hello.body);
         assert!(!hello.headers.contains_key("mcp-session-id"));
@@ -106,54 +106,54 @@ impl Server {
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(in crate::upstream) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    pub(super) fn id(&self) -> u64 {
+    pub(in crate::upstream) fn id(&self) -> u64 {
         let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
         body["id"].as_u64().unwrap()
     }
 
-    pub(super) fn json(self, status: u16, body: &str) {
+    pub(in crate::upstream) fn json(self, status: u16, body: &str) {
         let reply = Response::builder().status(status).header(CONTENT_TYPE, "application/json");
         self.send(reply.body(whole(body)).unwrap());
     }
 
-    pub(super) fn answer(self, result: &str) {
+    pub(in crate::upstream) fn answer(self, result: &str) {
         let body = super::answer(self.id(), result);
         self.json(200, &body);
     }
 
     /// Begins an event stream; it ends when the sender is dropped.
-    pub(super) fn stream(self) -> Events {
+    pub(in crate::upstream) fn stream(self) -> Events {
         let (sender, receiver) = mpsc::channel(16);
         let reply = Response::builder().header(CONTENT_TYPE, "text/event-stream; charset=utf-8");
         self.send(reply.body(Streamed(receiver)).unwrap());
         Events(sender)
     }
 
-    pub(super) fn send(self, response: Response<Streamed>) {
+    pub(in crate::upstream) fn send(self, response: Response<Streamed>) {
         // The client may be gone: some are meant to be.
         self.reply.send(response).ok();
     }
 }
 
 /// The writing end of an event stream.
-pub(super) struct Events(mpsc::Sender<Bytes>);
+pub(in crate::upstream) struct Events(mpsc::Sender<Bytes>);
 
 impl Events {
-    pub(super) async fn say(&self, text: &str) {
+    pub(in crate::upstream) async fn say(&self, text: &str) {
         self.0.send(Bytes::copy_from_slice(text.as_bytes())).await.unwrap();
     }
 
     /// Returns when the client has closed the connection.
-    pub(super) async fn hung_up(&self) {
+    pub(in crate::upstream) async fn hung_up(&self) {
         soon(self.0.closed()).await;
     }
 }
 
-pub(super) fn whole(body: &str) -> Streamed {
+pub(in crate::upstream) fn whole(body: &str) -> Streamed {
     let (sender, receiver) = mpsc::channel(1);
     if !body.is_empty() {
         sender.try_send(Bytes::copy_from_slice(body.as_bytes())).unwrap();
@@ -196,7 +196,7 @@ impl Body for Streamed {
 
 impl Server {
     /// The next request, or none if `other` ends first.
-    pub(super) async fn try_next<T>(
+    pub(in crate::upstream) async fn try_next<T>(
         &mut self,
         other: &mut tokio::task::JoinHandle<T>,
     ) -> Option<Seen> {

@@ -1,0 +1,142 @@
+//! What goes out for one admitted call.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{latch, object, session, soon};
+use crate::{
+    audit::{Audit, Durability},
+    domain::{
+        CallError, CallIds, Caller, Era, Generation, Nonce, Principal, Sent, ServerName, ToolCall,
+        ToolName,
+    },
+    gate::{Definition, Gate, Latch, Permit, Policy},
+    upstream::Outgoing,
+    wire::{CallParams, Version},
+};
+
+/// What a real gate lets through.
+async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Permit {
+    let (audit, _thread) = Audit::open(&dir.join("audit"), Durability::Cached).unwrap();
+    let server = crate::config::ServerConfig {
+        name: ServerName::parse("fake").unwrap(),
+        target: crate::config::Target::Stdio(crate::config::StdioTarget {
+            program: crate::config::Program::SelfExe,
+            args: Vec::new(),
+            env: std::collections::BTreeMap::new(),
+            cwd: None,
+        }),
+        filter: crate::config::ToolFilter::default(),
+        protocol: crate::config::ProtocolPin::Auto,
+        startup_timeout: Duration::from_secs(1),
+        tool_timeout: Duration::from_secs(1),
+        in_flight: 1,
+    };
+    let call = ToolCall {
+        id: CallIds::new(Nonce(1)).next(1),
+        caller: Arc::new(Caller {
+            principal: Principal::new("test"),
+            client: "test".into(),
+            conversation: None,
+            era: Era::Modern,
+        }),
+        server: server.name.clone(),
+        tool: ToolName::parse("real/name").unwrap(),
+        arguments,
+        generation: Generation(1),
+    };
+    let gate = Gate::new(latch.clone(), audit);
+    let policy = Policy::compile(&[server]);
+    let (permit, ticket) = gate.admit(&policy, call, Definition::Forwarded).await.unwrap();
+    drop(ticket);
+    permit
+}
+
+fn outgoing(params: &str) -> Outgoing {
+    Outgoing {
+        params: CallParams::parse(&object(params)).unwrap(),
+        deadline: Duration::from_secs(20),
+        param_headers: Arc::from([]),
+    }
+}
+
+const PARAMS: &str = r#"{ "unheard":[1.0],"name":"fake__real","arguments":{"n":1e2, "n2":12345678901234567890123},
+"_meta":{"progressToken":"mine","traceparent":"00-1-2-01","io.modelcontextprotocol/clientInfo":{"name":"c"}}}"#;
+
+#[tokio::test]
+async fn the_arguments_go_out_byte_by_byte_under_the_tools_own_name_and_our_token() {
+    for version in [Version::V2025_06_18, Version::MODERN] {
+        let (latch, dir) = latch();
+        let call = outgoing(PARAMS);
+        let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
+        let (session, mut child) = session(&latch, version);
+        let (notices, mut heard) = mpsc::channel(4);
+        let answered = super::spawn(async move { session.call(&permit, &call, &notices).await });
+        let said = soon(child.hear()).await.unwrap();
+        assert_eq!(said["method"], "tools/call");
+        let params = &said["params"];
+        assert_eq!(params["name"], "real/name");
+        assert_eq!(params["unheard"], serde_json::json!([1.0]));
+        let meta = &params["_meta"];
+        assert_eq!(meta["traceparent"], "00-1-2-01");
+        assert_eq!(meta["progressToken"], said["id"]);
+        let modern = version == Version::MODERN;
+        let about = &meta["io.modelcontextprotocol/clientInfo"];
+        assert_eq!(about.get("name"), modern.then(|| "portcullis".into()).as_ref());
+        let line = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\
+             \"params\":{{\"progressToken\":{},\"progress\":1}}}}\n",
+            said["id"]
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut child.stdout, line.as_bytes()).await.unwrap();
+        child.answer(&said["id"], "\"result\":{\"content\":[]}").await;
+        soon(answered).await.unwrap().unwrap();
+        assert!(soon(heard.recv()).await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_judged_is_not_sent() {
+    let (latch, dir) = latch();
+    let permit = admitted(&latch, dir.path(), Bytes::from_static(b"{\"n\":1}")).await;
+    let (session, mut child) = session(&latch, Version::MODERN);
+    let (notices, _heard) = mpsc::channel(4);
+    let other = outgoing(r#"{"name":"t","arguments":{"n":2}}"#);
+    let refused = session.call(&permit, &other, &notices).await.unwrap_err();
+    assert_eq!(refused, CallError::Unavailable { sent: Sent::No });
+    let same = outgoing(r#"{"name":"t","arguments":{"n":1}}"#);
+    let answered = super::spawn(async move { session.call(&permit, &same, &notices).await });
+    let said = soon(child.hear()).await.unwrap();
+    assert_eq!(said["params"]["arguments"]["n"], 1);
+    child.answer(&said["id"], "\"result\":{}").await;
+    soon(answered).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_modern_server_behind_http_gets_the_headers_it_asks_for() {
+    use crate::wire::headers::parse_param_headers;
+    let (latch, dir) = latch();
+    let params = r#"{"name":"t","arguments":{"region":"ü","n":7,"none":null}}"#;
+    let schema = object(
+        r#"{"type":"object","properties":{
+            "region":{"type":"string","x-mcp-header":"Region"},
+            "n":{"type":"integer","x-mcp-header":"N"},
+            "none":{"type":"string","x-mcp-header":"None"}}}"#,
+    );
+    let mut call = outgoing(params);
+    call.param_headers = parse_param_headers(&schema).unwrap().into();
+    let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
+    let (session, mut server) = super::tools::http_session(&latch).await;
+    let (notices, _heard) = mpsc::channel(4);
+    let answered = super::spawn(async move { session.call(&permit, &call, &notices).await });
+    let seen = server.next().await;
+    assert_eq!(seen.header("mcp-method"), "tools/call");
+    assert_eq!(seen.header("mcp-name"), "real/name");
+    assert_eq!(seen.header("mcp-param-region"), "=?base64?w7w=?=");
+    assert_eq!(seen.header("mcp-param-n"), "7");
+    assert_eq!(seen.header("mcp-param-none"), "");
+    seen.answer("{}");
+    soon(answered).await.unwrap().unwrap();
+}

@@ -1,0 +1,111 @@
+//! Which tools a server is said to have.
+
+use std::sync::Arc;
+
+use super::{Child, WAIT, latch, session, soon};
+use crate::{
+    config::{HttpTarget, ProtocolPin, ServerConfig, Target, ToolFilter},
+    domain::{CallError, Era, ServerName, limits::TOOL_PAGES_MAX},
+    gate::Latch,
+    upstream::{
+        Line, Session, handshake,
+        http::{self, tests::server::Server},
+    },
+    wire::Version,
+};
+
+/// A modern session over HTTP.
+pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
+    let mut server = Server::start().await;
+    let url = format!("http://{}/mcp", server.address).parse().unwrap();
+    let target = HttpTarget { url, headers: Vec::new() };
+    let config = ServerConfig {
+        name: ServerName::parse("remote").unwrap(),
+        target: Target::Http(target.clone()),
+        filter: ToolFilter::default(),
+        protocol: ProtocolPin::Modern,
+        startup_timeout: WAIT,
+        tool_timeout: WAIT,
+        in_flight: 1,
+    };
+    let face = Arc::new(handshake::face());
+    let open = http::open(&config, &target, Some(Era::Modern), latch.clone(), Arc::clone(&face));
+    let greet = async {
+        server.next().await.answer(r#"{"supportedVersions":["2026-07-28"]}"#);
+    };
+    let (opened, ()) = soon(async { tokio::join!(open, greet) }).await;
+    let (http, greeting) = opened.unwrap();
+    (Session::new(Line::Http(http), greeting, face), server)
+}
+
+/// Answers `tools/list` with `pages` in a row, then with the last one for ever.
+async fn serve(mut child: Child, pages: &[&str]) -> usize {
+    let mut n_asked = 0;
+    while let Some(said) = child.hear().await {
+        assert_eq!(said["method"], "tools/list");
+        let page = pages.get(n_asked).or(pages.last()).unwrap();
+        child.answer(&said["id"], page).await;
+        n_asked += 1;
+    }
+    n_asked
+}
+
+async fn names(version: Version, pages: &[&str]) -> (Result<Vec<String>, CallError>, usize) {
+    let (latch, _dir) = latch();
+    let (session, child) = session(&latch, version);
+    let list = async move {
+        let tools = session.tools().await;
+        tools.map(|tools| tools.into_iter().map(|tool| tool.name).collect())
+    };
+    soon(async { tokio::join!(list, serve(child, pages)) }).await
+}
+
+#[tokio::test]
+async fn all_pages_make_one_list_in_both_eras() {
+    let pages = [
+        r#""result":{"tools":[{"name":"a"},{"name":"b"}],"nextCursor":"2"}"#,
+        r#""result":{"tools":[7,{"name":"c"}]}"#,
+    ];
+    for version in [Version::V2025_03_26, Version::MODERN] {
+        let (tools, n_asked) = names(version, &pages).await;
+        assert_eq!(tools.unwrap(), ["a", "b", "c"]);
+        assert_eq!(n_asked, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tools_has_an_empty_list() {
+    let refused = r#""error":{"code":-32601,"message":"no such method"}"#;
+    let (tools, _) = names(Version::LATEST_LEGACY, &[refused]).await;
+    assert_eq!(tools.unwrap(), Vec::<String>::new());
+    let broken = r#""error":{"code":-32603,"message":"broken"}"#;
+    let (tools, _) = names(Version::LATEST_LEGACY, &[broken]).await;
+    assert!(tools.is_err());
+}
+
+#[tokio::test]
+async fn a_list_that_turns_in_a_circle_ends() {
+    let page = r#""result":{"tools":[{"name":"a"}],"nextCursor":"again"}"#;
+    let (tools, n_asked) = names(Version::LATEST_LEGACY, &[page]).await;
+    assert_eq!(tools.unwrap().len(), 2);
+    assert!(n_asked < TOOL_PAGES_MAX);
+}
+
+#[tokio::test]
+async fn a_tool_whose_headers_cannot_be_sent_is_dropped_over_http_only() {
+    const PAGE: &str = r#"{"tools":[{"name":"good"},
+        {"name":"bad","inputSchema":{"properties":{"o":{"type":"object","x-mcp-header":"O"}}}}]}"#;
+    let (latch, _dir) = latch();
+    let (session, mut server) = http_session(&latch).await;
+    let list = async { session.tools().await.unwrap() };
+    let serve = async {
+        let seen = server.next().await;
+        assert_eq!(seen.header("mcp-method"), "tools/list");
+        seen.answer(PAGE);
+    };
+    let (tools, ()) = soon(async { tokio::join!(list, serve) }).await;
+    assert_eq!(tools.into_iter().map(|tool| tool.name).collect::<Vec<_>>(), ["good"]);
+    let page = format!("\"result\":{}", PAGE.replace('\n', ""));
+    let (tools, _) = names(Version::MODERN, &[&page]).await;
+    assert_eq!(tools.unwrap(), ["good", "bad"]);
+}
