@@ -152,11 +152,12 @@ fn every_decision_has_its_headings() {
     passes(adr(&ADR_HEADINGS.map(|h| format!("- **{h}.** words\n")).concat()));
     let found = files("docs/adr", "md");
     assert!(!found.is_empty(), "docs/adr holds no decision");
-    for path in found {
+    let complaints = found.iter().flat_map(|path| {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let complaints = [adr_name(name), adr(&read(path.to_str().unwrap()))].concat();
-        assert_eq!(complaints, Vec::<String>::new(), "{path:?}");
-    }
+        let wrong = [adr_name(name), adr(&read(path.to_str().unwrap()))].concat();
+        wrong.into_iter().map(move |what| format!("{name}: {what}"))
+    });
+    passes(complaints.collect());
 }
 
 #[test]

@@ -19,6 +19,9 @@ use crate::{
     target::Target,
 };
 
+/// How long the last calls of a round may take.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) wire: Wire,
@@ -65,7 +68,11 @@ pub(crate) async fn run(target: &Target, plan: &Plan) -> Result<Figures> {
 
     let mut latency = histogram()?;
     let mut errors = Vec::new();
-    while let Some(tally) = workers.join_next().await {
+    // A call without an answer must not look like a long round.
+    let late = |_| format!("no answer within {ANSWER_MAX:?} to a call that was under way");
+    while let Some(tally) =
+        tokio::time::timeout(ANSWER_MAX, workers.join_next()).await.map_err(late)?
+    {
         let tally = tally??;
         latency.add(tally.latency)?;
         errors.extend(tally.error);
