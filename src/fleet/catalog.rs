@@ -90,7 +90,7 @@ pub(super) struct Shelf {
     pub(super) problems: Vec<String>,
 }
 
-/// Whether the tool's arguments also travel in headers.
+/// Whether the tool's arguments also travel in headers on their way to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Headers {
     Sent,
@@ -151,11 +151,13 @@ impl Shelf {
 fn check(definition: &ToolDef, headers: Headers) -> Result<(Schema, Arc<[ParamHeader]>), String> {
     let input = definition.input_schema().ok_or("it has no inputSchema")?;
     let schema = Schema::compile(&input).map_err(|error| error.to_string())?;
-    let param_headers: Arc<[ParamHeader]> = match headers {
-        Headers::Sent => definition.param_headers().map_err(|error| error.to_string())?.into(),
-        Headers::NotSent => Arc::default(),
+    let param_headers = match (definition.param_headers(), headers) {
+        (Ok(param_headers), _) => param_headers,
+        // Over stdio nothing is repeated in headers, so a broken annotation harms nobody.
+        (Err(_), Headers::NotSent) => Vec::new(),
+        (Err(error), Headers::Sent) => return Err(error.to_string()),
     };
-    Ok((schema, param_headers))
+    Ok((schema, param_headers.into()))
 }
 
 /// The definition under the name that applications see; all else is the server's own bytes.

@@ -10,7 +10,6 @@ mod dispatch;
 mod http;
 mod method;
 mod peer;
-mod ready;
 mod reject;
 mod session;
 mod snapshot;

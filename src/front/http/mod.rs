@@ -20,7 +20,7 @@ pub(super) use body::Body;
 pub(super) use connection::{Listener, Serve, serve};
 pub(super) use guard::Doors;
 
-use super::{Front, ready};
+use super::{Front, admin};
 use crate::{domain::Principal, wire::headers};
 
 /// One HTTP connection's other end.
@@ -48,7 +48,7 @@ pub(super) async fn answer(
         ("/mcp", &Method::DELETE) => legacy::delete(&front, &visitor, request.headers()),
         ("/mcp", _) => not_allowed("POST, GET, DELETE"),
         ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
-        ("/ready", &Method::GET) => ready::answer(&front),
+        ("/ready", &Method::GET) => admin::ready(&front),
         ("/health" | "/ready", _) => not_allowed("GET"),
         _ => plain(StatusCode::NOT_FOUND, "nothing here; the endpoint is /mcp"),
     }

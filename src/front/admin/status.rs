@@ -6,17 +6,17 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{
-    Front,
-    http::{Body, json as json_response},
-};
 use crate::{
     fleet::{ServerStatus, State},
+    front::{
+        Front,
+        http::{Body, json as json_response},
+    },
     gate::LatchState,
 };
 
 /// 200, or 503 with the reasons.
-pub(super) fn answer(front: &Front) -> Response<Body> {
+pub(in crate::front) fn ready(front: &Front) -> Response<Body> {
     let reasons = reasons(front);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let servers: Value = front

@@ -2,6 +2,8 @@
 //!
 //! On a socket of its own, for the operator alone. Nothing here can define a command or a server.
 
+mod status;
+
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
@@ -13,9 +15,10 @@ use serde_json::{Value, json};
 use super::{
     Front,
     http::{Body, Visitor, json as json_response, not_allowed, plain},
-    ready,
 };
 use crate::{domain::limits::ADMIN_BODY_BYTES_MAX, gate::Cause};
+
+pub(super) use status::ready;
 
 /// `POST /admin/estop`.
 #[derive(Deserialize)]
@@ -45,9 +48,9 @@ pub(super) async fn answer(
     let method = request.method().clone();
     match (request.uri().path(), &method) {
         ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
-        ("/ready", &Method::GET) => ready::answer(&front),
-        ("/admin/status", &Method::GET) => told(StatusCode::OK, &ready::status(&front)),
-        ("/admin/estop", &Method::GET) => told(StatusCode::OK, &ready::stop(&front)),
+        ("/ready", &Method::GET) => ready(&front),
+        ("/admin/status", &Method::GET) => told(StatusCode::OK, &status::status(&front)),
+        ("/admin/estop", &Method::GET) => told(StatusCode::OK, &status::stop(&front)),
         ("/admin/estop", &Method::POST) => match read::<Engage>(request).await {
             Ok(engage) => engaged(&front, &visitor, &engage),
             Err(refused) => refused,
@@ -67,13 +70,13 @@ fn engaged(front: &Front, visitor: &Visitor, engage: &Engage) -> Response<Body> 
     let why = if engage.reason.is_empty() { "admin request" } else { &engage.reason };
     let who = visitor.principal.as_str().to_owned();
     front.gate.engage(Cause { who, why: why.to_owned() });
-    told(StatusCode::OK, &ready::stop(front))
+    told(StatusCode::OK, &status::stop(front))
 }
 
 fn lifted(front: &Front, visitor: &Visitor, reset: &Reset) -> Response<Body> {
     let by = visitor.principal.as_str();
     match front.gate.reset(&reset.id, &reset.reason, by) {
-        Ok(_) => told(StatusCode::OK, &ready::stop(front)),
+        Ok(_) => told(StatusCode::OK, &status::stop(front)),
         Err(error) => told(StatusCode::CONFLICT, &json!({ "error": error.to_string() })),
     }
 }
