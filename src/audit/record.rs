@@ -9,7 +9,9 @@ use std::{fmt::Write as _, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::{CallError, CallId, Caller, DenyReason, Generation, Outcome, ToolCall, limits};
+use crate::domain::{
+    Call, CallError, CallId, Caller, DenyReason, Generation, Kind, Outcome, limits,
+};
 
 /// One thing that happened. Borrowed: it is rendered before the reporter goes on.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,7 @@ pub enum Record<'a> {
     },
     /// Every gate agreed; the call is about to be sent.
     Intent {
-        call: &'a ToolCall,
+        call: &'a Call,
     },
     /// What came of an intent.
     Outcome {
@@ -36,7 +38,7 @@ pub enum Record<'a> {
     },
     /// A gate said no.
     Denied {
-        call: &'a ToolCall,
+        call: &'a Call,
         reason: DenyReason,
         told: &'a str,
     },
@@ -44,6 +46,7 @@ pub enum Record<'a> {
     Refused {
         call: CallId,
         caller: &'a Caller,
+        about: Kind,
         asked: &'a str,
         reason: DenyReason,
     },
@@ -106,9 +109,10 @@ impl Record<'_> {
                 line.text("reason", reason.as_str());
                 line.text("told", told);
             }
-            Self::Refused { call, caller, asked, reason } => {
+            Self::Refused { call, caller, about, asked, reason } => {
                 line.id("call", call);
                 line.caller(caller);
+                line.text("about", about.as_str());
                 line.text("asked", asked);
                 line.text("reason", reason.as_str());
             }
@@ -137,11 +141,11 @@ const TYPICAL_BYTES: usize = 384;
 struct Line(String);
 
 impl Line {
-    fn call(&mut self, call: &ToolCall) {
+    fn call(&mut self, call: &Call) {
         self.id("call", call.id);
         self.caller(&call.caller);
         self.text("server", call.server.as_str());
-        self.text("tool", call.tool.as_str());
+        self.text(call.subject.kind().as_str(), call.subject.as_str());
         self.number("generation", call.generation.0);
         self.hex("args_sha256", &Sha256::digest(&call.arguments).into());
         self.number("args_bytes", u64::try_from(call.arguments.len()).unwrap_or(u64::MAX));

@@ -1,13 +1,14 @@
-//! One tool call, who asks for it, and what came of it.
+//! One call, who asks for it, what it is aimed at, and what came of it.
 //!
-//! `ToolCall` is the one thing that is judged, recorded and sent: it carries the argument bytes
-//! themselves, so that what was judged is what is forwarded.
+//! `Call` is the one thing that is judged, recorded and sent: a tool call, a prompt, a resource
+//! or a completion. It carries the argument bytes themselves, so that what was judged is what is
+//! forwarded.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{CallId, Era, Generation, ServerName, ToolName};
+use super::{CallId, Era, Generation, NameError, PromptName, ResourceUri, ServerName, ToolName};
 
 /// On whose behalf a call is made, as far as authentication knows.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -40,14 +41,83 @@ pub struct Caller {
 
 /// One judged request.
 #[derive(Clone, Debug)]
-pub struct ToolCall {
+pub struct Call {
     pub id: CallId,
     pub caller: Arc<Caller>,
     pub server: ServerName,
-    pub tool: ToolName,
-    /// The arguments' bytes as they will be sent; `{}` when the caller gave none.
+    pub subject: Subject,
+    /// The bytes of what the caller chose freely, as they will be sent: the arguments of a tool
+    /// or prompt (`{}` when the caller gave none), the text of a resource's URI, the `argument`
+    /// that is to be completed.
     pub arguments: Bytes,
     pub generation: Generation,
+}
+
+/// What a call is aimed at, by the name that its server gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    Tool(ToolName),
+    Prompt(PromptName),
+    Resource(ResourceUri),
+    /// The completion of an argument of a prompt.
+    PromptArgument(PromptName),
+    /// The completion of a variable of a resource template.
+    TemplateArgument(ResourceUri),
+}
+
+/// The kinds of things that a call can be aimed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Tool,
+    Prompt,
+    Resource,
+    PromptArgument,
+    TemplateArgument,
+}
+
+impl Subject {
+    /// Takes a name of that kind, as the server spells it.
+    pub fn parse(kind: Kind, name: &str) -> Result<Self, NameError> {
+        Ok(match kind {
+            Kind::Tool => Self::Tool(ToolName::parse(name)?),
+            Kind::Prompt => Self::Prompt(PromptName::parse(name)?),
+            Kind::Resource => Self::Resource(ResourceUri::parse(name)?),
+            Kind::PromptArgument => Self::PromptArgument(PromptName::parse(name)?),
+            Kind::TemplateArgument => Self::TemplateArgument(ResourceUri::parse(name)?),
+        })
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Tool(_) => Kind::Tool,
+            Self::Prompt(_) => Kind::Prompt,
+            Self::Resource(_) => Kind::Resource,
+            Self::PromptArgument(_) => Kind::PromptArgument,
+            Self::TemplateArgument(_) => Kind::TemplateArgument,
+        }
+    }
+
+    /// The name, or the URI.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Tool(name) => name.as_str(),
+            Self::Prompt(name) | Self::PromptArgument(name) => name.as_str(),
+            Self::Resource(uri) | Self::TemplateArgument(uri) => uri.as_str(),
+        }
+    }
+}
+
+impl Kind {
+    /// The word used in the audit, where it is the key of the name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
+            Self::PromptArgument => "prompt_argument",
+            Self::TemplateArgument => "template_argument",
+        }
+    }
 }
 
 /// How long an answer may take, from the moment of sending.

@@ -8,6 +8,9 @@ use std::{ops::RangeInclusive, time::Duration};
 // Names.
 pub const SERVER_NAME_BYTES_MAX: usize = 32;
 pub const TOOL_NAME_BYTES_MAX: usize = 128;
+pub const PROMPT_NAME_BYTES_MAX: usize = 128;
+/// A resource's URI, or a template of them.
+pub const RESOURCE_URI_BYTES_MAX: usize = 2048;
 pub const EXPOSED_NAME_BYTES_MAX: usize = 64;
 
 // The wire.
@@ -42,7 +45,8 @@ pub const IN_FLIGHT_MAX: usize = 1024;
 pub const NOTICE_QUEUE_MAX: usize = 64;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
-pub const TOOLS_PAGE_MAX: usize = 500;
+/// Entries on one page of a list that we give.
+pub const LIST_PAGE_MAX: usize = 500;
 
 /// How long a desktop host waits for servers that are starting before it is served.
 pub const STDIO_SETTLE_MAX: Duration = Duration::from_secs(10);
@@ -58,11 +62,16 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
 /// Lists of tools on their way into the catalog.
 pub const CATALOG_NEWS_MAX: usize = 64;
-pub const TOOLS_PER_SERVER_MAX: usize = 10_000;
-pub const TOOL_PAGES_MAX: usize = 200;
-/// All pages of one server's tools list together.
-pub const TOOLS_LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
-pub const TOOLS_LIST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Entries of one list (tools, prompts, resources, templates) of one server.
+pub const LIST_ITEMS_MAX: usize = 10_000;
+/// Resource templates of one server; each may be held against every URI that is read.
+pub const TEMPLATES_PER_SERVER_MAX: usize = 256;
+/// Variables of one resource template.
+pub const TEMPLATE_VARIABLES_MAX: usize = 16;
+pub const LIST_PAGES_MAX: usize = 200;
+/// All pages of one list of a server together.
+pub const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 50;
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);

@@ -9,9 +9,9 @@ pub mod limits;
 mod name;
 mod verdict;
 
-pub use call::{CallError, Caller, Deadline, Outcome, Principal, Sent, ToolCall};
+pub use call::{Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject};
 pub use ids::{CallId, CallIds, Generation, Nonce};
-pub use name::{ExposedName, NameError, ServerName, ToolName};
+pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, ToolName};
 pub use verdict::{DenyReason, Refusal, Verdict};
 
 /// The two families of MCP revisions.

@@ -1,12 +1,15 @@
-//! Names of servers and tools, parsed once at the door.
+//! Names of servers, tools, prompts and resources, parsed once at the door.
 //!
-//! A `ServerName` comes from the operator, a `ToolName` from a server (and is not trusted to be
-//! pretty), an `ExposedName` is what an application sees. Each constructor refuses what is not
+//! A `ServerName` comes from the operator; a `ToolName`, a `PromptName` and a `ResourceUri` come
+//! from a server (and are not trusted to be pretty); an `ExposedName` is what an application sees. Each constructor refuses what is not
 //! valid and says which rule was broken; afterwards nobody checks again.
 
 use std::{fmt, sync::Arc};
 
-use super::limits::{EXPOSED_NAME_BYTES_MAX, SERVER_NAME_BYTES_MAX, TOOL_NAME_BYTES_MAX};
+use super::limits::{
+    EXPOSED_NAME_BYTES_MAX, PROMPT_NAME_BYTES_MAX, RESOURCE_URI_BYTES_MAX, SERVER_NAME_BYTES_MAX,
+    TOOL_NAME_BYTES_MAX,
+};
 
 /// Why a name was refused. The text shows the input and the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +67,18 @@ name_type! {
 }
 
 name_type! {
-    /// The name under which applications see a tool: `^[A-Za-z0-9_-]{1,64}$`, because one name
+    /// A prompt's original name, exactly as its server spells it.
+    PromptName
+}
+
+name_type! {
+    /// A resource's URI, or the template of many, exactly as its server spells it. Never
+    /// rewritten and never taken apart.
+    ResourceUri
+}
+
+name_type! {
+    /// The name under which applications see a tool or a prompt: `^[A-Za-z0-9_-]{1,64}$`, because one name
     /// outside it makes some hosts drop the whole list.
     ExposedName
 }
@@ -91,17 +105,24 @@ impl ServerName {
 impl ToolName {
     /// Servers may use any printable name; control characters and unbounded length are refused.
     pub fn parse(name: &str) -> Result<Self, NameError> {
-        const KIND: &str = "tool";
-        bounded(KIND, name, TOOL_NAME_BYTES_MAX)?;
-        match name.chars().find(|c| c.is_control()) {
-            None => Ok(Self(name.into())),
-            Some(found) => Err(NameError::Character {
-                kind: KIND,
-                name: name.escape_debug().to_string(),
-                found,
-                allowed: "printable characters",
-            }),
-        }
+        printable("tool", name, TOOL_NAME_BYTES_MAX)?;
+        Ok(Self(name.into()))
+    }
+}
+
+impl PromptName {
+    /// As free as the name of a tool.
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        printable("prompt", name, PROMPT_NAME_BYTES_MAX)?;
+        Ok(Self(name.into()))
+    }
+}
+
+impl ResourceUri {
+    /// Servers use schemes of their own; only what could not be shown or recorded is refused.
+    pub fn parse(uri: &str) -> Result<Self, NameError> {
+        printable("resource", uri, RESOURCE_URI_BYTES_MAX)?;
+        Ok(Self(uri.into()))
     }
 }
 
@@ -125,6 +146,19 @@ fn bounded(kind: &'static str, name: &str, max: usize) -> Result<(), NameError> 
     Ok(())
 }
 
+fn printable(kind: &'static str, name: &str, max: usize) -> Result<(), NameError> {
+    bounded(kind, name, max)?;
+    match name.chars().find(|c| c.is_control()) {
+        None => Ok(()),
+        Some(found) => Err(NameError::Character {
+            kind,
+            name: name.escape_debug().to_string(),
+            found,
+            allowed: "printable characters",
+        }),
+    }
+}
+
 fn plain(kind: &'static str, name: &str) -> Result<(), NameError> {
     let odd = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     match name.chars().find(odd) {
@@ -140,7 +174,7 @@ fn plain(kind: &'static str, name: &str) -> Result<(), NameError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ExposedName, ServerName, ToolName};
+    use super::{ExposedName, ResourceUri, ServerName, ToolName};
 
     #[track_caller]
     fn server(name: &str, want: Result<(), &str>) {
@@ -166,6 +200,14 @@ mod tests {
         assert_eq!(ToolName::parse("fs/read.file").unwrap().as_str(), "fs/read.file");
         assert!(ToolName::parse("a\u{1b}[31m").is_err());
         assert!(ToolName::parse(&"x".repeat(300)).is_err());
+    }
+
+    #[test]
+    fn uris_are_taken_as_they_are_but_bounded() {
+        assert_eq!(ResourceUri::parse("ui://a/{b}?c=d#é").unwrap().as_str(), "ui://a/{b}?c=d#é");
+        assert!(ResourceUri::parse("file:///a\nb").is_err());
+        assert!(ResourceUri::parse("").is_err());
+        assert!(ResourceUri::parse(&"x".repeat(2049)).is_err());
     }
 
     #[test]

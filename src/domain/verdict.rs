@@ -18,9 +18,9 @@ pub enum Verdict {
 pub enum DenyReason {
     /// The emergency stop is engaged.
     Stopped,
-    /// Not on the whitelist, or no such tool: told apart only in the audit.
+    /// Not on the whitelist, or no such thing: told apart only in the audit.
     NotListed,
-    UnknownTool,
+    Unknown,
     /// The arguments do not fit the tool's schema.
     Schema,
     /// The record could not be written, so nothing may be sent.
@@ -37,7 +37,7 @@ impl DenyReason {
         match self {
             Self::Stopped => "stopped",
             Self::NotListed => "not_listed",
-            Self::UnknownTool => "unknown_tool",
+            Self::Unknown => "unknown",
             Self::Schema => "schema",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Overloaded => "overloaded",
@@ -45,9 +45,9 @@ impl DenyReason {
         }
     }
 
-    /// Whether the caller must not learn that the tool exists.
-    pub fn hides_the_tool(self) -> bool {
-        matches!(self, Self::NotListed | Self::UnknownTool)
+    /// Whether the caller must not learn that what it asked for exists.
+    pub fn hides(self) -> bool {
+        matches!(self, Self::NotListed | Self::Unknown)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The fleet: every server's replicas, and the merged catalog of their tools.
+//! The fleet: every server's replicas, and the merged catalog of what they list.
 //!
 //! Owns the sessions and the tasks that keep them alive. `Fleet::call` consumes a `Permit` and is
 //! the only door to a server. Promises that one bad server fails only its own calls. Knows
@@ -10,15 +10,17 @@ mod naming;
 mod replica;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use catalog::{Catalog, Page, Resolved, Tool, UnknownCursor};
+pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
+use catalog::{Clashes, Shelves};
 use replica::{Life, Listed, Replica};
 pub use replica::{Ready, State};
 
@@ -34,6 +36,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Fleet {
     replicas: HashMap<ServerName, Arc<Replica>>,
+    /// What the catalog that stands could not take from each server.
+    clashes: Arc<ArcSwap<Clashes>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -64,7 +68,8 @@ impl Fleet {
             (Names::Plain | Names::Prefixed, _) => None,
         };
         let (news, inbox) = mpsc::channel(CATALOG_NEWS_MAX);
-        publish(Arc::new(Catalog::merge(&BTreeMap::new(), forward.clone(), &policy)));
+        publish(Arc::new(Catalog::merge(&Shelves::new(), forward.clone(), &policy)));
+        let clashes = Arc::<ArcSwap<Clashes>>::default();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mut replicas = HashMap::new();
         for config in servers {
@@ -81,9 +86,10 @@ impl Fleet {
             };
             tasks.spawn(life.run());
         }
-        tasks.spawn(keep_catalog(inbox, publish, forward, policy));
+        let keeper = Keeper { publish, forward, policy, clashes: clashes.clone() };
+        tasks.spawn(keeper.run(inbox));
         tasks.close();
-        Self { replicas, stop, tasks }
+        Self { replicas, clashes, stop, tasks }
     }
 
     /// Sends an admitted call to its server and waits for the answer. Dropping the future cancels
@@ -106,7 +112,9 @@ impl Fleet {
 
     /// Every server, in order of name.
     pub fn status(&self) -> Vec<ServerStatus> {
-        let mut all: Vec<_> = self.replicas.values().map(|replica| status(replica)).collect();
+        let clashes = self.clashes.load_full();
+        let status = |replica: &Arc<Replica>| status(replica, &clashes);
+        let mut all: Vec<_> = self.replicas.values().map(status).collect();
         all.sort_by(|a, b| a.server.cmp(&b.server));
         all
     }
@@ -130,30 +138,52 @@ impl Fleet {
     }
 }
 
-fn status(replica: &Replica) -> ServerStatus {
+fn status(replica: &Replica, clashes: &Clashes) -> ServerStatus {
     let session = replica.session.load_full();
+    let mut state = replica.state.borrow().clone();
+    if let State::Ready(ready) = &mut state {
+        ready.problems.extend(clashes.get(&replica.config.name).into_iter().flatten().cloned());
+    }
     ServerStatus {
         server: replica.config.name.clone(),
-        state: replica.state.borrow().clone(),
+        state,
         in_flight: replica.config.in_flight.saturating_sub(replica.leases.available_permits()),
         restarts: replica.restarts.load(Ordering::Relaxed),
         stderr: session.map(|session| session.stderr_tail()).unwrap_or_default(),
     }
 }
 
-/// Sole writer of the catalog. A server that goes down keeps its tools listed: they come back.
-async fn keep_catalog(
-    mut inbox: mpsc::Receiver<Listed>,
-    publish: impl Fn(Arc<Catalog>),
+/// Sole writer of the catalog. A server that goes down keeps its entries listed: they come back.
+struct Keeper<P> {
+    publish: P,
     forward: Option<ServerName>,
     policy: Arc<Policy>,
-) {
-    let mut shelves = BTreeMap::new();
-    while let Some(Listed { server, shelf, published }) = inbox.recv().await {
-        shelves.insert(server, Arc::new(shelf));
-        publish(Arc::new(Catalog::merge(&shelves, forward.clone(), &policy)));
-        if published.send(()).is_err() {
-            tracing::debug!("A server went down while its tools were published");
+    clashes: Arc<ArcSwap<Clashes>>,
+}
+
+impl<P: Fn(Arc<Catalog>)> Keeper<P> {
+    async fn run(self, mut inbox: mpsc::Receiver<Listed>) {
+        let mut shelves = Shelves::new();
+        while let Some(Listed { server, shelf, published }) = inbox.recv().await {
+            shelves.insert(server, Arc::new(shelf));
+            let catalog = Catalog::merge(&shelves, self.forward.clone(), &self.policy);
+            self.tell_clashes(catalog.clashes());
+            (self.publish)(Arc::new(catalog));
+            if published.send(()).is_err() {
+                tracing::debug!("A server went down while its lists were published");
+            }
         }
+    }
+
+    fn tell_clashes(&self, clashes: &Clashes) {
+        if **self.clashes.load() == *clashes {
+            return;
+        }
+        for (server, sentences) in clashes {
+            for problem in sentences {
+                tracing::warn!(server.id = %server, problem, "Resources are not offered");
+            }
+        }
+        self.clashes.store(Arc::new(clashes.clone()));
     }
 }

@@ -1,6 +1,6 @@
 //! One live process or connection of a server, and the task that keeps it alive.
 //!
-//! The task alone decides the state: start, list the tools, hold the session until it ends, wait,
+//! The task alone decides the state: start, ask for the lists, hold the session until it ends, wait,
 //! start again, for ever. Everybody else sees the state through a watch and the session through
 //! a slot that is empty while there is none. A server that is down harms nobody: its calls are
 //! refused at once, its tools stay listed.
@@ -17,12 +17,13 @@ use tracing::{info, warn};
 
 use super::{
     backoff::Backoff,
-    catalog::{Headers, Shelf},
+    catalog::{Headers, Lists, Reading, Shelf},
 };
 use crate::{
     config::{Names, ServerConfig, Target},
     domain::ServerName,
     upstream::{Connector, Session},
+    wire::List,
 };
 
 /// Where a replica is in its life.
@@ -147,23 +148,20 @@ impl Life {
         why
     }
 
-    /// Lists the tools, opens the slot, and lists again whenever the server says so.
+    /// Asks for the lists, opens the slot, and asks again whenever the server says so.
     async fn serve(&self, session: &Arc<Session>) -> String {
-        let config = &self.replica.config;
         let mut changes = session.list_changed();
         loop {
             changes.borrow_and_update();
-            let listing = tokio::time::timeout(config.startup_timeout, session.tools());
-            let tools = tokio::select! {
+            let lists = tokio::select! {
                 biased;
                 why = session.closed() => return why,
-                listed = listing => match listed {
-                    Ok(Ok(tools)) => tools,
-                    Ok(Err(error)) => return format!("tools/list failed: {error}"),
-                    Err(_) => return "tools/list did not answer in time".to_owned(),
+                listed = self.lists(session) => match listed {
+                    Ok(lists) => lists,
+                    Err(why) => return why,
                 },
             };
-            self.publish(session, tools).await;
+            self.publish(session, lists).await;
             let more = tokio::select! {
                 biased;
                 why = session.closed() => return why,
@@ -175,18 +173,51 @@ impl Life {
         }
     }
 
-    async fn publish(&self, session: &Arc<Session>, tools: Vec<crate::wire::ToolDef>) {
+    /// All lists at once. A server that cannot list its tools is down; one that cannot give
+    /// another list is served without it, and the operator is told.
+    async fn lists(&self, session: &Session) -> Result<Lists, String> {
+        let wait = self.replica.config.startup_timeout;
+        let ask = async |list: List| {
+            let method = list.method();
+            match tokio::time::timeout(wait, session.list(list)).await {
+                Ok(Ok(items)) => Ok(items),
+                Ok(Err(error)) => Err(format!("{method} failed: {error}")),
+                Err(_) => Err(format!("{method} did not answer in time")),
+            }
+        };
+        let (tools, prompts, resources, templates) = tokio::join!(
+            ask(List::Tools),
+            ask(List::Prompts),
+            ask(List::Resources),
+            ask(List::Templates),
+        );
+        let mut problems = Vec::new();
+        let mut given = |listed: Result<_, String>| {
+            listed.unwrap_or_else(|problem| {
+                problems.push(problem);
+                Vec::new()
+            })
+        };
+        let (prompts, resources, templates) = (given(prompts), given(resources), given(templates));
+        let reading = match session.declares(List::Resources.capability()) {
+            true => Reading::Declared,
+            false => Reading::NotDeclared,
+        };
+        Ok(Lists { tools: tools?, prompts, resources, templates, reading, problems })
+    }
+
+    async fn publish(&self, session: &Arc<Session>, lists: Lists) {
         let config = &self.replica.config;
         let headers = match config.target {
             Target::Stdio(_) => Headers::NotSent,
             Target::Http(_) => Headers::Sent,
         };
-        let shelf = Shelf::stock(self.names, &config.name, tools, headers);
+        let shelf = Shelf::stock(self.names, &config.name, lists, headers);
         for problem in &shelf.problems {
-            warn!(server.id = %config.name, problem, "Tool definition refused");
+            warn!(server.id = %config.name, problem, "Something that the server lists is not offered");
         }
         let protocol = session.version().as_str();
-        let ready = Ready { protocol, tools: shelf.len(), problems: shelf.problems.clone() };
+        let ready = Ready { protocol, tools: shelf.n_tools(), problems: shelf.problems.clone() };
         info!(server.id = %config.name, protocol, tools = ready.tools, "Server is ready");
         // The slot first, then the catalog, then the state: what is listed can be called, and
         // who waits for the state sees the catalog.

@@ -1,6 +1,7 @@
-//! The road of one tool call, from a decoded request to an answer. All its branches live here.
+//! The road of one call, from a decoded request to an answer. All its branches live here.
 //!
-//! One snapshot is loaded; the name becomes a `ToolCall`; the gate admits it or refuses; the
+//! One snapshot is loaded; the name becomes a `Call`, whether
+//! of a tool, a prompt, a resource or a completion; the gate admits it or refuses; the
 //! fleet consumes the permit; the outcome is recorded. Dropping the future at any point cancels
 //! the call at the server and still leaves its outcome in the audit. Knows no transport and
 //! writes no JSON: `reject` turns an `Answer` into bytes.
@@ -9,10 +10,7 @@ use std::sync::Arc;
 
 use super::Front;
 use crate::{
-    domain::{
-        CallError, CallId, Caller, DenyReason, ExposedName, Outcome, Refusal, ServerName, ToolCall,
-        ToolName,
-    },
+    domain::{Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal},
     fleet::Resolved,
     gate::{Permit, Ticket},
     sys,
@@ -23,7 +21,7 @@ use crate::{
     },
 };
 
-/// One decoded `tools/call`.
+/// One decoded request that is to be judged.
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) caller: Arc<Caller>,
@@ -35,7 +33,13 @@ pub(super) struct Ask {
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Reply(Response),
+    /// The server's, to a call of that kind.
+    Reply(Kind, Response),
+    /// There is no such thing for this caller.
+    Unknown {
+        kind: Kind,
+        name: String,
+    },
     Refused {
         id: CallId,
         refusal: Refusal,
@@ -66,77 +70,55 @@ impl Front {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
+        let kind = ask.params.kind();
         let answered = self.fleet.call(permit, ask.params, headers, &notices).await;
         ticket.conclude(match &answered {
             Ok(response) => outcome(response),
             Err(error) => Outcome::Failed(*error),
         });
         match answered {
-            Ok(response) => Answer::Reply(response),
+            Ok(response) => Answer::Reply(kind, response),
             Err(error) => Answer::Failed { id, error },
         }
     }
 
     async fn admit(&self, id: CallId, ask: &Ask) -> Result<Admitted, Answer> {
         let snapshot = self.publisher.load();
-        let name = ask.params.name();
-        let resolved = snapshot.catalog.resolve(name);
-        let Some((server, tool, headers)) = place(&resolved, name) else {
-            return Err(self.turn_away(id, ask, DenyReason::UnknownTool).await);
+        let Some(resolved) = snapshot.catalog.resolve(ask.params.kind(), ask.params.name()) else {
+            return Err(self.turn_away(id, ask, DenyReason::Unknown).await);
         };
+        let Resolved { server, subject, definition, param_headers: headers } = resolved;
         if let Some(shown) = &ask.shown {
             shown.agree(&headers, &ask.params).map_err(Answer::Mismatch)?;
         }
-        let call = ToolCall {
+        let call = Call {
             id,
             caller: ask.caller.clone(),
-            server,
-            tool,
+            server: server.clone(),
+            subject,
             arguments: ask.params.arguments(),
             generation: snapshot.generation,
         };
-        let admitted = self.gate.admit(&snapshot.policy, call, resolved.definition()).await;
-        match admitted {
+        match self.gate.admit(&snapshot.policy, call, definition).await {
             Ok((permit, ticket)) => Ok(Admitted { permit, ticket, headers }),
-            Err(refusal) => Err(Answer::Refused { id, refusal: worded(refusal, name) }),
+            Err(refusal) => Err(refused(id, ask, refusal)),
         }
     }
 
     /// A refusal before there is a server to name; recorded like every other.
     async fn turn_away(&self, id: CallId, ask: &Ask, reason: DenyReason) -> Answer {
-        let name = ask.params.name();
-        let refusal = self.gate.refuse(id, &ask.caller, name, reason).await;
-        Answer::Refused { id, refusal: worded(refusal, name) }
+        let asked = (ask.params.kind(), ask.params.name());
+        let refusal = self.gate.refuse(id, &ask.caller, asked, reason).await;
+        refused(id, ask, refusal)
     }
 }
 
-/// Which server and tool a name means, if any.
-fn place(
-    resolved: &Resolved<'_>,
-    name: &str,
-) -> Option<(ServerName, ToolName, Arc<[ParamHeader]>)> {
-    match resolved {
-        Resolved::Tool(tool) => {
-            Some((tool.server.clone(), tool.tool.clone(), tool.param_headers.clone()))
-        }
-        Resolved::Forward(server) => {
-            let tool = ToolName::parse(name).ok()?;
-            Some(((*server).clone(), tool, Arc::default()))
-        }
-        Resolved::Missing => None,
+/// What is hidden and what does not exist are one answer.
+fn refused(id: CallId, ask: &Ask, refusal: Refusal) -> Answer {
+    if refusal.reason.hides() {
+        return Answer::Unknown { kind: ask.params.kind(), name: ask.params.name().to_owned() };
     }
-}
-
-/// The one sentence for a tool that does not exist and for one that is hidden.
-fn worded(refusal: Refusal, name: &str) -> Refusal {
-    if !refusal.reason.hides_the_tool() {
-        return refusal;
-    }
-    let told = match ExposedName::parse(name) {
-        Ok(name) => format!("Unknown tool: {name}"),
-        Err(error) => format!("Unknown tool: {error}"),
-    };
-    Refusal::new(refusal.reason, told)
+    Answer::Refused { id, refusal }
 }
 
 fn outcome(response: &Response) -> Outcome {

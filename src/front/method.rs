@@ -1,4 +1,4 @@
-//! The methods that we answer ourselves, for both eras; everything but `tools/call` ends here.
+//! The methods that we answer ourselves, for both eras; everything but what is judged and forwarded ends here.
 //!
 //! Pure over one snapshot: a request becomes a finished result, a call to be dispatched, or an
 //! error. Which method exists in which era is decided in `known`, once, before anything else is
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::snapshot::Snapshot;
 use crate::{
     domain::Era,
-    wire::{CallParams, ErrorObject, Object, Request, Version, code},
+    wire::{CallMethod, CallParams, ErrorObject, List, Object, Request, Version, code},
 };
 
 /// What is to be done with a request.
@@ -27,8 +27,8 @@ pub(super) enum Method {
     Initialize,
     Ping,
     Discover,
-    ToolsList,
-    ToolsCall,
+    List(List),
+    Call(CallMethod),
 }
 
 /// Which of our methods a name means in an era.
@@ -37,9 +37,10 @@ pub(super) fn known(era: Era, method: &str) -> Option<Method> {
         (Era::Legacy, "initialize") => Some(Method::Initialize),
         (Era::Legacy, "ping") => Some(Method::Ping),
         (Era::Modern, "server/discover") => Some(Method::Discover),
-        (_, "tools/list") => Some(Method::ToolsList),
-        (_, "tools/call") => Some(Method::ToolsCall),
-        _ => None,
+        _ => {
+            let list = List::parse(method).map(Method::List);
+            list.or_else(|| CallMethod::parse(method).map(Method::Call))
+        }
     }
 }
 
@@ -54,15 +55,21 @@ pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: 
         Method::Initialize => Plan::Result(initialize(peer)),
         Method::Ping => Plan::Result("{}".to_owned()),
         Method::Discover => Plan::Result(discover()),
-        Method::ToolsList => match list(snapshot, peer, request.params.as_ref()) {
+        Method::List(which) => match list(snapshot, peer, which, request.params.as_ref()) {
             Ok(result) => Plan::Result(result),
             Err(error) => Plan::Fail(error),
         },
-        Method::ToolsCall => match request.params.as_ref().map(CallParams::parse) {
-            Some(Ok(params)) => Plan::Call(Box::new(params)),
-            Some(Err(error)) => Plan::Fail(error.into()),
-            None => Plan::Fail(ErrorObject::new(code::INVALID_PARAMS, "tools/call needs params")),
-        },
+        Method::Call(method) => {
+            let parse = |params| CallParams::parse(method, params);
+            match request.params.as_ref().map(parse) {
+                Some(Ok(params)) => Plan::Call(Box::new(params)),
+                Some(Err(error)) => Plan::Fail(error.into()),
+                None => {
+                    let told = format!("{} needs params", method.as_str());
+                    Plan::Fail(ErrorObject::new(code::INVALID_PARAMS, told))
+                }
+            }
+        }
     }
 }
 
@@ -75,13 +82,18 @@ pub(super) fn negotiate(params: Option<&Object>) -> Version {
         .unwrap_or(Version::LATEST_LEGACY)
 }
 
-const INSTRUCTIONS: &str = "Tools of several servers behind one gateway. \
+const INSTRUCTIONS: &str = "Tools, prompts and resources of several servers behind one gateway. \
     A refused call says why; a call that failed says in `data.sent` whether the server saw it.";
 
 pub(super) fn initialize(version: Version) -> String {
     json!({
         "protocolVersion": version.as_str(),
-        "capabilities": { "tools": { "listChanged": true } },
+        "capabilities": {
+            "tools": { "listChanged": true },
+            "prompts": { "listChanged": true },
+            "resources": { "listChanged": true },
+            "completions": {},
+        },
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     })
@@ -92,7 +104,7 @@ fn discover() -> String {
     json!({
         "resultType": "complete",
         "supportedVersions": [Version::MODERN.as_str()],
-        "capabilities": { "tools": {} },
+        "capabilities": { "tools": {}, "prompts": {}, "resources": {}, "completions": {} },
         "instructions": INSTRUCTIONS,
         "ttlMs": 0,
         "cacheScope": "private",
@@ -108,6 +120,7 @@ fn server_info() -> serde_json::Value {
 fn list(
     snapshot: &Snapshot,
     peer: Version,
+    list: List,
     params: Option<&Object>,
 ) -> Result<String, ErrorObject> {
     let bad_cursor = || ErrorObject::new(code::INVALID_PARAMS, "Unknown cursor");
@@ -115,17 +128,17 @@ fn list(
         None => None,
         Some(_) => Some(params.and_then(|p| p.text("cursor")).ok_or_else(bad_cursor)?),
     };
-    let page = snapshot.catalog.page(cursor.as_deref()).map_err(|_| bad_cursor())?;
-    let tools = std::str::from_utf8(&page.tools).unwrap_or_default();
+    let page = snapshot.catalog.page(list, cursor.as_deref()).map_err(|_| bad_cursor())?;
+    let (member, items) = (list.member(), std::str::from_utf8(&page.items).unwrap_or_default());
     let next = match page.next {
         None => String::new(),
-        Some(next) => format!(r#","nextCursor":"{next}""#),
+        Some(next) => format!(r#","nextCursor":{}"#, json!(next)),
     };
     Ok(match peer.era() {
-        Era::Legacy => format!(r#"{{"tools":[{tools}]{next}}}"#),
+        Era::Legacy => format!(r#"{{"{member}":[{items}]{next}}}"#),
         Era::Modern => {
             let cache = r#""resultType":"complete","ttlMs":0,"cacheScope":"private""#;
-            format!(r#"{{{cache},"tools":[{tools}]{next}}}"#)
+            format!(r#"{{{cache},"{member}":[{items}]{next}}}"#)
         }
     })
 }

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::dispatch::Answer;
 use crate::{
-    domain::{CallError, CallId, DenyReason, Era, Refusal, Sent},
+    domain::{CallError, CallId, DenyReason, Era, ExposedName, Kind, Refusal, Sent},
     wire::{
-        Body, ErrorObject, Frame, RequestId, Version, code, encode_error, encode_own_result,
-        encode_result, relay_error,
+        Body, Caching, ErrorObject, Frame, RequestId, Version, code, encode_error,
+        encode_own_result, encode_result, relay_error,
     },
 };
 
@@ -24,6 +24,8 @@ const DEADLINE: i64 = -31004;
 const AUDIT: i64 = -31005;
 const PROTOCOL: i64 = -31006;
 const INTERNAL: i64 = -32603;
+/// Legacy only.
+const RESOURCE_NOT_FOUND: i64 = -32002;
 
 /// How long a caller should wait before it tries again.
 const RETRY_UNAVAILABLE_MS: u64 = 1_000;
@@ -49,13 +51,42 @@ impl Reply {
 /// The table.
 pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
     match answer {
-        Answer::Reply(response) => match response.body {
-            Body::Result(result) => Reply::ok(encode_result(to, id, &result)),
+        Answer::Reply(kind, response) => match response.body {
+            Body::Result(result) => Reply::ok(encode_result(to, id, &result, caching(kind))),
             Body::Error(error) => Reply::ok(relay_error(to, id, &error)),
         },
+        Answer::Unknown { kind, name } => Reply::error(to, Some(id), &unknown(to, kind, &name)),
         Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),
         Answer::Failed { id: call, error } => Reply::error(to, Some(id), &failed(call, error)),
         Answer::Mismatch(mismatch) => Reply::error(to, Some(id), &mismatch.into()),
+    }
+}
+
+fn caching(kind: Kind) -> Caching {
+    match kind {
+        Kind::Resource => Caching::Hinted,
+        Kind::Tool | Kind::Prompt | Kind::PromptArgument | Kind::TemplateArgument => Caching::Never,
+    }
+}
+
+/// The one sentence for what does not exist and for what is hidden.
+fn unknown(to: Version, kind: Kind, name: &str) -> ErrorObject {
+    let named = |what: &str| {
+        let shown = ExposedName::parse(name);
+        let shown = shown.map_or_else(|error| error.to_string(), |name| name.to_string());
+        ErrorObject::new(code::INVALID_PARAMS, format!("Unknown {what}: {shown}"))
+    };
+    match kind {
+        Kind::Tool => named("tool"),
+        Kind::Prompt | Kind::PromptArgument => named("prompt"),
+        Kind::Resource | Kind::TemplateArgument => {
+            let code = match to.era() {
+                Era::Modern => code::INVALID_PARAMS,
+                Era::Legacy => RESOURCE_NOT_FOUND,
+            };
+            let data = Some(json!({ "uri": name }).to_string().into());
+            ErrorObject { code, message: "Resource not found".to_owned(), data }
+        }
     }
 }
 
@@ -70,7 +101,8 @@ fn refused(to: Version, id: &RequestId, call: CallId, refusal: Refusal) -> Reply
     };
     match reason {
         DenyReason::Stopped => error(STOPPED, told, None),
-        DenyReason::NotListed | DenyReason::UnknownTool => {
+        // Such an answer is `Unknown`; and if it ever were not, this says no more.
+        DenyReason::NotListed | DenyReason::Unknown => {
             Reply::error(to, Some(id), &ErrorObject::new(code::INVALID_PARAMS, told))
         }
         DenyReason::Schema => Reply::ok(told_as_result(id, call, reason, &told)),

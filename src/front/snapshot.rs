@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::{domain::Generation, fleet::Catalog, gate::Policy};
+use crate::{domain::Generation, fleet::Catalog, gate::Policy, wire::List};
 
 /// Policy and catalog that belong together.
 #[derive(Debug)]
@@ -22,8 +22,30 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Publisher {
     current: ArcSwap<Snapshot>,
-    /// Counts changes of the visible list of tools, for those who must wake on one.
-    relisted: watch::Sender<u64>,
+    /// For those who must wake when what applications see has changed.
+    relisted: watch::Sender<Relisted>,
+}
+
+/// How often each of the visible lists has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Relisted {
+    tools: u64,
+    prompts: u64,
+    /// Resources and templates together: one notification is for both.
+    resources: u64,
+}
+
+impl Relisted {
+    /// The notifications for whoever saw the lists when they were `seen`.
+    pub(super) fn news(self, seen: Self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.tools, seen.tools, "notifications/tools/list_changed"),
+            (self.prompts, seen.prompts, "notifications/prompts/list_changed"),
+            (self.resources, seen.resources, "notifications/resources/list_changed"),
+        ]
+        .into_iter()
+        .filter_map(|(now, then, method)| (now != then).then_some(method))
+    }
 }
 
 impl Publisher {
@@ -31,26 +53,31 @@ impl Publisher {
     pub fn new(generation: Generation, policy: Arc<Policy>) -> Arc<Self> {
         let first = Snapshot { generation, policy, catalog: Arc::default() };
         let current = ArcSwap::from_pointee(first);
-        Arc::new(Self { current, relisted: watch::Sender::new(0) })
+        Arc::new(Self { current, relisted: watch::Sender::default() })
     }
 
     pub(super) fn load(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
 
-    /// Wakes when the list that applications see has changed.
-    pub(super) fn relisted(&self) -> watch::Receiver<u64> {
+    /// Wakes when a list that applications see has changed.
+    pub(super) fn relisted(&self) -> watch::Receiver<Relisted> {
         self.relisted.subscribe()
     }
 
     /// Publishes a new catalog beside the policy that stands. Called by the fleet's one keeper.
     pub fn publish_catalog(&self, catalog: Arc<Catalog>) {
         let old = self.current.load_full();
-        let same_list = old.catalog.lists_the_same(&catalog);
+        let changed = |list| u64::from(!old.catalog.lists_the_same(&catalog, list));
+        let (tools, prompts) = (changed(List::Tools), changed(List::Prompts));
+        let resources = changed(List::Resources) | changed(List::Templates);
         let new = Snapshot { generation: old.generation, policy: old.policy.clone(), catalog };
         self.current.store(Arc::new(new));
-        if !same_list {
-            self.relisted.send_modify(|n| *n = n.wrapping_add(1));
-        }
+        self.relisted.send_if_modified(|now| {
+            now.tools = now.tools.wrapping_add(tools);
+            now.prompts = now.prompts.wrapping_add(prompts);
+            now.resources = now.resources.wrapping_add(resources);
+            tools + prompts + resources > 0
+        });
     }
 }

@@ -43,6 +43,7 @@ pub(super) async fn serve(
     let mut client = Client { front, out, peer: None, running: JoinSet::new() };
     let mut reader = LineReader::new(client.front.limits.body_bytes);
     let mut changes = client.front.publisher.relisted();
+    let mut seen = *changes.borrow_and_update();
     let mut chunk = vec![0_u8; STDIO_READ_BYTES];
     loop {
         let read = tokio::select! {
@@ -51,7 +52,9 @@ pub(super) async fn serve(
             read = input.read(&mut chunk) => read,
             Some(_) = client.running.join_next() => continue,
             Ok(()) = changes.changed() => {
-                client.tell_list_changed().await;
+                let now = *changes.borrow_and_update();
+                client.tell(now.news(seen)).await;
+                seen = now;
                 continue;
             }
         };
@@ -153,10 +156,11 @@ impl Client {
         });
     }
 
-    async fn tell_list_changed(&self) {
+    /// Modern clients hear of changes on the streams that they ask for.
+    async fn tell(&self, news: impl Iterator<Item = &'static str>) {
         let legacy = self.peer.as_ref().is_some_and(|peer| peer.version.era() == Era::Legacy);
-        if legacy {
-            self.say(encode_notification("notifications/tools/list_changed", None)).await;
+        for method in news.filter(|_| legacy) {
+            self.say(encode_notification(method, None)).await;
         }
     }
 

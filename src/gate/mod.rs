@@ -19,15 +19,18 @@ pub use schema::{Schema, SchemaError};
 
 use crate::{
     audit::{Audit, AuditError, Record},
-    domain::{CallId, Caller, DenyReason, Refusal, ToolCall, Verdict},
+    domain::{Call, CallId, Caller, DenyReason, Kind, Refusal, Verdict},
 };
 
-/// What the catalog knows of the tool that is called.
+/// What the catalog knows of the subject of a call.
 #[derive(Clone, Copy, Debug)]
 pub enum Definition<'a> {
+    /// A tool, whose arguments must fit.
     Known(&'a Schema),
-    /// The operator forwards names that are not listed (`names = "plain"`): nothing to check
-    /// the arguments against.
+    /// A prompt, a resource or a template: there is no schema to check against.
+    Listed,
+    /// The operator forwards names that are not listed (`names = "plain"`), or one server alone can
+    /// know the resource: nothing to check against.
     Forwarded,
     Missing,
 }
@@ -43,7 +46,7 @@ pub struct Gate {
 pub fn judge(
     latch: Result<Epoch, Stopped>,
     policy: &Policy,
-    call: &ToolCall,
+    call: &Call,
     definition: Definition<'_>,
 ) -> Verdict {
     let deny = |reason| Verdict::Deny(Refusal::new(reason, told(reason)));
@@ -51,11 +54,11 @@ pub fn judge(
         return deny(DenyReason::Stopped);
     }
     let schema = match definition {
-        Definition::Missing => return deny(DenyReason::UnknownTool),
+        Definition::Missing => return deny(DenyReason::Unknown),
         Definition::Known(schema) => Some(schema),
-        Definition::Forwarded => None,
+        Definition::Listed | Definition::Forwarded => None,
     };
-    if !policy.listed(&call.server, &call.tool) {
+    if !policy.listed(&call.server, &call.subject) {
         return deny(DenyReason::NotListed);
     }
     match schema.map_or(Ok(()), |schema| schema.check(&call.arguments)) {
@@ -82,7 +85,7 @@ impl Gate {
     pub async fn admit(
         &self,
         policy: &Policy,
-        call: ToolCall,
+        call: Call,
         definition: Definition<'_>,
     ) -> Result<(Permit, Ticket), Refusal> {
         let epoch = self.latch.epoch();
@@ -96,7 +99,7 @@ impl Gate {
         Err(refusal)
     }
 
-    async fn permit(&self, call: ToolCall, epoch: Epoch) -> Result<(Permit, Ticket), Refusal> {
+    async fn permit(&self, call: Call, epoch: Epoch) -> Result<(Permit, Ticket), Refusal> {
         let ticket = Ticket::open(self.audit.clone(), call.id);
         match self.audit.append(Record::Intent { call: &call }).await {
             Ok(receipt) => Ok((Permit::mint(call, epoch, receipt), ticket.admitted())),
@@ -109,17 +112,17 @@ impl Gate {
         }
     }
 
-    /// Refuses what never became a `ToolCall`, for example a name that no server has. The stop
+    /// Refuses what never became a `Call`, for example a name that no server has. The stop
     /// comes first here too: while it is engaged, it is the reason for everything.
     pub async fn refuse(
         &self,
         call: CallId,
         caller: &Caller,
-        asked: &str,
+        (about, asked): (Kind, &str),
         reason: DenyReason,
     ) -> Refusal {
         let reason = if self.latch.epoch().is_ok() { reason } else { DenyReason::Stopped };
-        self.put(Record::Refused { call, caller, asked, reason }).await;
+        self.put(Record::Refused { call, caller, about, asked, reason }).await;
         refusal(reason)
     }
 
@@ -151,11 +154,11 @@ fn refusal(reason: DenyReason) -> Refusal {
     Refusal::new(reason, told(reason))
 }
 
-/// What a caller may know. The two reasons that hide a tool read the same.
+/// What a caller may know. The two reasons that hide something read the same.
 fn told(reason: DenyReason) -> &'static str {
     match reason {
         DenyReason::Stopped => "the emergency stop is engaged",
-        DenyReason::NotListed | DenyReason::UnknownTool => "unknown tool",
+        DenyReason::NotListed | DenyReason::Unknown => "unknown",
         DenyReason::Schema => "the arguments do not fit the tool's schema",
         DenyReason::AuditUnavailable => "the call could not be put on record and was not sent",
         DenyReason::Overloaded => "too many calls are in flight; try again later",

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use super::latch::Epoch;
 use crate::{
     audit::{Audit, Receipt, Record},
-    domain::{CallError, CallId, Outcome, Sent, ToolCall},
+    domain::{Call, CallError, CallId, Outcome, Sent},
 };
 
 /// Proof of an Allow on record. Whoever sends borrows it; whoever has none cannot send.
 ///
 /// It cannot be built outside the gate:
 /// ```compile_fail,E0451
-/// fn forge(call: portcullis::domain::ToolCall, epoch: portcullis::gate::Epoch,
+/// fn forge(call: portcullis::domain::Call, epoch: portcullis::gate::Epoch,
 ///          receipt: portcullis::audit::Receipt) -> portcullis::gate::Permit {
 ///     portcullis::gate::Permit { call, epoch, receipt }
 /// }
@@ -37,17 +37,17 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "an admitted call that is not sent must at least be concluded"]
 pub struct Permit {
-    call: ToolCall,
+    call: Call,
     epoch: Epoch,
     receipt: Receipt,
 }
 
 impl Permit {
-    pub(super) fn mint(call: ToolCall, epoch: Epoch, receipt: Receipt) -> Self {
+    pub(super) fn mint(call: Call, epoch: Epoch, receipt: Receipt) -> Self {
         Self { call, epoch, receipt }
     }
 
-    pub fn call(&self) -> &ToolCall {
+    pub fn call(&self) -> &Call {
         &self.call
     }
 

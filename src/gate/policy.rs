@@ -1,14 +1,14 @@
-//! The whitelist: which tools exist for applications at all.
+//! The whitelist: which tools, prompts and resources exist for applications at all.
 //!
 //! One decision for listing and for calling, so that a hidden tool is never callable and a listed
-//! one never hidden. A server that the policy does not know lists nothing. Pure and immutable:
+//! one never hidden. Tools are chosen by name; prompts and resources come with their server. A server that the policy does not know lists nothing. Pure and immutable:
 //! a reload compiles a new one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     config::{ServerConfig, ToolFilter},
-    domain::{ServerName, ToolName},
+    domain::{ServerName, Subject},
 };
 
 /// The compiled whitelist of one generation.
@@ -40,18 +40,30 @@ impl Policy {
         Self { servers: filters.into_iter().map(rule).collect() }
     }
 
-    /// Whether applications may see and call this tool.
-    pub fn listed(&self, server: &ServerName, tool: &ToolName) -> bool {
-        self.servers.get(server).is_some_and(|rule| {
-            !rule.disabled.contains(tool.as_str())
-                && rule.enabled.as_ref().is_none_or(|names| names.contains(tool.as_str()))
+    /// Whether applications may see and call this.
+    pub fn listed(&self, server: &ServerName, subject: &Subject) -> bool {
+        self.servers.get(server).is_some_and(|rule| match subject {
+            Subject::Tool(tool) => {
+                !rule.disabled.contains(tool.as_str())
+                    && rule.enabled.as_ref().is_none_or(|names| names.contains(tool.as_str()))
+            }
+            Subject::Prompt(_)
+            | Subject::Resource(_)
+            | Subject::PromptArgument(_)
+            | Subject::TemplateArgument(_) => true,
         })
+    }
+
+    /// Whether applications may see anything of this server.
+    pub fn knows(&self, server: &ServerName) -> bool {
+        self.servers.contains_key(server)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Policy, ServerName, ToolFilter, ToolName};
+    use super::{Policy, ServerName, Subject, ToolFilter};
+    use crate::domain::Kind;
 
     #[track_caller]
     fn check(enabled: Option<&[&str]>, disabled: &[&str], tool: &str, want: &str) {
@@ -59,10 +71,15 @@ mod tests {
         let filter = ToolFilter { enabled: enabled.map(owned), disabled: owned(disabled) };
         let server = ServerName::parse("files").unwrap();
         let policy = Policy::from_filters([(&server, &filter)]);
-        let listed = policy.listed(&server, &ToolName::parse(tool).unwrap());
+        let tool = Subject::parse(Kind::Tool, tool).unwrap();
+        let listed = policy.listed(&server, &tool);
         assert_eq!(if listed { "listed" } else { "hidden" }, want);
         let other = ServerName::parse("other").unwrap();
-        assert!(!policy.listed(&other, &ToolName::parse(tool).unwrap()));
+        assert!(!policy.listed(&other, &tool));
+        for kind in [Kind::Prompt, Kind::Resource, Kind::PromptArgument, Kind::TemplateArgument] {
+            let subject = Subject::parse(kind, "read").unwrap();
+            assert!(policy.listed(&server, &subject) && !policy.listed(&other, &subject));
+        }
     }
 
     #[test]

@@ -11,14 +11,14 @@ use crate::{
     audit::{Audit, AuditThread, Durability, verify},
     config::ToolFilter,
     domain::{
-        CallIds, Caller, DenyReason, Era, Generation, Nonce, Outcome, Principal, Refusal,
-        ServerName, ToolCall, ToolName, Verdict,
+        Call, CallIds, Caller, DenyReason, Era, Generation, Kind, Nonce, Outcome, Principal,
+        Refusal, ServerName, Subject, Verdict,
     },
 };
 
-fn call(tool: &str, arguments: &'static str) -> ToolCall {
+fn call(tool: &str, arguments: &'static str) -> Call {
     static IDS: std::sync::LazyLock<CallIds> = std::sync::LazyLock::new(|| CallIds::new(Nonce(1)));
-    ToolCall {
+    Call {
         id: IDS.next(1_700_000_000_000),
         caller: Arc::new(Caller {
             principal: Principal::new("local"),
@@ -27,7 +27,7 @@ fn call(tool: &str, arguments: &'static str) -> ToolCall {
             era: Era::Legacy,
         }),
         server: ServerName::parse("files").unwrap(),
-        tool: ToolName::parse(tool).unwrap(),
+        subject: Subject::parse(Kind::Tool, tool).unwrap(),
         arguments: Bytes::from_static(arguments.as_bytes()),
         generation: Generation(1),
     }
@@ -57,7 +57,7 @@ fn house() -> House {
 }
 
 impl House {
-    async fn admit(&self, call: ToolCall) -> Result<(Permit, Ticket), Refusal> {
+    async fn admit(&self, call: Call) -> Result<(Permit, Ticket), Refusal> {
         self.gate.admit(&policy(), call, Definition::Forwarded).await
     }
 
@@ -94,7 +94,7 @@ fn the_gates_are_asked_in_their_order() {
     check(open, "read", Definition::Known(&strict), "schema");
     check(open, "delete", Definition::Known(&strict), "not_listed");
     check(open, "delete", Definition::Forwarded, "not_listed");
-    check(open, "delete", Definition::Missing, "unknown_tool");
+    check(open, "delete", Definition::Missing, "unknown");
     check(Err(Stopped), "delete", Definition::Missing, "stopped");
     check(Err(Stopped), "read", Definition::Known(&lax), "stopped");
 }

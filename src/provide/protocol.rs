@@ -12,8 +12,8 @@ use super::files::{Fault, Files, Task};
 use crate::{
     domain::Era,
     wire::{
-        CallParams, ErrorObject, Frame, Message, Meta, Notification, Object, Request, RequestId,
-        Version, WireError, encode_error, encode_result,
+        Caching, CallMethod, CallParams, ErrorObject, Frame, Message, Meta, Notification, Object,
+        Request, RequestId, Version, WireError, encode_error, encode_result,
     },
 };
 
@@ -218,7 +218,8 @@ fn served(method: &Method, request: &Request) -> Result<Answer, ErrorObject> {
         Method::ToolsList => Answer::Now(lasting(Files::tools())),
         Method::ResourcesTemplatesList => Answer::Now(lasting(Files::templates())),
         Method::ToolsCall => {
-            let call = CallParams::parse(params).map_err(|wire| refused(&wire))?;
+            let call =
+                CallParams::parse(CallMethod::ToolsCall, params).map_err(|wire| refused(&wire))?;
             Answer::Later(Task::Call { name: call.name().to_owned(), arguments: call.arguments() })
         }
         Method::ResourcesList => Answer::Later(Task::ListResources { cursor: text("cursor")? }),
@@ -306,7 +307,7 @@ fn result(version: Version, id: &RequestId, mut value: Value) -> Frame {
         object.insert("_meta".to_owned(), meta);
     }
     match Object::parse(Bytes::from(value.to_string())) {
-        Ok(object) => encode_result(version, id, &object),
+        Ok(object) => encode_result(version, id, &object, Caching::Never),
         Err(wire) => encode_error(Some(id), &error(INTERNAL, wire.to_string(), None)),
     }
 }

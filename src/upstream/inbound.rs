@@ -6,30 +6,22 @@
 use bytes::Bytes;
 
 use crate::wire::{
-    ErrorObject, Frame, Message, Notice, Notification, Object, Request, RequestId, Response,
-    Version, encode_error, encode_result,
+    Caching, ErrorObject, Frame, Message, Notice, Notification, Object, Request, RequestId,
+    Response, Version, encode_error, encode_result,
 };
 
 #[derive(Debug)]
 pub(super) enum Heard {
     /// An answer to the request with this number, if it is one of ours at all.
-    Answer {
-        id: Option<u64>,
-        response: Response,
-    },
+    Answer { id: Option<u64>, response: Response },
     /// Progress of the call with this number.
-    Progress {
-        id: Option<u64>,
-        notice: Notice,
-    },
+    Progress { id: Option<u64>, notice: Notice },
     /// A log message.
     Log(Notice),
-    ToolsChanged,
+    /// One of its lists is another now.
+    ListChanged,
     /// A request of the server, and what we say to it.
-    Asked {
-        reply: Frame,
-        kind: Question,
-    },
+    Asked { reply: Frame, kind: Question },
     /// A notification that concerns nobody here.
     Other,
 }
@@ -58,7 +50,9 @@ fn notified(notification: Notification) -> Heard {
             Heard::Progress { id, notice }
         }
         "notifications/message" => Heard::Log(notice),
-        "notifications/tools/list_changed" => Heard::ToolsChanged,
+        "notifications/tools/list_changed"
+        | "notifications/prompts/list_changed"
+        | "notifications/resources/list_changed" => Heard::ListChanged,
         _ => Heard::Other,
     }
 }
@@ -67,7 +61,8 @@ fn asked(request: &Request) -> Heard {
     let nothing = Object::parse(Bytes::from_static(b"{}"));
     match (request.method.as_str(), nothing) {
         ("ping", Ok(nothing)) => {
-            let reply = encode_result(Version::LATEST_LEGACY, &request.id, &nothing);
+            let reply =
+                encode_result(Version::LATEST_LEGACY, &request.id, &nothing, Caching::Never);
             Heard::Asked { reply, kind: Question::Ping }
         }
         _ => {
@@ -92,13 +87,14 @@ mod tests {
     use crate::wire::decode;
 
     #[track_caller]
-    fn check(line: &'static str, want: &str) {
-        let heard = understand(decode(Bytes::from_static(line.as_bytes()), 1 << 20).unwrap());
+    fn check(line: &str, want: &str) {
+        let line = Bytes::copy_from_slice(line.as_bytes());
+        let heard = understand(decode(line, 1 << 20).unwrap());
         let got = match heard {
             Heard::Answer { id, .. } => format!("answer {id:?}"),
             Heard::Progress { id, .. } => format!("progress {id:?}"),
             Heard::Log(_) => "log".to_owned(),
-            Heard::ToolsChanged => "tools".to_owned(),
+            Heard::ListChanged => "list".to_owned(),
             Heard::Asked { reply, .. } => String::from_utf8(reply.into_bytes().to_vec()).unwrap(),
             Heard::Other => "other".to_owned(),
         };
@@ -115,7 +111,10 @@ mod tests {
             "progress Some(3)",
         );
         check(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#, "log");
-        check(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#, "tools");
+        for list in ["tools", "prompts", "resources"] {
+            let method = format!("notifications/{list}/list_changed");
+            check(&format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#), "list");
+        }
         check(r#"{"jsonrpc":"2.0","method":"notifications/unheard_of"}"#, "other");
     }
 

@@ -21,11 +21,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    domain::{CallError, Era, Sent, ServerName},
+    domain::{CallError, Era, Sent, ServerName, Subject},
     gate::Permit,
     wire::{
-        CallForm, CallParams, ClientFace, Frame, Notice, Object, ProgressToken, RequestId,
-        Response, ToolDef, Version, encode_call, headers::ParamHeader,
+        CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object,
+        ProgressToken, RequestId, Response, Version, encode_call, headers::ParamHeader,
     },
 };
 
@@ -83,9 +83,14 @@ impl Session {
         self.greeting.instructions.as_deref()
     }
 
-    /// Every tool of the server, over all pages.
-    pub async fn tools(&self) -> Result<Vec<ToolDef>, CallError> {
-        listing::tools(self).await
+    /// Whether the server says that it has this. One that told us nothing may have anything.
+    pub fn declares(&self, capability: &str) -> bool {
+        self.capabilities().is_none_or(|declared| declared.contains(capability))
+    }
+
+    /// Every entry of one of the server's lists, over all pages.
+    pub async fn list(&self, list: List) -> Result<Vec<Item>, CallError> {
+        listing::list(self, list).await
     }
 
     /// Sends an admitted call and waits for its answer. Dropping the future withdraws the call and
@@ -97,6 +102,7 @@ impl Session {
         notices: &NoticeSender,
     ) -> Result<Response, CallError> {
         self.check(permit, call)?;
+        let subject = &permit.call().subject;
         match &self.line {
             Line::Stdio(line) => {
                 let id = line.draw_id();
@@ -116,8 +122,8 @@ impl Session {
                     frame: self.encode(id, permit, call),
                     about: http::About {
                         version: Some(self.version()),
-                        method: "tools/call",
-                        name: Some(permit.call().tool.as_str()),
+                        method: CallMethod::of(subject.kind()).as_str(),
+                        name: shown_name(subject),
                         param_headers: self.param_headers(call),
                     },
                     wait: call.deadline,
@@ -141,7 +147,7 @@ impl Session {
         }
     }
 
-    /// Grows whenever the server says that its tools have changed.
+    /// Grows whenever the server says that one of its lists has changed.
     pub fn list_changed(&self) -> watch::Receiver<u64> {
         match &self.line {
             Line::Stdio(line) => line.list_changed(),
@@ -187,7 +193,8 @@ impl Session {
         let judged = &permit.call().arguments;
         let sent = call.params.arguments();
         let same = (judged.as_ptr(), judged.len()) == (sent.as_ptr(), sent.len());
-        if here && (same || *judged == sent) {
+        let aimed = permit.call().subject.kind() == call.params.kind();
+        if here && aimed && (same || *judged == sent) {
             return Ok(());
         }
         tracing::error!(call.id = %permit.call().id, "Judged call is not the one to be sent");
@@ -199,7 +206,7 @@ impl Session {
         let form = CallForm {
             version: self.version(),
             id: &id,
-            name: permit.call().tool.as_str(),
+            name: permit.call().subject.as_str(),
             // Our id is unique on this session, so it serves as the token as well.
             progress_token: call.params.progress_token().map(|_| &id),
             client: &self.face,
@@ -217,4 +224,9 @@ impl Session {
             Err(_) => Vec::new(),
         }
     }
+}
+
+/// What `Mcp-Name` says of a call on its way to a server.
+fn shown_name(subject: &Subject) -> Option<&str> {
+    CallMethod::of(subject.kind()).named_by().map(|_| subject.as_str())
 }

@@ -33,6 +33,8 @@ pub enum WireError {
     Params { rule: &'static str },
     #[error("invalid tool definition: {rule}")]
     Tool { rule: &'static str },
+    #[error("invalid list: {rule}")]
+    List { rule: &'static str },
 }
 
 impl WireError {
@@ -49,7 +51,7 @@ impl WireError {
             | Self::NotAnArray
             | Self::NearMiss { .. }
             | Self::NotJsonRpc { .. } => -32600,
-            Self::Params { .. } | Self::Tool { .. } => -32602,
+            Self::Params { .. } | Self::Tool { .. } | Self::List { .. } => -32602,
         }
     }
 
@@ -67,7 +69,8 @@ impl WireError {
             | Self::NotAnObject
             | Self::NotAnArray
             | Self::Params { .. }
-            | Self::Tool { .. } => None,
+            | Self::Tool { .. }
+            | Self::List { .. } => None,
         }
     }
 }

@@ -17,8 +17,9 @@ mod stream;
 pub use error::WireError;
 pub use json::{Edit, Frame, Object, Text, quote};
 pub use mcp::{
-    CallForm, CallParams, ClientFace, Meta, Notice, ShownParams, ToolDef, ToolsPage, Version,
-    encode_call, encode_own_result, encode_result, headers_agree, join_batch, parse_tools_page,
+    Caching, CallForm, CallMethod, CallParams, ClientFace, Item, List, ListPage, Meta, Notice,
+    ShownParams, Version, encode_call, encode_own_result, encode_result, headers_agree, join_batch,
+    parse_page,
 };
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,

@@ -13,7 +13,8 @@ use portcullis::{
     audit::{Audit, AuditThread},
     config::{Durability, ToolFilter},
     domain::{
-        CallIds, Caller, Era, Generation, Nonce, Outcome, Principal, ServerName, ToolCall, ToolName,
+        Call, CallIds, Caller, Era, Generation, Kind, Nonce, Outcome, Principal, ServerName,
+        Subject,
     },
     gate::{Definition, Gate, Latch, Policy, Schema, judge},
 };
@@ -46,8 +47,8 @@ fn house(durability: Durability) -> House {
     }
 }
 
-fn call(ids: &CallIds) -> ToolCall {
-    ToolCall {
+fn call(ids: &CallIds) -> Call {
+    Call {
         id: ids.next(1_700_000_000_000),
         caller: Arc::new(Caller {
             principal: Principal::new("local"),
@@ -56,13 +57,13 @@ fn call(ids: &CallIds) -> ToolCall {
             era: Era::Modern,
         }),
         server: ServerName::parse("files").unwrap(),
-        tool: ToolName::parse("read").unwrap(),
+        subject: Subject::parse(Kind::Tool, "read").unwrap(),
         arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
         generation: Generation(1),
     }
 }
 
-async fn admit(gate: &Gate, policy: &Policy, schema: &Schema, call: ToolCall) {
+async fn admit(gate: &Gate, policy: &Policy, schema: &Schema, call: Call) {
     let (permit, ticket) = gate.admit(policy, call, Definition::Known(schema)).await.unwrap();
     black_box(gate.latch().holds(permit.epoch()));
     ticket.conclude(Outcome::Answered { result_bytes: 100 });

@@ -9,8 +9,8 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use portcullis::wire::{
-    CallForm, CallParams, ClientFace, Message, Object, RequestId, Version, decode, encode_call,
-    encode_result,
+    Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, RequestId, Version,
+    decode, encode_call, encode_result,
 };
 
 const BYTES_MAX: usize = 1 << 24;
@@ -38,7 +38,7 @@ fn rows(n: usize) -> Bytes {
 
 fn params(raw: Bytes) -> CallParams {
     let Message::Request(request) = decode(raw, BYTES_MAX).unwrap() else { unreachable!() };
-    CallParams::parse(&request.params.unwrap()).unwrap()
+    CallParams::parse(CallMethod::ToolsCall, &request.params.unwrap()).unwrap()
 }
 
 fn scan(c: &mut Criterion) {
@@ -82,7 +82,7 @@ fn messages(c: &mut Criterion) {
     let Message::Response(response) = decode(rows(10), BYTES_MAX).unwrap() else { unreachable!() };
     let portcullis::wire::Body::Result(result) = response.body else { unreachable!() };
     c.bench_function("encode result", |b| {
-        b.iter(|| encode_result(Version::MODERN, &id, black_box(&result)));
+        b.iter(|| encode_result(Version::MODERN, &id, black_box(&result), Caching::Never));
     });
 }
 

@@ -17,12 +17,12 @@ use super::{
     verify,
 };
 use crate::domain::{
-    CallError, CallId, CallIds, Caller, DenyReason, Era, Generation, Nonce, Outcome, Principal,
-    Sent, ServerName, ToolCall, ToolName, limits,
+    Call, CallError, CallId, CallIds, Caller, DenyReason, Era, Generation, Kind, Nonce, Outcome,
+    Principal, Sent, ServerName, Subject, limits,
 };
 
-fn call(ids: &CallIds) -> ToolCall {
-    ToolCall {
+fn call(ids: &CallIds) -> Call {
+    Call {
         id: ids.next(1_700_000_000_000),
         caller: Arc::new(Caller {
             principal: Principal::new("local"),
@@ -31,7 +31,7 @@ fn call(ids: &CallIds) -> ToolCall {
             era: Era::Modern,
         }),
         server: ServerName::parse("files").unwrap(),
-        tool: ToolName::parse("read").unwrap(),
+        subject: Subject::parse(Kind::Tool, "read").unwrap(),
         arguments: Bytes::from_static(br#"{"path":"secret.txt"}"#),
         generation: Generation(3),
     }
@@ -79,6 +79,8 @@ fn the_bytes_of_every_kind_are_golden() {
     let (digest, elapsed) = ([0xab; 32], Duration::from_micros(1234));
     let failed = Outcome::Failed(CallError::Protocol { what: "two answers" });
     let gone = Outcome::Failed(CallError::Cancelled { sent: Sent::Unknown });
+    let aimed = |kind, name| Call { subject: Subject::parse(kind, name).unwrap(), ..call.clone() };
+    let (prompt, resource) = (aimed(Kind::Prompt, "sum up"), aimed(Kind::Resource, "ui://a/\"b"));
     let (id, reason, generation) = (call.id, DenyReason::Schema, Generation(3));
     let records = [
         Record::Started { version: "0.1.0", config_sha256: &digest, generation },
@@ -88,7 +90,13 @@ fn the_bytes_of_every_kind_are_golden() {
         Record::Outcome { call: id, outcome: failed, elapsed },
         Record::Outcome { call: id, outcome: gone, elapsed },
         Record::Denied { call: &call, reason, told: "`/path` is\nwrong" },
-        Record::Refused { call: id, caller: &call.caller, asked: "x\\y", reason },
+        Record::Refused {
+            call: id,
+            caller: &call.caller,
+            about: Kind::Tool,
+            asked: "x\\y",
+            reason,
+        },
         Record::LatchEngaged { id: "stop-1", who: "root", why: "drill" },
         Record::LatchReset { id: "stop-1", who: "root", why: "done" },
         Record::Recovered {
@@ -98,6 +106,8 @@ fn the_bytes_of_every_kind_are_golden() {
             what: "is torn",
         },
         Record::Orphaned { call: id },
+        Record::Intent { call: &prompt },
+        Record::Intent { call: &resource },
         Record::Stopped { why: "SIGTERM" },
     ];
     let (mut chain, mut lines) = (Chain::START, Vec::new());

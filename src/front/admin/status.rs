@@ -13,6 +13,7 @@ use crate::{
         http::{Body, json as json_response},
     },
     gate::LatchState,
+    wire::List,
 };
 
 /// 200, or 503 with the reasons.
@@ -57,7 +58,9 @@ pub(super) fn status(front: &Front) -> Value {
         "generation": snapshot.generation.0,
         "stop": stop(front),
         "audit": { "healthy": front.gate.is_recording() },
-        "tools": snapshot.catalog.len(),
+        "tools": snapshot.catalog.len(List::Tools),
+        "prompts": snapshot.catalog.len(List::Prompts),
+        "resources": snapshot.catalog.len(List::Resources),
         "sessions": front.sessions.len(),
         "in_flight": front.limits.in_flight - front.in_flight.available_permits(),
         "servers": servers,

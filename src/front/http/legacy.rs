@@ -168,6 +168,7 @@ pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) ->
     };
     let (parts, body) = mpsc::channel(NOTICE_QUEUE_MAX);
     let mut changes = front.publisher.relisted();
+    let mut seen = *changes.borrow_and_update();
     let drain = front.drain.clone();
     front.tasks.spawn(async move {
         let mut part = Bytes::from_static(b": open\n\n");
@@ -181,7 +182,10 @@ pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) ->
                 () = session.ended.cancelled() => return,
                 () = drain.cancelled() => return,
                 changed = changes.changed() => match changed {
-                    Ok(()) => list_changed(),
+                    Ok(()) => {
+                        let now = *changes.borrow_and_update();
+                        news(now.news(std::mem::replace(&mut seen, now)))
+                    }
                     Err(_) => return,
                 },
                 () = tokio::time::sleep(SSE_KEEPALIVE) => Bytes::from_static(b": still here\n\n"),
@@ -191,8 +195,8 @@ pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) ->
     sse(Body::Stream(body))
 }
 
-fn list_changed() -> Bytes {
-    sse_event(&encode_notification("notifications/tools/list_changed", None)).concat().into()
+fn news(methods: impl Iterator<Item = &'static str>) -> Bytes {
+    methods.flat_map(|method| sse_event(&encode_notification(method, None)).concat()).collect()
 }
 
 /// A call that outlives its connection: dropped before its end, it goes on as a task.

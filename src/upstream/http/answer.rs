@@ -159,7 +159,7 @@ fn hear(core: &Arc<Core>, asked: &Asked<'_>, message: Message, source: Source) -
         Heard::Progress { id, notice } => core.route(id, notice),
         // It came with the answer to this call, so it belongs to it.
         Heard::Log(notice) => core.forward(asked.notices, notice),
-        Heard::ToolsChanged => core.list_changed.send_modify(|n| *n += 1),
+        Heard::ListChanged => core.list_changed.send_modify(|n| *n += 1),
         Heard::Asked { reply, kind } => {
             if kind == Question::Refused {
                 core.counts.question();

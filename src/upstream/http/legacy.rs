@@ -312,7 +312,7 @@ impl Ear<'_> {
             Heard::Progress { id, notice } => self.core.route(id, notice),
             // Nobody can tell which call a log message belongs to.
             Heard::Log(_) | Heard::Other => {}
-            Heard::ToolsChanged => self.core.list_changed.send_modify(|n| *n += 1),
+            Heard::ListChanged => self.core.list_changed.send_modify(|n| *n += 1),
             Heard::Asked { reply, kind } => {
                 if kind == Question::Refused {
                     self.core.counts.question();

@@ -225,7 +225,7 @@ impl Desk {
             Heard::Progress { id, notice } => self.progress(id, notice),
             // Nobody can tell which call a log message belongs to.
             Heard::Log(_) | Heard::Other => {}
-            Heard::ToolsChanged => self.shared.list_changed.send_modify(|n| *n += 1),
+            Heard::ListChanged => self.shared.list_changed.send_modify(|n| *n += 1),
             Heard::Asked { reply, kind } => {
                 if kind == Question::Refused {
                     self.shared.counts.question();

@@ -9,12 +9,12 @@ use super::{latch, object, session, soon};
 use crate::{
     audit::{Audit, Durability},
     domain::{
-        CallError, CallIds, Caller, Era, Generation, Nonce, Principal, Sent, ServerName, ToolCall,
-        ToolName,
+        Call, CallError, CallIds, Caller, Era, Generation, Kind, Nonce, Principal, Sent,
+        ServerName, Subject,
     },
     gate::{Definition, Gate, Latch, Permit, Policy},
     upstream::Outgoing,
-    wire::{CallParams, Version},
+    wire::{CallMethod, CallParams, Version},
 };
 
 /// What a real gate lets through.
@@ -34,7 +34,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         tool_timeout: Duration::from_secs(1),
         in_flight: 1,
     };
-    let call = ToolCall {
+    let call = Call {
         id: CallIds::new(Nonce(1)).next(1),
         caller: Arc::new(Caller {
             principal: Principal::new("test"),
@@ -43,7 +43,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
             era: Era::Modern,
         }),
         server: server.name.clone(),
-        tool: ToolName::parse("real/name").unwrap(),
+        subject: Subject::parse(Kind::Tool, "real/name").unwrap(),
         arguments,
         generation: Generation(1),
     };
@@ -56,7 +56,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
 
 fn outgoing(params: &str) -> Outgoing {
     Outgoing {
-        params: CallParams::parse(&object(params)).unwrap(),
+        params: CallParams::parse(CallMethod::ToolsCall, &object(params)).unwrap(),
         deadline: Duration::from_secs(20),
         param_headers: Arc::from([]),
     }

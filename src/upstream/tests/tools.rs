@@ -7,14 +7,14 @@ use crate::{
     config::{HttpTarget, ProtocolPin, ServerConfig, Target, ToolFilter},
     domain::{
         CallError, Era, Sent, ServerName,
-        limits::{TOOL_PAGES_MAX, TOOLS_LIST_BYTES_MAX},
+        limits::{LIST_BYTES_MAX, LIST_PAGES_MAX},
     },
     gate::Latch,
     upstream::{
         Line, Session, handshake,
         http::{self, tests::server::Server},
     },
-    wire::Version,
+    wire::{List, Version},
 };
 
 /// A modern session over HTTP.
@@ -57,7 +57,7 @@ async fn names(version: Version, pages: &[&str]) -> (Result<Vec<String>, CallErr
     let (latch, _dir) = latch();
     let (session, child) = session(&latch, version);
     let list = async move {
-        let tools = session.tools().await;
+        let tools = session.list(List::Tools).await;
         tools.map(|tools| tools.into_iter().map(|tool| tool.name).collect())
     };
     soon(async { tokio::join!(list, serve(child, pages)) }).await
@@ -91,13 +91,13 @@ async fn a_list_that_turns_in_a_circle_ends() {
     let page = r#""result":{"tools":[{"name":"a"}],"nextCursor":"again"}"#;
     let (tools, n_asked) = names(Version::LATEST_LEGACY, &[page]).await;
     assert_eq!(tools.unwrap().len(), 2);
-    assert!(n_asked < TOOL_PAGES_MAX);
+    assert!(n_asked < LIST_PAGES_MAX);
 }
 
 #[tokio::test]
 async fn a_list_without_an_end_is_cut_by_its_bytes() {
     let page = |n: usize| {
-        let padding = "x".repeat(TOOLS_LIST_BYTES_MAX / 4);
+        let padding = "x".repeat(LIST_BYTES_MAX / 4);
         format!("\"result\":{{\"tools\":[],\"pad\":\"{padding}\",\"nextCursor\":\"{n}\"}}")
     };
     let pages: Vec<String> = (0..8).map(page).collect();
@@ -110,7 +110,7 @@ async fn a_list_without_an_end_is_cut_by_its_bytes() {
 async fn a_list_that_dribbles_in_is_given_up() {
     let (latch, _dir) = latch();
     let (session, _child) = session(&latch, Version::MODERN);
-    let late = session.tools().await.unwrap_err();
+    let late = session.list(List::Tools).await.unwrap_err();
     assert_eq!(late, CallError::Deadline { sent: Sent::Yes });
 }
 
@@ -120,7 +120,7 @@ async fn a_tool_whose_headers_cannot_be_sent_is_dropped_over_http_only() {
         {"name":"bad","inputSchema":{"properties":{"o":{"type":"object","x-mcp-header":"O"}}}}]}"#;
     let (latch, _dir) = latch();
     let (session, mut server) = http_session(&latch).await;
-    let list = async { session.tools().await.unwrap() };
+    let list = async { session.list(List::Tools).await.unwrap() };
     let serve = async {
         let seen = server.next().await;
         assert_eq!(seen.header("mcp-method"), "tools/list");

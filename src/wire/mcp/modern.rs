@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{CallParams, Meta, Notice, Version};
+use super::{CallMethod, CallParams, Meta, Notice, Version};
 use crate::wire::{
     WireError,
     headers::{
@@ -99,10 +99,8 @@ impl From<Mismatch> for ErrorObject {
 pub fn headers_agree(sent: &HeaderMap, request: &Request, meta: &Meta) -> Result<(), Mismatch> {
     check(sent, &MCP_PROTOCOL_VERSION, meta.version().unwrap_or_default())?;
     check(sent, &MCP_METHOD, &request.method)?;
-    let key = match request.method.as_str() {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        _ => return Ok(()),
+    let Some(key) = CallMethod::parse(&request.method).and_then(CallMethod::named_by) else {
+        return Ok(());
     };
     match request.params.as_ref().and_then(|params| params.text(key)) {
         Some(name) => check(sent, &MCP_NAME, &name),

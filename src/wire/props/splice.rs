@@ -10,8 +10,8 @@ use super::{generate, oracle};
 use crate::{
     domain::Era,
     wire::{
-        Body, CallForm, CallParams, ClientFace, Frame, Message, Object, RequestId, Response,
-        Version, decode, encode_call, encode_result, relay_error,
+        Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
+        RequestId, Response, Version, decode, encode_call, encode_result, relay_error,
     },
 };
 
@@ -101,7 +101,7 @@ proptest! {
         version in version(),
         token in prop::option::of(any::<u64>().prop_map(RequestId::from_u64)),
     ) {
-        let call = CallParams::parse(&params_of(request(&params))).unwrap();
+        let call = CallParams::parse(CallMethod::ToolsCall, &params_of(request(&params))).unwrap();
         prop_assert_eq!(call.name(), "files__read");
         let face = ClientFace { info: "{\"name\":\"p\"}".into(), capabilities: "{\"a\":1e2}".into() };
         let form = CallForm {
@@ -132,7 +132,7 @@ proptest! {
         prop_assert_eq!(said, want);
 
         // And what we send, we would accept ourselves, with the same arguments.
-        let again = CallParams::parse(&params_of(sent.into())).unwrap();
+        let again = CallParams::parse(CallMethod::ToolsCall, &params_of(sent.into())).unwrap();
         prop_assert_eq!(again.arguments(), call.arguments());
         prop_assert_eq!(again.progress_token(), token.as_ref());
     }
@@ -154,7 +154,7 @@ proptest! {
         let raw = format!("{{\"result\":{result},\"jsonrpc\":\"2.0\",\"extra\":1,\"id\":7}}");
         let Message::Response(Response { body: Body::Result(object), .. }) =
             decode(raw.into(), BYTES_MAX).unwrap() else { panic!("not a result") };
-        let sent = text(encode_result(version, &RequestId::from_u64(1), &object));
+        let sent = text(encode_result(version, &RequestId::from_u64(1), &object, Caching::Never));
         let sent = oracle::member(sent.as_bytes(), "result").unwrap();
         let modern = version.era() == Era::Modern;
         let ours = |key: &str| match key {
@@ -225,7 +225,7 @@ fn large_arguments_are_shared_and_not_copied() {
     let arguments = format!("{{\"text\":\"{}\"}}", "x".repeat(100_000));
     let raw = request(&format!("{{\"name\":\"a\",\"arguments\":{arguments}}}"));
     // The request holds a newline, so the scanned text is a copy; look for its bytes there.
-    let call = CallParams::parse(&params_of(raw)).unwrap();
+    let call = CallParams::parse(CallMethod::ToolsCall, &params_of(raw)).unwrap();
     let face = ClientFace { info: "{}".into(), capabilities: "{}".into() };
     let id = RequestId::from_u64(1);
     let form = CallForm {

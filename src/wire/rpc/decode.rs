@@ -28,11 +28,13 @@ pub enum Batch {
 
 const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 /// Every parameter that some room reads.
-const PARAMS: [&str; 16] = [
+const PARAMS: [&str; 19] = [
     "_meta",
+    "argument",
     "arguments",
     "capabilities",
     "clientInfo",
+    "context",
     "cursor",
     "inputResponses",
     "level",
@@ -40,12 +42,15 @@ const PARAMS: [&str; 16] = [
     "notifications",
     "progressToken",
     "protocolVersion",
+    "ref",
     "requestId",
     "requestState",
     "task",
     "taskId",
     "uri",
 ];
+/// What `ref` names: the target of a completion.
+const REF: [&str; 3] = ["name", "type", "uri"];
 const META: [&str; 5] = [
     "progressToken",
     "io.modelcontextprotocol/protocolVersion",
@@ -110,6 +115,9 @@ fn message(envelope: &Object) -> Result<Message, WireError> {
         distinct(params, &PARAMS, id.as_ref())?;
         if let Some(meta) = params.object("_meta") {
             distinct(&meta, &META, id.as_ref())?;
+        }
+        if let Some(target) = params.object("ref") {
+            distinct(&target, &REF, id.as_ref())?;
         }
     }
     match (id_text, id) {
@@ -276,6 +284,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"progresstoken":1}}}"#,
             &near("progressToken"),
         );
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"ref":{"Uri":1}}}"#, &near("uri"));
         check(r#"{"jsonrpc":"2.0","id":1,"result":{},"Result":{}}"#, &near("result"));
         // Below, keys are the tool's own affair; and an escape may spell a key.
         check(

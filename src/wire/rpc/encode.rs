@@ -69,14 +69,25 @@ pub fn relay_error(to: Version, id: &RequestId, error: &Object) -> Frame {
     let mut out = open(64);
     answer_id(&mut out, Some(id));
     out.copy(b",\"error\":");
-    // Unknown resource: legacy servers say -32002, which modern clients must never be sent.
-    if to.era() == Era::Modern && error.peek("code") == Some(b"-32002") {
-        error.edit().set("code", Bytes::from_static(b"-32602")).write(&mut out);
-    } else {
-        out.share_all(error.raw());
+    match their_code(to, error) {
+        Some(code) => error.edit().set("code", Bytes::from_static(code)).write(&mut out),
+        None => {
+            out.share_all(error.raw());
+        }
     }
     out.copy(b"}");
     out.finish()
+}
+
+/// Unknown resource: legacy peers say -32002, which modern clients must never be sent; modern ones
+/// say -32602 and name the URI.
+fn their_code(to: Version, error: &Object) -> Option<&'static [u8]> {
+    let names_uri = || error.object("data").is_some_and(|data| data.contains("uri"));
+    match (to.era(), error.peek("code")?) {
+        (Era::Modern, b"-32002") => Some(b"-32602"),
+        (Era::Legacy, b"-32602") if names_uri() => Some(b"-32002"),
+        (Era::Modern | Era::Legacy, _) => None,
+    }
 }
 
 /// The head of every message; the caller closes the brace.
@@ -103,7 +114,8 @@ fn method_and_params(out: &mut Writer, method: &str, params: Option<&[u8]>) {
 #[cfg(test)]
 mod tests {
     use super::{
-        ErrorObject, RequestId, encode_cancelled, encode_error, encode_notification, encode_request,
+        ErrorObject, Object, RequestId, Version, encode_cancelled, encode_error,
+        encode_notification, encode_request, relay_error,
     };
 
     #[test]
@@ -137,5 +149,20 @@ mod tests {
             encode_error(Some(&RequestId::from_u64(1)), &error).into_bytes(),
             r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31001,"message":"stopped","data":{}}}"#
         );
+    }
+
+    #[test]
+    fn an_unknown_resource_has_the_code_of_the_clients_era() {
+        let check = |to, error: &'static str, want: &str| {
+            let error = Object::parse(error.into()).unwrap();
+            let sent = relay_error(to, &RequestId::from_u64(1), &error).into_bytes();
+            assert_eq!(sent, format!(r#"{{"jsonrpc":"2.0","id":1,"error":{want}}}"#));
+        };
+        let legacy = r#"{"code":-32002,"message":"","data":{"uri":"a"}}"#;
+        let modern = r#"{"code":-32602,"message":"","data":{"uri":"a"}}"#;
+        check(Version::MODERN, legacy, modern);
+        check(Version::LATEST_LEGACY, modern, legacy);
+        let other = r#"{"code":-32602,"message":""}"#;
+        check(Version::LATEST_LEGACY, other, other);
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use portcullis_fuzz::wire::{
-    Body, CallForm, CallParams, ClientFace, Message, Object, RequestId, Version, decode, decode_batch,
+    Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, RequestId, Version, decode, decode_batch,
     encode_call, encode_result,
 };
 use serde::de::IgnoredAny;
@@ -48,7 +48,7 @@ fn check_object(data: &[u8], object: &Object) {
 }
 
 fn check_call(params: &Object) {
-    let Ok(call) = CallParams::parse(params) else { return };
+    let Ok(call) = CallParams::parse(CallMethod::ToolsCall, params) else { return };
     let client = ClientFace { info: "{}".into(), capabilities: "{}".into() };
     let token = RequestId::from_u64(9);
     for (version, progress_token) in [(Version::MODERN, Some(&token)), (Version::LATEST_LEGACY, None)] {
@@ -56,7 +56,7 @@ fn check_call(params: &Object) {
         let form = CallForm { version, id: &id, name: "n", progress_token, client: &client };
         let sent = encode_call(&call, &form).into_bytes();
         let Ok(Message::Request(request)) = decode(sent, usize::MAX) else { panic!("our own call") };
-        let again = CallParams::parse(&request.params.expect("params")).expect("our own params");
+        let again = CallParams::parse(CallMethod::ToolsCall, &request.params.expect("params")).expect("our own params");
         assert_eq!(again.arguments(), call.arguments());
         assert_eq!(again.progress_token(), progress_token);
     }
@@ -65,7 +65,7 @@ fn check_call(params: &Object) {
 fn check_result(body: &Body) {
     let Body::Result(result) = body else { return };
     for version in Version::ALL {
-        let sent = encode_result(version, &RequestId::from_u64(1), result).into_bytes();
+        let sent = encode_result(version, &RequestId::from_u64(1), result, Caching::Never).into_bytes();
         let Ok(Message::Response(response)) = decode(sent, usize::MAX) else { panic!("our own result") };
         let Body::Result(again) = response.body else { panic!("still a result") };
         let others = |object: &Object| {

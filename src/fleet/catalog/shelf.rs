@@ -1,0 +1,203 @@
+//! One server's lists as it gives them, checked once.
+//!
+//! What cannot be used is left out and named for the operator; it does not cost the rest. A
+//! definition stays the server's own bytes but for the name under which applications see a tool or
+//! a prompt; a resource keeps its URI.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+
+use super::template::Template;
+use crate::{
+    config::Names,
+    domain::{
+        ExposedName, Kind, NameError, ResourceUri, ServerName, Subject,
+        limits::TEMPLATES_PER_SERVER_MAX,
+    },
+    fleet::naming::expose,
+    gate::Schema,
+    wire::{Item, headers::ParamHeader, quote},
+};
+
+/// What a server answered when it was asked for its lists.
+#[derive(Debug, Default)]
+pub(in crate::fleet) struct Lists {
+    pub(in crate::fleet) tools: Vec<Item>,
+    pub(in crate::fleet) prompts: Vec<Item>,
+    pub(in crate::fleet) resources: Vec<Item>,
+    pub(in crate::fleet) templates: Vec<Item>,
+    pub(in crate::fleet) reading: Reading,
+    /// Lists that it did not give.
+    pub(in crate::fleet) problems: Vec<String>,
+}
+
+/// Whether a server has resources at all, listed or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::fleet) enum Reading {
+    Declared,
+    #[default]
+    NotDeclared,
+}
+
+/// A tool or a prompt that can be called.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) exposed: ExposedName,
+    pub(super) server: ServerName,
+    pub(super) subject: Subject,
+    /// Tools only.
+    pub(super) schema: Option<Schema>,
+    pub(super) param_headers: Arc<[ParamHeader]>,
+    pub(super) definition: Bytes,
+}
+
+/// A resource, or a template of them.
+#[derive(Debug)]
+pub(super) struct Readable<T> {
+    pub(super) uri: ResourceUri,
+    pub(super) means: T,
+    pub(super) definition: Bytes,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::fleet) struct Shelf {
+    pub(super) tools: Vec<Arc<Entry>>,
+    pub(super) broken: Vec<ExposedName>,
+    pub(super) prompts: Vec<Arc<Entry>>,
+    pub(super) resources: Vec<Readable<()>>,
+    pub(super) templates: Vec<Readable<Template>>,
+    pub(super) reading: Reading,
+    /// Why something was left out, for the operator.
+    pub(in crate::fleet) problems: Vec<String>,
+}
+
+/// Whether a tool's arguments also travel in headers on their way to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fleet) enum Headers {
+    Sent,
+    NotSent,
+}
+
+impl Shelf {
+    pub(in crate::fleet) fn stock(
+        names: Names,
+        server: &ServerName,
+        lists: Lists,
+        headers: Headers,
+    ) -> Self {
+        let Lists { tools, prompts, resources, templates, reading, problems } = lists;
+        let mut shelf = Self { reading, problems, ..Self::default() };
+        for (exposed, subject, item) in shelf.named(names, server, Kind::Tool, tools) {
+            match check(&item, headers) {
+                Ok((schema, param_headers)) => {
+                    let definition = renamed(&item, &exposed);
+                    let (server, schema) = (server.clone(), Some(schema));
+                    let tool =
+                        Entry { exposed, server, subject, schema, param_headers, definition };
+                    shelf.tools.push(Arc::new(tool));
+                }
+                Err(why) => {
+                    let tool = subject.as_str();
+                    shelf.problems.push(format!("tool `{tool}` is not offered: {why}"));
+                    shelf.broken.push(exposed);
+                }
+            }
+        }
+        for (exposed, subject, item) in shelf.named(names, server, Kind::Prompt, prompts) {
+            let definition = renamed(&item, &exposed);
+            let (server, param_headers) = (server.clone(), Arc::default());
+            let prompt =
+                Entry { exposed, server, subject, schema: None, param_headers, definition };
+            shelf.prompts.push(Arc::new(prompt));
+        }
+        shelf.resources = shelf.readable("resource", resources, |_| Some(()));
+        shelf.templates = shelf.readable("template", templates, Template::parse);
+        if shelf.templates.len() > TEMPLATES_PER_SERVER_MAX {
+            shelf.templates.truncate(TEMPLATES_PER_SERVER_MAX);
+            let most = TEMPLATES_PER_SERVER_MAX;
+            shelf.problems.push(format!("it has more than {most} resource templates"));
+        }
+        shelf
+    }
+
+    /// How many tools can be called.
+    pub(in crate::fleet) fn n_tools(&self) -> usize {
+        self.tools.len()
+    }
+
+    /// Those with a name that can be exposed; each once.
+    fn named(
+        &mut self,
+        names: Names,
+        server: &ServerName,
+        kind: Kind,
+        listed: Vec<Item>,
+    ) -> Vec<(ExposedName, Subject, Item)> {
+        let parse = |name: &str| Subject::parse(kind, name);
+        let kept = self.distinct(kind.as_str(), listed, parse);
+        let originals: Vec<&str> = kept.iter().map(|(subject, _)| subject.as_str()).collect();
+        let exposed = expose(names, server, &originals);
+        let mut named = Vec::with_capacity(kept.len());
+        for (exposed, (subject, item)) in exposed.into_iter().zip(kept) {
+            match exposed {
+                Ok(exposed) => named.push((exposed, subject, item)),
+                Err(error) => self.problems.push(error.to_string()),
+            }
+        }
+        named
+    }
+
+    fn readable<T>(
+        &mut self,
+        what: &str,
+        listed: Vec<Item>,
+        means: impl Fn(&str) -> Option<T>,
+    ) -> Vec<Readable<T>> {
+        let mut readable = Vec::with_capacity(listed.len());
+        for (uri, item) in self.distinct(what, listed, ResourceUri::parse) {
+            match means(uri.as_str()) {
+                Some(means) => {
+                    readable.push(Readable { uri, means, definition: item.raw.raw().clone() });
+                }
+                None => self.problems.push(format!("{what} `{uri}` is not one")),
+            }
+        }
+        readable
+    }
+
+    /// Those whose name is one, and stands here for the first time.
+    fn distinct<N: Clone + Eq + std::hash::Hash>(
+        &mut self,
+        what: &str,
+        listed: Vec<Item>,
+        parse: impl Fn(&str) -> Result<N, NameError>,
+    ) -> Vec<(N, Item)> {
+        let (mut seen, mut kept) = (HashSet::new(), Vec::new());
+        for item in listed {
+            match parse(&item.name) {
+                Ok(name) if seen.insert(name.clone()) => kept.push((name, item)),
+                Ok(_) => self.problems.push(format!("{what} `{}` is listed twice", item.name)),
+                Err(error) => self.problems.push(error.to_string()),
+            }
+        }
+        kept
+    }
+}
+
+fn check(item: &Item, headers: Headers) -> Result<(Schema, Arc<[ParamHeader]>), String> {
+    let input = item.input_schema().ok_or("it has no inputSchema")?;
+    let schema = Schema::compile(&input).map_err(|error| error.to_string())?;
+    let param_headers = match (item.param_headers(), headers) {
+        (Ok(param_headers), _) => param_headers,
+        // Over stdio nothing is repeated in headers, so a broken annotation harms nobody.
+        (Err(_), Headers::NotSent) => Vec::new(),
+        (Err(error), Headers::Sent) => return Err(error.to_string()),
+    };
+    Ok((schema, param_headers.into()))
+}
+
+/// The definition under the name that applications see; all else is the server's own bytes.
+fn renamed(item: &Item, exposed: &ExposedName) -> Bytes {
+    item.raw.edit().set("name", quote(exposed.as_str())).finish().into_bytes()
+}

@@ -1,0 +1,155 @@
+//! What a merged catalog lists, and whom a name leads to.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Catalog, Headers, Lists, Reading, Shelf, Shelves};
+use crate::{
+    config::{Names, ToolFilter},
+    domain::{Kind, ServerName},
+    gate::{Definition, Policy},
+    wire::{Item, List, Object},
+};
+
+fn server(name: &str) -> ServerName {
+    ServerName::parse(name).unwrap()
+}
+
+fn items(list: List, names: &[&str]) -> Vec<Item> {
+    let key = match list {
+        List::Tools | List::Prompts => "name",
+        List::Resources => "uri",
+        List::Templates => "uriTemplate",
+    };
+    let item = |name: &&str| {
+        let raw = format!(r#"{{"{key}":"{name}","inputSchema":{{}},"n":1.0}}"#);
+        Item { name: (*name).to_owned(), raw: Object::parse(raw.into()).unwrap() }
+    };
+    names.iter().map(item).collect()
+}
+
+fn reading(resources: &[&str], templates: &[&str]) -> Lists {
+    Lists {
+        resources: items(List::Resources, resources),
+        templates: items(List::Templates, templates),
+        reading: Reading::Declared,
+        ..Lists::default()
+    }
+}
+
+fn shelf(names: Names, name: &str, lists: Lists) -> (ServerName, Arc<Shelf>) {
+    let name = server(name);
+    let shelf = Shelf::stock(names, &name, lists, Headers::NotSent);
+    (name, Arc::new(shelf))
+}
+
+fn merge(shelves: Shelves, forward: Option<&str>) -> Catalog {
+    let filter = ToolFilter::default();
+    let policy = Policy::from_filters(shelves.keys().map(|server| (server, &filter)));
+    Catalog::merge(&shelves, forward.map(server), &policy)
+}
+
+/// Three readers, of which the first two both list `x:shared` and the same template.
+fn three() -> Catalog {
+    let shelves = [
+        ("b", reading(&["x:b", "x:shared", "x:c"], &["t://{id}", "t://b/{id}"])),
+        ("a", reading(&["x:shared", "x:a", "x:c"], &["t://{id}", "t://{+any}"])),
+        ("c", reading(&[], &["u://{+rest}"])),
+    ];
+    merge(shelves.into_iter().map(|(name, l)| shelf(Names::Prefixed, name, l)).collect(), None)
+}
+
+#[track_caller]
+fn leads(catalog: &Catalog, kind: Kind, name: &str, want: Option<&str>) {
+    let got = catalog.resolve(kind, name);
+    let got = got.map(|found| format!("{} {}", found.server, found.subject.as_str()));
+    assert_eq!(got.as_deref(), want, "{kind:?} {name}");
+}
+
+#[test]
+fn a_uri_leads_to_its_first_owner_unchanged() {
+    let catalog = three();
+    let resource = |uri, want| leads(&catalog, Kind::Resource, uri, want);
+    resource("x:a", Some("a x:a"));
+    resource("x:b", Some("b x:b"));
+    resource("x:shared", Some("a x:shared"));
+    resource("t://1", Some("a t://1"));
+    // The template that says more is meant, whoever comes first.
+    resource("t://b/1", Some("b t://b/1"));
+    resource("u://any/thing?at=all", Some("c u://any/thing?at=all"));
+    resource("x:nobody", None);
+    let template = |uri, want| leads(&catalog, Kind::TemplateArgument, uri, want);
+    template("t://{id}", Some("a t://{id}"));
+    template("t://b/{id}", Some("b t://b/{id}"));
+    template("x:b", Some("b x:b"));
+    template("t://1", None);
+}
+
+#[test]
+fn what_belongs_to_another_server_is_told_in_one_sentence() {
+    let catalog = three();
+    let sentences: Vec<_> = catalog.clashes().iter().collect();
+    let [(name, said)] = sentences.as_slice() else { panic!("{sentences:?}") };
+    assert_eq!(name.as_str(), "b");
+    assert_eq!(
+        **said,
+        [
+            "2 resources belong to server `a`, such as `x:shared`",
+            "1 resource templates belong to server `a`, such as `t://{id}`",
+        ]
+    );
+    let page = catalog.page(List::Resources, None).unwrap().items;
+    let want = ["x:a", "x:b", "x:c", "x:shared"]
+        .map(|uri| format!(r#"{{"uri":"{uri}","inputSchema":{{}},"n":1.0}}"#));
+    assert_eq!(page, Bytes::from(want.join(",")));
+    assert_eq!(catalog.len(List::Templates), 4);
+}
+
+#[test]
+fn an_unknown_uri_goes_to_the_only_server_that_could_know_it() {
+    let none = Lists { tools: items(List::Tools, &["t"]), ..Lists::default() };
+    let two =
+        [shelf(Names::Prefixed, "a", none), shelf(Names::Prefixed, "b", reading(&["x:b"], &[]))];
+    let catalog = merge(two.into(), None);
+    leads(&catalog, Kind::Resource, "y:new", Some("b y:new"));
+    let found = catalog.resolve(Kind::Resource, "y:new").unwrap();
+    assert!(matches!(found.definition, Definition::Forwarded));
+    let known = catalog.resolve(Kind::Resource, "x:b").unwrap();
+    assert!(matches!(known.definition, Definition::Listed));
+    leads(&catalog, Kind::Resource, "y:\n", None);
+    leads(&merge(Shelves::new(), None), Kind::Resource, "y:new", None);
+}
+
+#[test]
+fn prompts_have_names_like_tools_and_a_namespace_of_their_own() {
+    let lists = || Lists {
+        tools: items(List::Tools, &["same"]),
+        prompts: items(List::Prompts, &["same", "a/b", "same"]),
+        ..Lists::default()
+    };
+    let (name, stocked) = shelf(Names::Prefixed, "s", lists());
+    assert_eq!(stocked.problems, ["prompt `same` is listed twice"]);
+    let catalog = merge([(name, stocked)].into(), None);
+    leads(&catalog, Kind::Prompt, "s__same", Some("s same"));
+    leads(&catalog, Kind::Prompt, "s__a_b", Some("s a/b"));
+    leads(&catalog, Kind::PromptArgument, "s__a_b", Some("s a/b"));
+    leads(&catalog, Kind::Prompt, "same", None);
+    leads(&catalog, Kind::Tool, "s__a_b", None);
+    let page = catalog.page(List::Prompts, None).unwrap().items;
+    let want = ["s__a_b", "s__same"]
+        .map(|name| format!(r#"{{"name":"{name}","inputSchema":{{}},"n":1.0}}"#));
+    assert_eq!(page, Bytes::from(want.join(",")));
+
+    let plain = merge([shelf(Names::Plain, "s", lists())].into(), Some("s"));
+    leads(&plain, Kind::Prompt, "same", Some("s same"));
+    leads(&plain, Kind::Prompt, "not listed", Some("s not listed"));
+}
+
+#[test]
+fn a_change_of_one_list_is_a_change_of_that_list_only() {
+    let before = merge([shelf(Names::Plain, "s", reading(&["x:a"], &[]))].into(), None);
+    let after = merge([shelf(Names::Plain, "s", reading(&["x:a", "x:b"], &[]))].into(), None);
+    let same: Vec<_> = List::ALL.map(|list| after.lists_the_same(&before, list)).into();
+    assert_eq!(same, [true, true, false, true]);
+}
