@@ -53,11 +53,6 @@ impl Policy {
             | Subject::TemplateArgument(_) => true,
         })
     }
-
-    /// Whether applications may see anything of this server.
-    pub fn knows(&self, server: &ServerName) -> bool {
-        self.servers.contains_key(server)
-    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ enum Line {
 struct Pipes {
     stdin: Mutex<ChildStdin>,
     waiting: Waiting,
+    /// What came without having been asked for.
+    unasked: Arc<Mutex<Vec<Value>>>,
     child: Child,
 }
 
@@ -92,20 +94,23 @@ impl Client {
             .unwrap();
         let waiting = Waiting::default();
         let known = waiting.clone();
+        let unasked = Arc::<Mutex<Vec<Value>>>::default();
+        let heard = unasked.clone();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let message: Value = serde_json::from_str(&line).expect("stdout holds MCP only");
                 let key = message.get("id").or_else(|| message.pointer("/params/progressToken"));
                 let sender = key.and_then(|key| known.lock().unwrap().get(&bare(key)).cloned());
-                if let Some(sender) = sender {
-                    sender.send(message).unwrap_or_default();
+                match sender {
+                    Some(sender) => sender.send(message).unwrap_or_default(),
+                    None => heard.lock().unwrap().push(message),
                 }
             }
             known.lock().unwrap().clear();
         });
         let stdin = Mutex::new(child.stdin.take().unwrap());
-        let line = Line::Stdio(Pipes { stdin, waiting, child });
+        let line = Line::Stdio(Pipes { stdin, waiting, unasked, child });
         let mut client = Self { kind, line, next: AtomicU64::new(1) };
         if kind == Kind::LegacyStdio {
             client.initialize().await;
@@ -130,6 +135,18 @@ impl Client {
             *kept = Some(session.expect("a session id"));
         }
         self.notify("notifications/initialized", json!({})).await;
+    }
+
+    /// The notifications that a stdio client got so far without a request, in order.
+    pub(crate) fn unasked(&self) -> Vec<String> {
+        let Line::Stdio(pipes) = &self.line else { panic!("only pipes carry what is unasked") };
+        let heard = pipes.unasked.lock().unwrap();
+        heard.iter().map(|message| message["method"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Starts a request; see `begin` for calls of tools.
+    pub(crate) async fn begin_request(&self, method: &str, params: Value) -> InFlight {
+        self.start(method, params).await.0
     }
 
     /// Sends a request and gives its answer.
@@ -194,7 +211,8 @@ impl Client {
             meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
             meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "it", "version": "1" });
         }
-        let name = params.get("name").and_then(Value::as_str).map(str::to_owned);
+        let name = params.get("name").or(params.get("uri"));
+        let name = name.and_then(Value::as_str).map(str::to_owned);
         let token = params.pointer("/_meta/progressToken").map(bare);
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         let (sender, messages) = mpsc::unbounded_channel();

@@ -10,8 +10,8 @@ use crate::{
     harness::{Gateway, HttpFixture, audit_in, journal, stdio_server, wait_until, write_config},
 };
 
-#[derive(Clone, Copy, Debug)]
-enum Server {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
     ModernHttp,
     LegacyHttp,
     ModernStdio,
@@ -19,17 +19,17 @@ enum Server {
 }
 
 /// One cell of the matrix, set up.
-struct Cell {
-    client: Client,
-    journal: PathBuf,
-    audit: PathBuf,
+pub(crate) struct Cell {
+    pub(crate) client: Client,
+    pub(crate) journal: PathBuf,
+    pub(crate) audit: PathBuf,
     _server: Option<HttpFixture>,
     _gateway: Option<Gateway>,
     _dir: Option<TempDir>,
 }
 
 impl Cell {
-    async fn new(kind: Kind, server: Server) -> Self {
+    pub(crate) async fn new(kind: Kind, server: Server) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("journal.jsonl");
         let audit = dir.path().join("state/audit");
@@ -68,7 +68,7 @@ impl Cell {
         journal(&self.journal).iter().any(|event| event["event"] == "cancelled")
     }
 
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!("journal: {:#?}\naudit: {:#?}", journal(&self.journal), audit_in(&self.audit))
     }
 }

@@ -19,4 +19,5 @@ mod http_rules;
 mod jail;
 mod lifecycle;
 mod provide;
+mod relay;
 mod stop;

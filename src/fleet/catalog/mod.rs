@@ -73,8 +73,8 @@ struct Listings {
 pub(super) type Clashes = BTreeMap<ServerName, Vec<String>>;
 
 impl Catalog {
-    /// Merges the shelves. What the policy hides stays resolvable, so that its refusal can name
-    /// it in the audit, but is not listed.
+    /// Merges the shelves. A tool or prompt that the policy hides stays resolvable, so that its
+    /// refusal can name it in the audit, but is not listed.
     pub(super) fn merge(shelves: &Shelves, forward: Option<ServerName>, policy: &Policy) -> Self {
         let mut catalog = Self { forward, ..Self::default() };
         let tools = shelves.values().flat_map(|shelf| &shelf.tools);
@@ -82,11 +82,19 @@ impl Catalog {
         let prompts = shelves.values().flat_map(|shelf| &shelf.prompts);
         (catalog.prompts, catalog.listings.prompts) = merge_entries(prompts, policy);
         catalog.broken = shelves.values().flat_map(|shelf| shelf.broken.iter().cloned()).collect();
-        let known = || shelves.iter().filter(|(server, _)| policy.knows(server));
-        let resources = known().map(|(server, shelf)| (server, shelf.resources.as_slice()));
-        let resources = owned("resources", resources, &mut catalog.clashes);
-        let templates = known().map(|(server, shelf)| (server, shelf.templates.as_slice()));
-        let templates = owned("resource templates", templates, &mut catalog.clashes);
+        let visible = |server: &ServerName, subject: &Subject| policy.listed(server, subject);
+        let resources = owned(
+            "resources",
+            shelves.iter().map(|(server, shelf)| (server, shelf.resources.as_slice())),
+            |server, uri| visible(server, &Subject::Resource(uri.clone())),
+            &mut catalog.clashes,
+        );
+        let templates = owned(
+            "resource templates",
+            shelves.iter().map(|(server, shelf)| (server, shelf.templates.as_slice())),
+            |server, uri| visible(server, &Subject::TemplateArgument(uri.clone())),
+            &mut catalog.clashes,
+        );
         catalog.listings.resources = listed(&resources);
         catalog.listings.templates = listed(&templates);
         let owner = |(server, one): (&ServerName, &Readable<()>)| (one.uri.clone(), server.clone());
@@ -95,7 +103,7 @@ impl Catalog {
             (one.uri.clone(), one.means.clone(), server.clone())
         };
         catalog.templates = templates.into_iter().map(owner).collect();
-        let readers = known().filter(|(_, shelf)| shelf.reading == Reading::Declared);
+        let readers = shelves.iter().filter(|(_, shelf)| shelf.reading == Reading::Declared);
         catalog.readers = readers.map(|(server, _)| server.clone()).collect();
         catalog
     }
@@ -185,18 +193,19 @@ fn merge_entries<'a>(
     (merged, Listing::of(listed))
 }
 
-/// Every URI with the first server that lists it. A later server that lists it too is told of in
+/// Every visible URI with the first server that lists it. A later server that lists it too is told of in
 /// one sentence for each owner, however many there are.
 fn owned<'a, T>(
     what: &str,
     shelves: impl Iterator<Item = (&'a ServerName, &'a [Readable<T>])>,
+    visible: impl Fn(&ServerName, &ResourceUri) -> bool,
     clashes: &mut Clashes,
 ) -> Vec<(&'a ServerName, &'a Readable<T>)> {
     let mut owners: HashMap<&ResourceUri, &ServerName> = HashMap::new();
     let mut owned = Vec::new();
     for (server, listed) in shelves {
         let mut lost: BTreeMap<&ServerName, (usize, &ResourceUri)> = BTreeMap::new();
-        for one in listed {
+        for one in listed.iter().filter(|one| visible(server, &one.uri)) {
             let owner = *owners.entry(&one.uri).or_insert(server);
             if owner == server {
                 owned.push((server, one));

@@ -127,6 +127,19 @@ async fn a_permit_for_another_server_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_permit_for_a_tool_opens_no_prompt_of_the_same_name() {
+    let (latch, dir) = latch();
+    let prompt = object(r#"{"name":"fake__real","arguments":{}}"#);
+    let params = CallParams::parse(CallMethod::PromptsGet, &prompt).unwrap();
+    let call = Outgoing { params, ..outgoing(r#"{"name":"t"}"#) };
+    let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
+    let (session, _child) = session(&latch, Version::MODERN);
+    let (notices, _heard) = mpsc::channel(4);
+    let refused = soon(session.call(&permit, &call, &notices)).await.unwrap_err();
+    assert_eq!(refused, CallError::Unavailable { sent: Sent::No });
+}
+
+#[tokio::test]
 async fn a_modern_server_behind_http_gets_the_headers_it_asks_for() {
     use crate::wire::headers::parse_param_headers;
     let (latch, dir) = latch();

@@ -1,4 +1,4 @@
-//! Which tools a server is said to have.
+//! Which tools, prompts and resources a server is said to have.
 
 use std::sync::Arc;
 
@@ -84,6 +84,40 @@ async fn a_server_without_tools_has_an_empty_list() {
     let broken = r#""error":{"code":-32603,"message":"broken"}"#;
     let (tools, _) = names(Version::LATEST_LEGACY, &[broken]).await;
     assert!(tools.is_err());
+}
+
+/// Asks a server of these capabilities for each list; the methods that it heard.
+async fn methods_heard(capabilities: Option<&str>) -> Vec<String> {
+    let (latch, _dir) = latch();
+    let (mut session, mut child) = session(&latch, Version::LATEST_LEGACY);
+    let greeting = (*session.greeting).clone();
+    let capabilities = capabilities.map(super::object);
+    session.greeting = Arc::new(handshake::Greeting { capabilities, ..greeting });
+    let ask = async move {
+        for list in List::ALL {
+            session.list(list).await.unwrap();
+        }
+    };
+    let serve = async {
+        let mut heard = Vec::new();
+        while let Some(said) = child.hear().await {
+            let entries =
+                r#""result":{"tools":[],"prompts":[],"resources":[],"resourceTemplates":[]}"#;
+            child.answer(&said["id"], entries).await;
+            heard.push(said["method"].as_str().unwrap().to_owned());
+        }
+        heard
+    };
+    soon(async { tokio::join!(ask, serve) }).await.1
+}
+
+#[tokio::test]
+async fn a_server_is_not_asked_for_what_it_did_not_declare() {
+    let all = ["tools/list", "prompts/list", "resources/list", "resources/templates/list"];
+    assert_eq!(methods_heard(None).await, all);
+    assert_eq!(methods_heard(Some(r#"{"prompts":{},"resources":{}}"#)).await, all);
+    assert_eq!(methods_heard(Some("{}")).await, all[..1]);
+    assert_eq!(methods_heard(Some(r#"{"resources":{}}"#)).await, [all[0], all[2], all[3]]);
 }
 
 #[tokio::test]
