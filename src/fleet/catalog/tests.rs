@@ -53,8 +53,8 @@ fn merge(shelves: Shelves, forward: Option<&str>) -> Catalog {
 /// Three readers, of which the first two both list `x:shared` and the same template.
 fn three() -> Catalog {
     let shelves = [
-        ("b", reading(&["x:b", "x:shared", "x:c"], &["t://{id}", "t://b/{id}"])),
-        ("a", reading(&["x:shared", "x:a", "x:c"], &["t://{id}", "t://{+any}"])),
+        ("b", reading(&["x:b", "x:shared", "x:c"], &["t://{id}", "t://b/{id}", "w://{b}"])),
+        ("a", reading(&["x:shared", "x:a", "x:c"], &["t://{id}", "t://{+any}", "w://{a}"])),
         ("c", reading(&[], &["u://{+rest}"])),
     ];
     merge(shelves.into_iter().map(|(name, l)| shelf(Names::Prefixed, name, l)).collect(), None)
@@ -78,6 +78,8 @@ fn a_uri_leads_to_its_first_owner_unchanged() {
     // The template that says more is meant, whoever comes first.
     resource("t://b/1", Some("b t://b/1"));
     resource("u://any/thing?at=all", Some("c u://any/thing?at=all"));
+    // Of two that say as much, the first server is meant.
+    resource("w://1", Some("a w://1"));
     resource("x:nobody", None);
     let template = |uri, want| leads(&catalog, Kind::TemplateArgument, uri, want);
     template("t://{id}", Some("a t://{id}"));
@@ -103,7 +105,7 @@ fn what_belongs_to_another_server_is_told_in_one_sentence() {
     let want = ["x:a", "x:b", "x:c", "x:shared"]
         .map(|uri| format!(r#"{{"uri":"{uri}","inputSchema":{{}},"n":1.0}}"#));
     assert_eq!(page, Bytes::from(want.join(",")));
-    assert_eq!(catalog.len(List::Templates), 4);
+    assert_eq!(catalog.len(List::Templates), 6);
 }
 
 #[test]

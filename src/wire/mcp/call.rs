@@ -153,7 +153,8 @@ pub fn encode_call(params: &CallParams, form: &CallForm<'_>) -> Frame {
     let (edit, name) = (params.raw.edit(), quote(form.name));
     let edit = match params.kind {
         Kind::Tool | Kind::Prompt => edit.set("name", name),
-        Kind::Resource => edit.set("uri", name),
+        // A URI has one name everywhere, and its bytes are among what was judged.
+        Kind::Resource => edit,
         Kind::PromptArgument => edit.set_edited("ref", reference_of(params).set("name", name)),
         Kind::TemplateArgument => edit.set_edited("ref", reference_of(params).set("uri", name)),
     };
@@ -323,7 +324,8 @@ mod tests {
             r#"{"x":1.0,"name":"s__own","arguments":{"a":"b"}}"#,
             r#"{"x":1.0,"name":"own","arguments":{"a":"b"}}"#,
         );
-        sent(CallMethod::ResourcesRead, r#"{"uri":"own","x":1.0}"#, r#"{"uri":"own","x":1.0}"#);
+        let read = r#"{"uri":"o\u0077n","x":1.0}"#;
+        sent(CallMethod::ResourcesRead, read, read);
         sent(
             CallMethod::Complete,
             r#"{"ref":{"type":"ref/prompt","x":[ ],"name":"s__own"},"argument":{"name":"a"},"context":{}}"#,

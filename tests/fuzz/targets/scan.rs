@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use portcullis_fuzz::wire::{
-    Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, RequestId, Version, decode, decode_batch,
-    encode_call, encode_result,
+    Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, RequestId,
+    Version, decode, decode_batch, encode_call, encode_result,
 };
 use serde::de::IgnoredAny;
 
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     match decode(raw, BYTES_MAX) {
         Ok(Message::Request(request)) => {
             if let Some(params) = &request.params {
-                check_call(params);
+                CallMethod::ALL.iter().for_each(|method| check_call(*method, params));
             }
         }
         Ok(Message::Response(response)) => check_result(&response.body),
@@ -33,7 +33,10 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check_object(data: &[u8], object: &Object) {
-    assert!(serde_json::from_slice::<IgnoredAny>(data).is_ok(), "the scan accepts what is not JSON");
+    assert!(
+        serde_json::from_slice::<IgnoredAny>(data).is_ok(),
+        "the scan accepts what is not JSON"
+    );
     assert!(!object.raw().iter().any(|byte| matches!(byte, b'\n' | b'\r')));
     assert_eq!(&object.edit().finish().into_bytes(), object.raw());
     let again = Object::parse(object.raw().clone()).expect("the same text again");
@@ -47,16 +50,21 @@ fn check_object(data: &[u8], object: &Object) {
     }
 }
 
-fn check_call(params: &Object) {
-    let Ok(call) = CallParams::parse(CallMethod::ToolsCall, params) else { return };
+fn check_call(method: CallMethod, params: &Object) {
+    let Ok(call) = CallParams::parse(method, params) else { return };
     let client = ClientFace { info: "{}".into(), capabilities: "{}".into() };
     let token = RequestId::from_u64(9);
-    for (version, progress_token) in [(Version::MODERN, Some(&token)), (Version::LATEST_LEGACY, None)] {
+    for (version, progress_token) in
+        [(Version::MODERN, Some(&token)), (Version::LATEST_LEGACY, None)]
+    {
         let id = RequestId::from_u64(1);
         let form = CallForm { version, id: &id, name: "n", progress_token, client: &client };
         let sent = encode_call(&call, &form).into_bytes();
-        let Ok(Message::Request(request)) = decode(sent, usize::MAX) else { panic!("our own call") };
-        let again = CallParams::parse(CallMethod::ToolsCall, &request.params.expect("params")).expect("our own params");
+        let Ok(Message::Request(request)) = decode(sent, usize::MAX) else {
+            panic!("our own call")
+        };
+        let again =
+            CallParams::parse(method, &request.params.expect("params")).expect("our own params");
         assert_eq!(again.arguments(), call.arguments());
         assert_eq!(again.progress_token(), progress_token);
     }
@@ -65,8 +73,11 @@ fn check_call(params: &Object) {
 fn check_result(body: &Body) {
     let Body::Result(result) = body else { return };
     for version in Version::ALL {
-        let sent = encode_result(version, &RequestId::from_u64(1), result, Caching::Never).into_bytes();
-        let Ok(Message::Response(response)) = decode(sent, usize::MAX) else { panic!("our own result") };
+        let sent =
+            encode_result(version, &RequestId::from_u64(1), result, Caching::Never).into_bytes();
+        let Ok(Message::Response(response)) = decode(sent, usize::MAX) else {
+            panic!("our own result")
+        };
         let Body::Result(again) = response.body else { panic!("still a result") };
         let others = |object: &Object| {
             let ours = ["resultType", "ttlMs", "cacheScope", "structuredContent"];
