@@ -51,7 +51,10 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
     match answer {
         Answer::Reply(response) => match response.body {
             Body::Result(result) => Reply::ok(encode_result(to, id, &result)),
-            Body::Error(error) => Reply::ok(relay_error(to, id, &error)),
+            Body::Error(error) => Reply {
+                status: status(to, error.integer("code").unwrap_or_default()),
+                frame: relay_error(to, id, &error),
+            },
         },
         Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),
         Answer::Failed { id: call, error } => Reply::error(to, Some(id), &failed(call, error)),
