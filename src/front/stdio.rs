@@ -24,7 +24,6 @@ use crate::{
         Caller, Era, Principal,
         limits::{DRAIN_GRACE, NOTICE_QUEUE_MAX, STDIO_READ_BYTES},
     },
-    upstream::NoticeSender,
     wire::{
         self, Batch, ErrorObject, Frame, LineReader, Message, Meta, ProgressToken, Request,
         Version, WireError, encode_error, encode_notification, join_batch,
@@ -182,7 +181,8 @@ async fn answer(
     out: mpsc::Sender<Frame>,
     token: Option<ProgressToken>,
 ) {
-    let (notices, mut inbox): (NoticeSender, _) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let (notices, mut inbox) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let notices = token.as_ref().map(|_| notices);
     let answering = peer.answer(front, request, notices);
     let mut answering = std::pin::pin!(answering);
     let reply: Option<Reply> = loop {
