@@ -15,9 +15,12 @@ use crate::{
     harness::{Gateway, HttpFixture, PORTCULLIS, journal, write_config},
 };
 
+/// For what should end by itself; with 124 if it does not.
+const BRIEFLY: &str = "timeout 20";
+
 /// Serves with files bounded to so many blocks of 512 or 1024 bytes.
-fn bounded(blocks: u32) -> Command {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+fn bounded(blocks: u32, before: &str) -> Command {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {before} \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &script, "sh", PORTCULLIS, "serve", "--config"]);
     command
@@ -30,7 +33,7 @@ async fn a_call_that_cannot_be_put_on_record_is_refused_and_not_sent() {
     // Started by us: the bound is not on its journal.
     let server = HttpFixture::start(&["--journal", path.to_str().unwrap()]);
     let config = write_config(dir.path(), &format!("[servers.up]\nurl = {:?}\n", server.url));
-    let mut command = bounded(16);
+    let mut command = bounded(16, "");
     command.arg(&config);
     let gateway = Gateway::spawn(dir, command);
     gateway.wait_ready();
@@ -94,7 +97,7 @@ fn refuses_to_start(mut command: Command, dir: &tempfile::TempDir) -> String {
 #[test]
 fn a_log_that_takes_no_record_refuses_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let told = refuses_to_start(bounded(0), &dir);
+    let told = refuses_to_start(bounded(0, BRIEFLY), &dir);
     assert!(told.contains("audit log"), "{told}");
 }
 
@@ -104,8 +107,8 @@ fn an_audit_directory_that_cannot_be_written_refuses_the_start() {
     // No directory at all: what nobody can write in, root neither.
     fs::create_dir(dir.path().join("state")).unwrap();
     fs::write(dir.path().join("state/audit"), "in the way").unwrap();
-    let mut command = Command::new(PORTCULLIS);
-    command.args(["serve", "--config"]);
+    let mut command = Command::new("timeout");
+    command.args(["20", PORTCULLIS, "serve", "--config"]);
     let told = refuses_to_start(command, &dir);
     assert!(told.contains("audit"), "{told}");
     assert!(told.contains("nothing may be called without it"), "{told}");

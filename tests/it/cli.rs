@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Gateway, PORTCULLIS, stdio_server, wait_until, write_config};
 
+/// Ends with 124 what does not end by itself.
 fn run(dir: &Path, words: &[&str]) -> Output {
-    Command::new(PORTCULLIS).args(words).current_dir(dir).output().unwrap()
+    Command::new("timeout").args(["20", PORTCULLIS]).args(words).current_dir(dir).output().unwrap()
 }
 
 fn out(output: &Output) -> String {
