@@ -91,8 +91,8 @@ mod tests {
         check(Names::Prefixed, &["log", "diff"], &["git__log", "git__diff"]);
         check(Names::Plain, &["log"], &["log"]);
         check(Names::Prefixed, &["fs/read"], &["git__fs_read"]);
-        check(Names::Prefixed, &["fs/read", "fs_read"], &["git__fs_read_91f7f5d6", "git__fs_read"]);
-        check(Names::Plain, &["a.b", "a/b"], &["a_b_8f8ad1e3", "a_b_c0d2bd4b"]);
+        check(Names::Prefixed, &["fs/read", "fs_read"], &["git__fs_read_ddee144f", "git__fs_read"]);
+        check(Names::Plain, &["a.b", "a/b"], &["a_b_7e516e15", "a_b_325cdb7a"]);
         let long = "x".repeat(100);
         let cut = format!("git__{}_", "x".repeat(50));
         let server = ServerName::parse("git").unwrap();
