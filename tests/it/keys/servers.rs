@@ -1,6 +1,6 @@
 //! Every key of `[servers.NAME]` that no other test shows, at a running gateway.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use http::HeaderMap;
 use http_body_util::BodyExt;
@@ -9,16 +9,14 @@ use serde_json::{Map, Value, json};
 use super::serve;
 use crate::{
     client::{Client, Kind, MODERN, post},
-    harness::{
-        Gateway, HttpFixture, PORTCULLIS, fixture, journal, stdio_server, wait_until, write_config,
-    },
+    harness::{Gateway, HttpFixture, fixture, journal, stdio_server, wait_until, write_config},
 };
 
 const TOKEN: &str = "bearer-7f3a91c2-value";
 const KEY: &str = "file-5d20be44-value";
 const TENANT: &str = "tenant-1c9e0f77-value";
 
-/// Starts with these variables, as the command line about it has to as well.
+/// Starts with these variables. Those who ask the gateway later do not have them.
 fn spawn_with(dir: tempfile::TempDir, tables: &str, env: &[(&str, &str)]) -> Gateway {
     let config = write_config(dir.path(), tables);
     let mut command = serve(&config);
@@ -26,12 +24,6 @@ fn spawn_with(dir: tempfile::TempDir, tables: &str, env: &[(&str, &str)]) -> Gat
     let gateway = Gateway::spawn(dir, command);
     gateway.wait_ready();
     gateway
-}
-
-fn status_with(gateway: &Gateway, env: &[(&str, &str)]) -> Value {
-    let mut command = Command::new(PORTCULLIS);
-    command.args(["status", "--json", "--config"]).arg(gateway.config());
-    serde_json::from_slice(&command.envs(env.iter().copied()).output().unwrap().stdout).unwrap()
 }
 
 fn server<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
@@ -105,9 +97,16 @@ async fn secrets_reach_the_child_and_nothing_that_is_kept_or_shown() {
     assert_eq!(seen["C"], "plain");
     assert!(!seen.contains_key("IT_OTHER") && !seen.contains_key("IT_TOKEN"), "{text}");
     gateway.wait_audit("the outcome", |record| record["kind"] == "outcome");
-    let status = status_with(&gateway, &vars);
+    let status = gateway.status();
     assert!(server(&status, "up").is_some(), "{status}");
     assert_hidden(&gateway, &status, &[TOKEN, KEY]);
+    // Whoever stops the gateway need not have the secrets of its servers.
+    fs::remove_file(file).unwrap();
+    for words in [&["tools"][..], &["call", "up__pid"], &["audit", "verify"], &["stop"]] {
+        let output = gateway.cli(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    }
+    assert_eq!(gateway.cli(&["check"]).status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +142,7 @@ async fn headers_of_the_configuration_reach_the_url_and_those_of_the_client_do_n
         for foreign in ["client-secret", "client-cookie", "client-note", "\"cookie\""] {
             assert!(!text.contains(foreign), "{era}: {foreign} reached the server: {text}");
         }
-        let status = status_with(&gateway, &vars);
+        let status = gateway.status();
         assert_hidden(&gateway, &status, &[TOKEN, KEY, TENANT, "client-secret", "client-cookie"]);
     }
 }
