@@ -47,8 +47,14 @@ pub(super) async fn serve(
         let read = tokio::select! {
             biased;
             () = client.front.drain.cancelled() => break,
-            read = input.read(&mut chunk) => read,
-            Some(_) = client.running.join_next() => continue,
+            // A client that asks and does not read its answers is not read either.
+            read = input.read(&mut chunk), if client.has_room() => read,
+            Some(ended) = client.running.join_next() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    tracing::error!("A request ended without an answer");
+                }
+                continue;
+            }
             Ok(()) = changes.changed() => {
                 client.tell_list_changed().await;
                 continue;
@@ -157,6 +163,11 @@ impl Client {
         if legacy {
             self.say(encode_notification("notifications/tools/list_changed", None)).await;
         }
+    }
+
+    /// Requests that are refused for too many calls are requests still: twice the bound.
+    fn has_room(&self) -> bool {
+        self.running.len() < self.front.limits.in_flight.saturating_mul(2)
     }
 
     async fn say(&self, frame: Frame) {

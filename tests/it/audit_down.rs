@@ -20,7 +20,7 @@ const BRIEFLY: &str = "timeout 20";
 
 /// Serves with files bounded to so many blocks of 512 or 1024 bytes.
 fn bounded(blocks: u32, before: &str) -> Command {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {before} \"$@\"");
+    let script = format!("ulimit -f {blocks}; exec {before} \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &script, "sh", PORTCULLIS, "serve", "--config"]);
     command

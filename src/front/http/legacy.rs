@@ -149,6 +149,7 @@ fn peer(session: &LegacySession) -> Peer {
 
 pub(super) fn delete(front: &Front, visitor: &Visitor, sent: &HeaderMap) -> Response<Body> {
     match find(front, visitor, sent) {
+        Err(_) if !sent.contains_key(headers::MCP_SESSION_ID) => super::not_allowed("POST"),
         Err(refused) => *refused,
         Ok(session) => {
             front.sessions.end(&session);
