@@ -18,7 +18,11 @@ pub(super) struct Signals {
     term: Stream,
     interrupt: Stream,
     stop: Stream,
+    /// Only held, so that a file size limit makes the audit refuse instead of ending the process.
+    _file_size: Stream,
 }
+
+const SIGXFSZ: i32 = 25;
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
@@ -26,6 +30,7 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             stop: signal(SignalKind::user_defined1())?,
+            _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 

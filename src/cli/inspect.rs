@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{ConfigArg, Ending, Failure, load, say};
+use super::{ConfigArg, Ending, Failure, find_gateway, load, say};
 use crate::{
     audit,
     config::{self, Colour},
@@ -64,7 +64,7 @@ pub(super) fn audit(action: Audit) -> Result<Ending, Failure> {
     let Audit::Verify { config, dir, json } = action;
     let dir = match dir {
         Some(dir) => dir,
-        None => load(&config)?.gateway.state_dir.join("audit"),
+        None => find_gateway(&config)?.state_dir.join("audit"),
     };
     match audit::verify(&dir) {
         Ok(verified) => {

@@ -136,13 +136,17 @@ pub fn run() -> ExitCode {
 
 /// Loads the configuration; its mistakes go to standard error, rendered.
 fn load(arg: &ConfigArg) -> Result<Config, Failure> {
-    match config::load(&arg.config) {
-        Ok(config) => Ok(config),
-        Err(errors) => {
-            let colour = Colour::detect(&io::stderr());
-            Err(Failure::new(Ending::Usage, errors.render(colour).trim_end()))
-        }
-    }
+    config::load(&arg.config).map_err(|errors| mistaken(&errors))
+}
+
+/// Where the running gateway is, without the secrets that only it needs.
+fn find_gateway(arg: &ConfigArg) -> Result<config::Gateway, Failure> {
+    config::load_gateway(&arg.config).map_err(|errors| mistaken(&errors))
+}
+
+fn mistaken(errors: &config::ConfigErrors) -> Failure {
+    let colour = Colour::detect(&io::stderr());
+    Failure::new(Ending::Usage, errors.render(colour).trim_end())
 }
 
 /// A reader that went away is no failure of ours.

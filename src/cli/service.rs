@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{ConfigArg, Ending, Failure, client::Client, load, say, wait_for};
+use super::{ConfigArg, Ending, Failure, client::Client, find_gateway, say, wait_for};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
@@ -114,9 +114,9 @@ fn ask(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, Failure> {
-    let config = load(config)?;
+    let gateway = find_gateway(config)?;
     wait_for(async {
-        let mut client = Client::connect(&config.gateway.admin).await?;
+        let mut client = Client::connect(&gateway.admin).await?;
         match client.ask(method, path, body).await? {
             (StatusCode::OK, value) => Ok(value),
             (_, value) => {

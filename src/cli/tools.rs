@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ConfigArg, Ending, Failure, client::Client, load, say, wait_for};
+use super::{ConfigArg, Ending, Failure, client::Client, find_gateway, say, wait_for};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ToolsArgs {
@@ -32,9 +32,9 @@ pub(super) struct CallArgs {
 }
 
 pub(super) fn tools(args: &ToolsArgs) -> Result<Ending, Failure> {
-    let config = load(&args.config)?;
+    let gateway = find_gateway(&args.config)?;
     let tools = wait_for(async {
-        let mut client = Client::endpoint(&config.gateway).await?;
+        let mut client = Client::endpoint(&gateway).await?;
         list(&mut client).await
     })?;
     if args.json {
@@ -55,9 +55,9 @@ pub(super) fn tools(args: &ToolsArgs) -> Result<Ending, Failure> {
 }
 
 pub(super) fn call(args: &CallArgs) -> Result<Ending, Failure> {
-    let config = load(&args.config)?;
+    let gateway = find_gateway(&args.config)?;
     let result = wait_for(async {
-        let mut client = Client::endpoint(&config.gateway).await?;
+        let mut client = Client::endpoint(&gateway).await?;
         let arguments = match &args.args {
             Some(text) => whole(text)?,
             None if args.arguments.is_empty() => Map::new(),

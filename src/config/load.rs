@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Code, Config, ConfigErrors,
+    Code, Config, ConfigErrors, Gateway,
     check::{self, Exposure, Written},
     report::{Note, Notes},
 };
@@ -25,10 +25,24 @@ pub struct Surroundings {
     /// Whether the path is a file that we may execute.
     is_program: fn(&Path) -> io::Result<()>,
     is_directory: fn(&Path) -> bool,
+    /// Whether the servers are to be started here. If not, their programs, directories and
+    /// secrets need not be there.
+    pub(super) starts_servers: bool,
 }
 
 /// Reads and checks `servers.toml`.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    load_in(path, &Surroundings::of_this_process())
+}
+
+/// Where a running gateway is found, by its `servers.toml`. The secrets of the servers are the
+/// gateway's own business: whoever wants to stop it need not have them.
+pub fn load_gateway(path: &Path) -> Result<Gateway, ConfigErrors> {
+    let around = Surroundings { starts_servers: false, ..Surroundings::of_this_process() };
+    load_in(path, &around).map(|config| config.gateway)
+}
+
+fn load_in(path: &Path, around: &Surroundings) -> Result<Config, ConfigErrors> {
     let (bytes, exposure) = read(path).map_err(|e| refused(path, &unreadable(path, &e)))?;
     let text = match str::from_utf8(&bytes) {
         Ok(text) => text,
@@ -44,7 +58,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     };
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let written = Written { text, shown: path, absolute: &absolute, exposure };
-    check::check(&written, &Surroundings::of_this_process())
+    check::check(&written, around)
 }
 
 impl Config {
@@ -66,7 +80,8 @@ impl Surroundings {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self { variables, read_secret, is_program, is_directory: |path| path.is_dir() }
+        let is_directory = |path: &Path| path.is_dir();
+        Self { variables, read_secret, is_program, is_directory, starts_servers: true }
     }
 
     /// A machine of the imagination: these variables, every secret file holding `from-file`,
@@ -86,6 +101,7 @@ impl Surroundings {
                 _ => Err(io::ErrorKind::NotFound.into()),
             },
             is_directory: |path| !path.starts_with("/nowhere"),
+            starts_servers: true,
         }
     }
 

@@ -16,7 +16,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Surroundings, load};
+pub use load::{Surroundings, load, load_gateway};
 pub use model::{
     AuditConfig, Config, Durability, Gateway, HttpTarget, Limits, Listen, Names, Program,
     ProtocolPin, ServerConfig, StdioTarget, Target, ToolFilter,

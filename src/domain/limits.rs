@@ -50,6 +50,8 @@ pub const LIST_PAGE_MAX: usize = 500;
 
 /// How long a desktop host waits for servers that are starting before it is served.
 pub const STDIO_SETTLE_MAX: Duration = Duration::from_secs(10);
+/// No timer of the runtime is ever further away than this.
+pub const TIMER_TICK: Duration = Duration::from_millis(500);
 pub const SERVERS_GRACE: Duration = Duration::from_secs(10);
 
 // Upstream.

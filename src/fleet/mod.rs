@@ -99,7 +99,7 @@ impl Fleet {
         permit: Permit,
         params: CallParams,
         headers: Arc<[ParamHeader]>,
-        notices: &NoticeSender,
+        notices: Option<&NoticeSender>,
     ) -> Result<Response, CallError> {
         let down = CallError::Unavailable { sent: Sent::No };
         let replica = self.replicas.get(&permit.call().server).ok_or(down)?;

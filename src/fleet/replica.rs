@@ -218,7 +218,14 @@ impl Life {
         }
         let protocol = session.version().as_str();
         let ready = Ready { protocol, tools: shelf.n_tools(), problems: shelf.problems.clone() };
-        info!(server.id = %config.name, protocol, tools = ready.tools, "Server is ready");
+        match &*self.replica.state.borrow() {
+            State::Ready(_) => {
+                info!(server.id = %config.name, tools = ready.tools, "Lists changed")
+            }
+            State::Starting | State::Backoff { .. } | State::Gone => {
+                info!(server.id = %config.name, protocol, tools = ready.tools, "Server is ready");
+            }
+        }
         // The slot first, then the catalog, then the state: what is listed can be called, and
         // who waits for the state sees the catalog.
         self.replica.session.store(Some(session.clone()));

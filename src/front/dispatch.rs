@@ -61,7 +61,7 @@ struct Admitted {
 
 impl Front {
     /// The whole road. The only caller of `Gate::admit` and of `Fleet::call`.
-    pub(super) async fn call(self: Arc<Self>, ask: Ask, notices: NoticeSender) -> Answer {
+    pub(super) async fn call(self: Arc<Self>, ask: Ask, notices: Option<NoticeSender>) -> Answer {
         let id = self.ids.next(sys::unix_millis());
         let Ok(_place) = self.in_flight.try_acquire() else {
             return self.turn_away(id, &ask, DenyReason::Overloaded).await;
@@ -71,7 +71,7 @@ impl Front {
             Err(answer) => return answer,
         };
         let kind = ask.params.kind();
-        let answered = self.fleet.call(permit, ask.params, headers, &notices).await;
+        let answered = self.fleet.call(permit, ask.params, headers, notices.as_ref()).await;
         ticket.conclude(match &answered {
             Ok(response) => outcome(response),
             Err(error) => Outcome::Failed(*error),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
     Front,
@@ -36,7 +36,7 @@ impl Peer {
         self,
         front: Arc<Front>,
         request: Request,
-        notices: NoticeSender,
+        notices: Option<NoticeSender>,
     ) -> Option<Reply> {
         let (method, caller) = match self.check(&request) {
             Ok(checked) => checked,
@@ -72,7 +72,7 @@ impl Peer {
         front: Arc<Front>,
         (request, params): (Request, Box<CallParams>),
         caller: Arc<Caller>,
-        notices: NoticeSender,
+        notices: Option<NoticeSender>,
     ) -> Option<Reply> {
         let Some(ongoing) = self.in_flight.begin(&request.id) else {
             let told = "a request with this id is in flight already";
@@ -99,8 +99,7 @@ impl Peer {
         for message in messages {
             match message {
                 Ok(Message::Request(request)) => {
-                    let (notices, _) = mpsc::channel(1);
-                    running.spawn(self.clone().answer(front.clone(), request, notices));
+                    running.spawn(self.clone().answer(front.clone(), request, None));
                 }
                 Ok(Message::Notification(notification)) => self.hear(&notification),
                 Ok(Message::Response(_)) => {}

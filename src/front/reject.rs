@@ -53,7 +53,10 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
     match answer {
         Answer::Reply(kind, response) => match response.body {
             Body::Result(result) => Reply::ok(encode_result(to, id, &result, caching(kind))),
-            Body::Error(error) => Reply::ok(relay_error(to, id, &error)),
+            Body::Error(error) => Reply {
+                status: status(to, error.integer("code").unwrap_or_default()),
+                frame: relay_error(to, id, &error),
+            },
         },
         Answer::Unknown { kind, name } => Reply::error(to, Some(id), &unknown(to, kind, &name)),
         Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),

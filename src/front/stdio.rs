@@ -24,7 +24,6 @@ use crate::{
         Caller, Era, Principal,
         limits::{DRAIN_GRACE, NOTICE_QUEUE_MAX, STDIO_READ_BYTES},
     },
-    upstream::NoticeSender,
     wire::{
         self, Batch, ErrorObject, Frame, LineReader, Message, Meta, ProgressToken, Request,
         Version, WireError, encode_error, encode_notification, join_batch,
@@ -49,8 +48,14 @@ pub(super) async fn serve(
         let read = tokio::select! {
             biased;
             () = client.front.drain.cancelled() => break,
-            read = input.read(&mut chunk) => read,
-            Some(_) = client.running.join_next() => continue,
+            // A client that asks and does not read its answers is not read either.
+            read = input.read(&mut chunk), if client.has_room() => read,
+            Some(ended) = client.running.join_next() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    tracing::error!("A request ended without an answer");
+                }
+                continue;
+            }
             Ok(()) = changes.changed() => {
                 let now = *changes.borrow_and_update();
                 client.tell(now.news(seen)).await;
@@ -164,6 +169,11 @@ impl Client {
         }
     }
 
+    /// Requests that are refused for too many calls are requests still: twice the bound.
+    fn has_room(&self) -> bool {
+        self.running.len() < self.front.limits.in_flight.saturating_mul(2)
+    }
+
     async fn say(&self, frame: Frame) {
         if self.out.send(frame).await.is_err() {
             tracing::debug!("The client is gone");
@@ -186,7 +196,8 @@ async fn answer(
     out: mpsc::Sender<Frame>,
     token: Option<ProgressToken>,
 ) {
-    let (notices, mut inbox): (NoticeSender, _) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let (notices, mut inbox) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let notices = token.as_ref().map(|_| notices);
     let answering = peer.answer(front, request, notices);
     let mut answering = std::pin::pin!(answering);
     let reply: Option<Reply> = loop {

@@ -99,7 +99,7 @@ impl Session {
         &self,
         permit: &Permit,
         call: &Outgoing,
-        notices: &NoticeSender,
+        notices: Option<&NoticeSender>,
     ) -> Result<Response, CallError> {
         self.check(permit, call)?;
         let subject = &permit.call().subject;
@@ -111,7 +111,7 @@ impl Session {
                     frame: self.encode(id, permit, call),
                     epoch: Some(permit.epoch()),
                     wait: call.deadline,
-                    notices: call.params.progress_token().map(|_| notices.clone()),
+                    notices: call.params.progress_token().and_then(|_| notices.cloned()),
                 })
                 .await
             }
@@ -128,7 +128,7 @@ impl Session {
                     },
                     wait: call.deadline,
                     epoch: Some(permit.epoch()),
-                    notices: Some(notices),
+                    notices,
                     progress: match call.params.progress_token() {
                         Some(_) => http::Progress::Wanted,
                         None => http::Progress::Unwanted,

@@ -51,9 +51,15 @@ impl Gateway {
     /// Starts and returns when the endpoint is open.
     pub(crate) fn launch(dir: TempDir, tables: &str) -> Self {
         let config = write_config(dir.path(), tables);
-        let mut child = Command::new(PORTCULLIS)
-            .args(["serve", "--config"])
-            .arg(&config)
+        let mut command = Command::new(PORTCULLIS);
+        command.args(["serve", "--config"]).arg(config);
+        Self::spawn(dir, command)
+    }
+
+    /// The same for a command line of one's own, whose `servers.toml` is in `dir`. Over a unix
+    /// socket there is no port, and 0 stands for it.
+    pub(crate) fn spawn(dir: TempDir, mut command: Command) -> Self {
+        let mut child = command
             .env("PORTCULLIS_LOG", "info")
             .env("PORTCULLIS_LOG_FORMAT", "json")
             .stdin(Stdio::null())
@@ -75,13 +81,14 @@ impl Gateway {
             }
         });
         let port = match endpoint.recv_timeout(SOON) {
+            Ok(url) if url.starts_with("unix:") => 0,
             Ok(url) => url.rsplit(':').next().unwrap().trim_end_matches("/mcp").parse().unwrap(),
             Err(_) => panic!("the gateway did not start:\n{}", log.lock().unwrap().join("\n")),
         };
         Self { dir, port, child, log }
     }
 
-    fn wait_ready(&self) {
+    pub(crate) fn wait_ready(&self) {
         let ready = || {
             let answer = self.get("/ready");
             answer.starts_with("HTTP/1.1 200").then_some(())
@@ -173,13 +180,18 @@ pub(crate) fn audit_in(dir: &Path) -> Vec<Value> {
     text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// `servers.toml` with everything inside `dir`.
+/// `servers.toml` with everything inside `dir`, but for the keys that `tables` sets itself.
 pub(crate) fn write_config(dir: &Path, tables: &str) -> PathBuf {
-    let gateway = if tables.contains("[gateway]") { "" } else { "[gateway]\n" };
-    let own = "listen = \"127.0.0.1:0\"\nadmin = \"unix:admin.sock\"\nstate_dir = \"state\"\n";
+    let admin = format!("\"unix:{}\"", dir.join("admin.sock").display());
+    let own = [("listen", "\"127.0.0.1:0\""), ("admin", &admin), ("state_dir", "\"state\"")];
+    let own: String = own
+        .into_iter()
+        .filter(|(key, _)| !tables.contains(&format!("\n{key} = ")))
+        .map(|(key, value)| format!("{key} = {value}\n"))
+        .collect();
     let text = match tables.split_once("[gateway]\n") {
         Some((before, after)) => format!("{before}[gateway]\n{own}{after}"),
-        None => format!("{gateway}{own}{tables}"),
+        None => format!("[gateway]\n{own}{tables}"),
     };
     let path = dir.join("servers.toml");
     fs::write(&path, text).unwrap();

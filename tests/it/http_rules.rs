@@ -81,6 +81,12 @@ async fn a_session_ends_with_delete_and_is_needed_until_then() {
     let odd = headers(&[("mcp-session-id", &id), ("mcp-protocol-version", "1999-01-01")]);
     assert_eq!(post(gateway.port, &ping, odd).await.status(), StatusCode::BAD_REQUEST);
 
+    // Without a session both methods are those of no client we know.
+    for method in ["GET", "DELETE"] {
+        let modern = headers(&[("mcp-protocol-version", MODERN)]);
+        let refused = send(gateway.port, method, String::new(), modern).await;
+        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+    }
     let ended = send(gateway.port, "DELETE", String::new(), of_session()).await;
     assert_eq!(ended.status(), StatusCode::OK);
     assert_eq!(post(gateway.port, &ping, of_session()).await.status(), StatusCode::NOT_FOUND);

@@ -10,14 +10,19 @@
     reason = "tests start processes and tasks themselves, and fail loudly"
 )]
 
+mod audit_down;
 mod call_path;
+mod cli;
 mod client;
 mod eras;
 mod harness;
 mod hostile;
 mod http_rules;
 mod jail;
+mod keys;
 mod lifecycle;
+mod mirrored;
 mod provide;
 mod relay;
+mod slow;
 mod stop;

@@ -19,9 +19,11 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+use super::post::Accepts;
 use crate::{
-    domain::limits::SSE_KEEPALIVE,
+    domain::limits::{NOTICE_QUEUE_MAX, SSE_KEEPALIVE},
     front::reject::Reply,
+    upstream::NoticeSender,
     wire::{Frame, Notice, ProgressToken, sse_event},
 };
 
@@ -38,12 +40,33 @@ pub(in crate::front) enum Body {
 /// A call that is still running, and what its server says meanwhile.
 pub(in crate::front) struct Exchange {
     pub(super) answering: Answering,
-    pub(super) notices: mpsc::Receiver<Notice>,
-    /// The client's own progress token; without one nothing is streamed.
-    pub(super) token: Option<ProgressToken>,
+    progress: Option<Progress>,
     queue: VecDeque<Bytes>,
     keepalive: Option<Pin<Box<Sleep>>>,
     answered: bool,
+}
+
+/// What a server says of a call before its answer, for a client that asked to hear it.
+pub(super) struct Progress {
+    notices: mpsc::Receiver<Notice>,
+    /// The client's own token.
+    token: ProgressToken,
+}
+
+impl Progress {
+    /// A channel only where it is of use: with a token, and for a client that takes a stream.
+    pub(super) fn wanted(
+        token: Option<ProgressToken>,
+        accepts: Accepts,
+    ) -> (Option<NoticeSender>, Option<Self>) {
+        match (token, accepts) {
+            (Some(token), Accepts::JsonAndSse) => {
+                let (sender, notices) = mpsc::channel(NOTICE_QUEUE_MAX);
+                (Some(sender), Some(Self { notices, token }))
+            }
+            (Some(_), Accepts::JsonOnly) | (None, _) => (None, None),
+        }
+    }
 }
 
 impl std::fmt::Debug for Body {
@@ -77,22 +100,21 @@ pub(super) enum First {
 }
 
 impl Exchange {
-    pub(super) fn new(
-        answering: Answering,
-        notices: mpsc::Receiver<Notice>,
-        token: Option<ProgressToken>,
-    ) -> Self {
+    pub(super) fn new(answering: Answering, progress: Option<Progress>) -> Self {
         let queue = VecDeque::new();
-        Self { answering, notices, token, queue, keepalive: None, answered: false }
+        Self { answering, progress, queue, keepalive: None, answered: false }
     }
 
     /// Waits until it is clear whether there is anything to stream.
     pub(super) async fn first(&mut self) -> First {
         loop {
+            let Some(progress) = &mut self.progress else {
+                return First::Answer((&mut self.answering).await);
+            };
             let notice = tokio::select! {
                 biased;
                 reply = &mut self.answering => return self.settle(reply),
-                Some(notice) = self.notices.recv() => notice,
+                Some(notice) = progress.notices.recv() => notice,
             };
             if self.enqueue(&notice) {
                 return First::Streams;
@@ -102,7 +124,7 @@ impl Exchange {
 
     /// The answer is there; what was said before it still goes first.
     fn settle(&mut self, reply: Option<Reply>) -> First {
-        while let Ok(notice) = self.notices.try_recv() {
+        while let Some(Ok(notice)) = self.progress.as_mut().map(|p| p.notices.try_recv()) {
             self.enqueue(&notice);
         }
         if self.queue.is_empty() {
@@ -121,12 +143,11 @@ impl Exchange {
 
     /// Queues what the client asked to hear: progress on its own token.
     fn enqueue(&mut self, notice: &Notice) -> bool {
-        let wanted = notice.is_progress() && self.token.is_some();
-        if wanted {
-            let frame = notice.encode(self.token.as_ref());
-            self.queue.extend(sse_event(&frame));
-        }
-        wanted
+        let Some(progress) = self.progress.as_ref().filter(|_| notice.is_progress()) else {
+            return false;
+        };
+        self.queue.extend(sse_event(&notice.encode(Some(&progress.token))));
+        true
     }
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -138,7 +159,8 @@ impl Exchange {
             if self.answered {
                 return Poll::Ready(None);
             }
-            if let Poll::Ready(Some(notice)) = self.notices.poll_recv(cx) {
+            let heard = self.progress.as_mut().map(|progress| progress.notices.poll_recv(cx));
+            if let Some(Poll::Ready(Some(notice))) = heard {
                 self.enqueue(&notice);
                 continue;
             }

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Body, Visitor,
-    body::{Answering, Exchange},
+    body::{Answering, Exchange, Progress},
     json,
     modern::{accepted, invalid, respond, written},
     plain,
@@ -57,10 +57,10 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
     match message {
         Message::Request(request) => {
             let token = Meta::progress_token_of(request.params.as_ref());
-            let (notices, inbox) = mpsc::channel(NOTICE_QUEUE_MAX);
+            let (notices, progress) = Progress::wanted(token, asked.accepts);
             let answering = peer.answer(asked.front.clone(), request, notices);
             let answering = Detached::new(&asked.front.tasks, Box::pin(answering));
-            respond(Exchange::new(Box::pin(answering), inbox, token), asked.accepts).await
+            respond(Exchange::new(Box::pin(answering), progress)).await
         }
         Message::Notification(notification) => {
             peer.hear(&notification);
@@ -149,6 +149,7 @@ fn peer(session: &LegacySession) -> Peer {
 
 pub(super) fn delete(front: &Front, visitor: &Visitor, sent: &HeaderMap) -> Response<Body> {
     match find(front, visitor, sent) {
+        Err(_) if !sent.contains_key(headers::MCP_SESSION_ID) => super::not_allowed("POST"),
         Err(refused) => *refused,
         Ok(session) => {
             front.sessions.end(&session);

@@ -6,17 +6,16 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
-use tokio::sync::mpsc;
 
 use super::{
     Body,
-    body::{Exchange, First},
+    body::{Exchange, First, Progress},
     json, plain,
-    post::{Accepts, Asked},
+    post::Asked,
     sse,
 };
 use crate::{
-    domain::{Caller, Era, limits::NOTICE_QUEUE_MAX},
+    domain::{Caller, Era},
     front::{
         dispatch::Ask,
         method::{self, Method, Plan},
@@ -84,18 +83,15 @@ async fn call(asked: Asked, request: Request, params: CallParams, meta: &Meta) -
         era: Era::Modern,
     });
     let shown = Some(ShownParams::of(&asked.parts.headers));
-    let (notices, inbox) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let (notices, progress) = Progress::wanted(token, asked.accepts);
     let calling = asked.front.clone().call(Ask { caller, params, shown }, notices);
     let answering =
         Box::pin(async move { Some(reject::reply(Version::MODERN, &request.id, calling.await)) });
-    respond(Exchange::new(answering, inbox, token), asked.accepts).await
+    respond(Exchange::new(answering, progress)).await
 }
 
 /// JSON when there is nothing to stream, SSE when there is.
-pub(super) async fn respond(mut exchange: Exchange, accepts: Accepts) -> Response<Body> {
-    if accepts == Accepts::JsonOnly {
-        exchange.token = None;
-    }
+pub(super) async fn respond(mut exchange: Exchange) -> Response<Body> {
     match exchange.first().await {
         First::Answer(Some(reply)) => written(&reply),
         First::Answer(None) => accepted(),

@@ -187,7 +187,7 @@ fn nothing_holds_after_engage_has_returned() {
                 }
             });
         }
-        while looks.load(Ordering::SeqCst) < CHECKS {
+        while looks.load(Ordering::SeqCst) < CHECKS || stops.load(Ordering::SeqCst) <= 10 {
             let stop = latch.engage(cause("race")).stop().clone();
             stops.fetch_add(1, Ordering::SeqCst);
             assert!(latch.epoch().is_err());

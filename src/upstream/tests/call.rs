@@ -73,7 +73,8 @@ async fn the_arguments_go_out_byte_by_byte_under_the_tools_own_name_and_our_toke
         let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
         let (session, mut child) = session(&latch, version);
         let (notices, mut heard) = mpsc::channel(4);
-        let answered = super::spawn(async move { session.call(&permit, &call, &notices).await });
+        let answered =
+            super::spawn(async move { session.call(&permit, &call, Some(&notices)).await });
         let said = soon(child.hear()).await.unwrap();
         assert_eq!(said["method"], "tools/call");
         let params = &said["params"];
@@ -104,10 +105,10 @@ async fn what_was_not_judged_is_not_sent() {
     let (session, mut child) = session(&latch, Version::MODERN);
     let (notices, _heard) = mpsc::channel(4);
     let other = outgoing(r#"{"name":"t","arguments":{"n":2}}"#);
-    let refused = session.call(&permit, &other, &notices).await.unwrap_err();
+    let refused = session.call(&permit, &other, Some(&notices)).await.unwrap_err();
     assert_eq!(refused, CallError::Unavailable { sent: Sent::No });
     let same = outgoing(r#"{"name":"t","arguments":{"n":1}}"#);
-    let answered = super::spawn(async move { session.call(&permit, &same, &notices).await });
+    let answered = super::spawn(async move { session.call(&permit, &same, Some(&notices)).await });
     let said = soon(child.hear()).await.unwrap();
     assert_eq!(said["params"]["arguments"]["n"], 1);
     child.answer(&said["id"], "\"result\":{}").await;
@@ -122,7 +123,7 @@ async fn a_permit_for_another_server_opens_nothing() {
     let (mut session, _child) = session(&latch, Version::MODERN);
     session.server = ServerName::parse("other").unwrap();
     let (notices, _heard) = mpsc::channel(4);
-    let refused = soon(session.call(&permit, &call, &notices)).await.unwrap_err();
+    let refused = soon(session.call(&permit, &call, Some(&notices))).await.unwrap_err();
     assert_eq!(refused, CallError::Unavailable { sent: Sent::No });
 }
 
@@ -135,7 +136,7 @@ async fn a_permit_for_a_tool_opens_no_prompt_of_the_same_name() {
     let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
     let (session, _child) = session(&latch, Version::MODERN);
     let (notices, _heard) = mpsc::channel(4);
-    let refused = soon(session.call(&permit, &call, &notices)).await.unwrap_err();
+    let refused = soon(session.call(&permit, &call, Some(&notices))).await.unwrap_err();
     assert_eq!(refused, CallError::Unavailable { sent: Sent::No });
 }
 
@@ -155,7 +156,7 @@ async fn a_modern_server_behind_http_gets_the_headers_it_asks_for() {
     let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
     let (session, mut server) = super::tools::http_session(&latch).await;
     let (notices, _heard) = mpsc::channel(4);
-    let answered = super::spawn(async move { session.call(&permit, &call, &notices).await });
+    let answered = super::spawn(async move { session.call(&permit, &call, Some(&notices)).await });
     let seen = server.next().await;
     assert_eq!(seen.header("mcp-method"), "tools/call");
     assert_eq!(seen.header("mcp-name"), "real/name");
