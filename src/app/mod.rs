@@ -6,7 +6,7 @@
 
 mod signals;
 
-use std::{io, sync::Arc};
+use std::{io, pin::pin, sync::Arc};
 
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -89,14 +89,23 @@ pub async fn run(config: Config, mode: Mode) -> Result<(), AppError> {
         }
         Mode::Stdio => {
             let front = app.front.clone();
-            // Many hosts list the tools once, right after the start, and never again.
-            let settled = tokio::time::timeout(STDIO_SETTLE_MAX, app.fleet.settled());
-            if settled.await.is_err() {
-                warn!("Some servers are still starting; their tools are listed later");
-            }
+            let fleet = app.fleet.clone();
+            let mut serving = pin!(async move {
+                // Many hosts list the tools once, right after the start, and never again.
+                let settled = tokio::time::timeout(STDIO_SETTLE_MAX, fleet.settled());
+                if settled.await.is_err() {
+                    warn!("Some servers are still starting; their tools are listed later");
+                }
+                front.serve_pipes(tokio::io::stdin(), tokio::io::stdout()).await;
+            });
             tokio::select! {
-                () = front.serve_pipes(tokio::io::stdin(), tokio::io::stdout()) => "client left",
-                name = app.until_told(signals) => name,
+                () = &mut serving => "client left",
+                name = app.until_told(signals) => {
+                    // Calls in flight get their grace; what is asked from now on is not read.
+                    app.front.begin_drain();
+                    serving.await;
+                    name
+                }
             }
         }
     };

@@ -8,7 +8,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{CallId, Era, Generation, NameError, PromptName, ResourceUri, ServerName, ToolName};
+use super::{
+    CallId, Era, Generation, NameError, PromptName, ResourceUri, ServerName, ToolName,
+    limits::CLIENT_NAME_BYTES_MAX,
+};
 
 /// On whose behalf a call is made, as far as authentication knows.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -37,6 +40,15 @@ pub struct Caller {
     pub client: Arc<str>,
     pub conversation: Option<Arc<str>>,
     pub era: Era,
+}
+
+impl Caller {
+    /// What is kept of the name that a client gives itself: a hint, and a short one.
+    pub fn client_of(name: Option<&str>) -> Arc<str> {
+        let name = name.unwrap_or_default();
+        let end = (0..=CLIENT_NAME_BYTES_MAX).rev().find(|at| name.is_char_boundary(*at));
+        name.get(..end.unwrap_or_default()).unwrap_or(name).into()
+    }
 }
 
 /// One judged request.

@@ -44,6 +44,12 @@ pub const IN_FLIGHT_MAX: usize = 1024;
 /// Notifications waiting for one slow client before further ones are dropped.
 pub const NOTICE_QUEUE_MAX: usize = 64;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long abandoned calls may take to write their outcomes and last answers.
+pub const ABANDON_GRACE: Duration = Duration::from_secs(1);
+/// A client that takes nothing of what is written to it for this long is cut off.
+pub const HTTP_WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// What of a client's own name is kept.
+pub const CLIENT_NAME_BYTES_MAX: usize = 128;
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// Entries on one page of a list that we give.
 pub const LIST_PAGE_MAX: usize = 500;

@@ -21,6 +21,8 @@ pub enum DenyReason {
     /// Not on the whitelist, or no such thing: told apart only in the audit.
     NotListed,
     Unknown,
+    /// The headers of the request contradict its body.
+    Headers,
     /// The arguments do not fit the tool's schema.
     Schema,
     /// The record could not be written, so nothing may be sent.
@@ -38,6 +40,7 @@ impl DenyReason {
             Self::Stopped => "stopped",
             Self::NotListed => "not_listed",
             Self::Unknown => "unknown",
+            Self::Headers => "headers",
             Self::Schema => "schema",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Overloaded => "overloaded",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Front;
 use crate::{
-    domain::{Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal},
+    domain::{Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal, Sent},
     fleet::Resolved,
     gate::{Permit, Ticket},
     sys,
@@ -48,7 +48,7 @@ pub(super) enum Answer {
         id: CallId,
         error: CallError,
     },
-    /// Headers and body disagree: nothing was judged.
+    /// Headers and body disagree.
     Mismatch(Mismatch),
 }
 
@@ -71,7 +71,13 @@ impl Front {
             Err(answer) => return answer,
         };
         let kind = ask.params.kind();
-        let answered = self.fleet.call(permit, ask.params, headers, notices.as_ref()).await;
+        let calling = self.fleet.call(permit, ask.params, headers, notices.as_ref());
+        let answered = tokio::select! {
+            biased;
+            // The grace of an orderly end is over: better an outcome now than an orphan later.
+            () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
+            answered = calling => answered,
+        };
         ticket.conclude(match &answered {
             Ok(response) => outcome(response),
             Err(error) => Outcome::Failed(*error),
@@ -88,8 +94,15 @@ impl Front {
             return Err(self.turn_away(id, ask, DenyReason::Unknown).await);
         };
         let Resolved { server, subject, definition, param_headers: headers } = resolved;
-        if let Some(shown) = &ask.shown {
-            shown.agree(&headers, &ask.params).map_err(Answer::Mismatch)?;
+        let shown = ask.shown.as_ref().map(|shown| shown.agree(&headers, &ask.params));
+        // Only for what the caller may see: a hidden tool's headers would tell that it exists.
+        if let (Some(Err(mismatch)), true) = (shown, snapshot.policy.listed(server, &subject)) {
+            let refusal = self.refuse(id, ask, DenyReason::Headers).await;
+            // The stop comes before everything.
+            let is_mismatch = refusal.reason == DenyReason::Headers;
+            let told =
+                if is_mismatch { Answer::Mismatch(mismatch) } else { refused(id, ask, refusal) };
+            return Err(told);
         }
         let call = Call {
             id,
@@ -107,9 +120,12 @@ impl Front {
 
     /// A refusal before there is a server to name; recorded like every other.
     async fn turn_away(&self, id: CallId, ask: &Ask, reason: DenyReason) -> Answer {
+        refused(id, ask, self.refuse(id, ask, reason).await)
+    }
+
+    async fn refuse(&self, id: CallId, ask: &Ask, reason: DenyReason) -> Refusal {
         let asked = (ask.params.kind(), ask.params.name());
-        let refusal = self.gate.refuse(id, &ask.caller, asked, reason).await;
-        refused(id, ask, refusal)
+        self.gate.refuse(id, &ask.caller, asked, reason).await
     }
 }
 

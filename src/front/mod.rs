@@ -30,7 +30,10 @@ pub use snapshot::{Publisher, Snapshot};
 
 use crate::{
     config::{Config, Limits, Listen},
-    domain::{CallIds, Nonce, limits::DRAIN_GRACE},
+    domain::{
+        CallIds, Nonce,
+        limits::{ABANDON_GRACE, DRAIN_GRACE},
+    },
     fleet::Fleet,
     gate::Gate,
 };
@@ -64,6 +67,8 @@ pub struct Front {
     endpoint: OnceLock<String>,
     /// Cancelled when no new request is taken any more.
     drain: CancellationToken,
+    /// Cancelled when calls in flight have had their grace.
+    abandon: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -86,6 +91,7 @@ impl Front {
             in_flight: Semaphore::new(config.limits.in_flight),
             endpoint: OnceLock::new(),
             drain: CancellationToken::new(),
+            abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -127,12 +133,21 @@ impl Front {
         stdio::serve(self.clone(), input, output).await;
     }
 
-    /// Takes nothing new, lets what is in flight finish within the grace, then drops it.
-    pub async fn drain(&self) {
+    /// Takes nothing new from now on.
+    pub fn begin_drain(&self) {
         self.drain.cancel();
         self.tasks.close();
+    }
+
+    /// Takes nothing new, lets what is in flight finish within the grace, then ends it.
+    pub async fn drain(&self) {
+        self.begin_drain();
         if tokio::time::timeout(DRAIN_GRACE, self.tasks.wait()).await.is_err() {
             tracing::warn!("Calls were still in flight when their grace ended");
+            self.abandon.cancel();
+            if tokio::time::timeout(ABANDON_GRACE, self.tasks.wait()).await.is_err() {
+                tracing::warn!("Some clients did not take their last answer");
+            }
         }
     }
 }

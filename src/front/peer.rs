@@ -60,7 +60,7 @@ impl Peer {
         let meta = Meta::required(request.params.as_ref())?;
         match meta.version().and_then(Version::parse) {
             Some(version) if version.era() == Era::Modern => {
-                let client = meta.client_name().unwrap_or_default().into();
+                let client = Caller::client_of(meta.client_name().as_deref());
                 Ok((method, Arc::new(Caller { client, ..Caller::clone(&self.caller) })))
             }
             Some(_) | None => Err(ErrorObject::unsupported_version(meta.version())),

@@ -104,11 +104,13 @@ fn refused(to: Version, id: &RequestId, call: CallId, refusal: Refusal) -> Reply
     };
     match reason {
         DenyReason::Stopped => error(STOPPED, told, None),
+        // Worded as `Answer::Mismatch`, which names the header.
+        DenyReason::Headers => error(code::HEADER_MISMATCH, told, None),
         // Such an answer is `Unknown`; and if it ever were not, this says no more.
         DenyReason::NotListed | DenyReason::Unknown => {
             Reply::error(to, Some(id), &ErrorObject::new(code::INVALID_PARAMS, told))
         }
-        DenyReason::Schema => Reply::ok(told_as_result(id, call, reason, &told)),
+        DenyReason::Schema => Reply::ok(told_as_result(to, id, call, (reason, &told))),
         DenyReason::AuditUnavailable => error(AUDIT, told, Some(RETRY_UNAVAILABLE_MS)),
         DenyReason::Overloaded => error(BUSY, told, Some(RETRY_BUSY_MS)),
         DenyReason::Internal => error(INTERNAL, told, None),
@@ -116,12 +118,20 @@ fn refused(to: Version, id: &RequestId, call: CallId, refusal: Refusal) -> Reply
 }
 
 /// A refusal that the model may read and react to.
-fn told_as_result(id: &RequestId, call: CallId, reason: DenyReason, told: &str) -> Frame {
-    let result = json!({
+fn told_as_result(
+    to: Version,
+    id: &RequestId,
+    call: CallId,
+    (reason, told): (DenyReason, &str),
+) -> Frame {
+    let mut result = json!({
         "content": [{ "type": "text", "text": told }],
         "isError": true,
         "_meta": { "portcullis/callId": call.to_string(), "portcullis/reason": reason.as_str() },
     });
+    if let (Era::Modern, Some(result)) = (to.era(), result.as_object_mut()) {
+        result.insert("resultType".to_owned(), "complete".into());
+    }
     encode_own_result(id, &result.to_string())
 }
 

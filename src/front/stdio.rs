@@ -134,7 +134,7 @@ impl Client {
         let client = params.and_then(|p| p.object("clientInfo")).and_then(|info| info.text("name"));
         let caller = Caller {
             principal: Principal::new("stdio"),
-            client: client.unwrap_or_default().into(),
+            client: Caller::client_of(client.as_deref()),
             conversation: None,
             era: version.era(),
         };
@@ -174,9 +174,15 @@ impl Client {
         self.running.len() < self.front.limits.in_flight.saturating_mul(2)
     }
 
+    /// A client that reads nothing must not hold up the end.
     async fn say(&self, frame: Frame) {
-        if self.out.send(frame).await.is_err() {
-            tracing::debug!("The client is gone");
+        let said = tokio::select! {
+            biased;
+            said = self.out.send(frame) => said.is_ok(),
+            () = self.front.drain.cancelled() => false,
+        };
+        if !said {
+            tracing::debug!("The client did not take an answer");
         }
     }
 

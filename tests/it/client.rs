@@ -295,6 +295,16 @@ impl Drop for InFlight {
     }
 }
 
+impl Client {
+    /// SIGTERM to the gateway that a stdio client started.
+    pub(crate) fn terminate(&self) {
+        if let Line::Stdio(pipes) = &self.line {
+            let words = ["-TERM".to_owned(), pipes.child.id().to_string()];
+            assert!(Command::new("kill").args(words).status().unwrap().success());
+        }
+    }
+}
+
 impl Pipes {
     fn write(&self, body: &Value) {
         let mut stdin = self.stdin.lock().unwrap();

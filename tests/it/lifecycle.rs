@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, stdio_server, wait_until},
+    harness::{Gateway, stdio_server, wait_until, write_config},
 };
 
 /// Issue: "50 of the gateway: no orphan process, no zombie, audit file opens clean".
@@ -120,4 +120,38 @@ fn a_second_gateway_on_the_same_state_is_refused() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("audit"), "{told}");
     assert!(gateway.get("/health").starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_desktop_hosts_call_gets_its_grace_when_the_gateway_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal.jsonl");
+    let tables = stdio_server("up", &["--journal", journal.to_str().unwrap()]);
+    let config = write_config(dir.path(), &tables);
+    let client = Client::stdio(Kind::LegacyStdio, &config).await;
+    let arguments = json!({ "ms": 700, "text": "finished" });
+    let call = client.begin("up__sleep", arguments, None).await;
+    let arrived = || crate::harness::journal(&journal).iter().any(|e| e["tool"] == "sleep");
+    wait_until("the call", || arrived().then_some(()), String::new);
+    client.terminate();
+    let answer = call.finish().await.response;
+    assert_eq!(answer["result"]["content"][0]["text"], "finished", "{answer}");
+}
+
+#[test]
+fn a_file_in_the_place_of_a_socket_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let notes = dir.path().join("notes.txt");
+    fs::write(&notes, "mine").unwrap();
+    let config = write_config(dir.path(), "[gateway]\nlisten = \"unix:notes.txt\"\n");
+    let text = fs::read_to_string(&config).unwrap();
+    let absolute = format!("unix:{}", notes.display());
+    fs::write(&config, text.replace("unix:notes.txt", &absolute)).unwrap();
+    let output = std::process::Command::new(crate::harness::PORTCULLIS)
+        .args(["serve", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "mine");
 }

@@ -22,11 +22,17 @@ struct Road {
 
 impl Road {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With more keys in the server's table.
+    fn with(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("journal.jsonl");
         let server =
             HttpFixture::start(&["--era", "modern", "--journal", journal.to_str().unwrap()]);
-        let gateway = Gateway::start_in(dir, &format!("[servers.up]\nurl = {:?}\n", server.url));
+        let table = format!("[servers.up]\nurl = {:?}\n{more}", server.url);
+        let gateway = Gateway::start_in(dir, &table);
         Self { gateway, journal, _server: server }
     }
 
@@ -113,4 +119,21 @@ async fn a_legacy_client_repeats_nothing_and_the_gateway_repeats_it_for_him() {
     let shown: Vec<&String> =
         headers.as_object().unwrap().keys().filter(|key| key.starts_with("mcp-param")).collect();
     assert!(shown.is_empty(), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_a_hidden_tool_tell_nothing_and_the_stop_comes_first() {
+    let hidden = Road::with(&format!("disabled_tools = [\"{TOOL}\"]\n"));
+    let stray = [("mcp-param-region", "eu-1")];
+    let (status, answer) = hidden.modern(json!({}), &stray).await;
+    assert_eq!((status, &answer["error"]["code"]), (StatusCode::OK, &json!(-32602)), "{answer}");
+    hidden.gateway.wait_audit("the denial", |record| record["reason"] == "not_listed");
+
+    let road = Road::new();
+    let (_, answer) = road.modern(json!({}), &stray).await;
+    assert_eq!(answer["error"]["code"], -32020, "{answer}");
+    road.gateway.wait_audit("the refusal", |record| record["reason"] == "headers");
+    assert!(road.gateway.cli(&["stop"]).status.success());
+    let (_, answer) = road.modern(json!({}), &stray).await;
+    assert_eq!(answer["error"]["code"], -31001, "{answer}");
 }

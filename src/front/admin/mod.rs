@@ -16,7 +16,10 @@ use super::{
     Front,
     http::{Body, Visitor, json as json_response, not_allowed, plain},
 };
-use crate::{domain::limits::ADMIN_BODY_BYTES_MAX, gate::Cause};
+use crate::{
+    domain::limits::{ADMIN_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT},
+    gate::Cause,
+};
 
 pub(super) use status::ready;
 
@@ -42,7 +45,9 @@ pub(super) async fn answer(
     visitor: Visitor,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    if front.doors.check(request.headers(), request.uri()).is_err() {
+    // No web page has any business here, whatever its origin.
+    let page = request.headers().contains_key(http::header::ORIGIN);
+    if page || front.doors.check(request.headers(), request.uri()).is_err() {
         return plain(StatusCode::FORBIDDEN, "this Host or Origin may not speak here");
     }
     let method = request.method().clone();
@@ -90,7 +95,8 @@ async fn read<T: for<'de> Deserialize<'de>>(
 ) -> Result<T, Response<Body>> {
     let bad = || plain(StatusCode::BAD_REQUEST, "the body is not what this request takes");
     let body = Limited::new(request.into_body(), ADMIN_BODY_BYTES_MAX);
-    let raw = body.collect().await.map_err(|_| bad())?.to_bytes();
+    let collected = tokio::time::timeout(HTTP_BODY_TIMEOUT, body.collect()).await;
+    let raw = collected.map_err(|_| bad())?.map_err(|_| bad())?.to_bytes();
     let raw: &[u8] = if raw.is_empty() { b"{}" } else { &raw };
     serde_json::from_slice(raw).map_err(|_| bad())
 }

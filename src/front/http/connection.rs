@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    os::unix::fs::FileTypeExt,
     path::Path,
     pin::Pin,
     sync::{
@@ -33,7 +34,7 @@ use crate::{
         Principal,
         limits::{
             HTTP_BUFFER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_TIMEOUT, HTTP_HEADERS_MAX,
-            HTTP_IDLE_MAX,
+            HTTP_IDLE_MAX, HTTP_WRITE_STALL_MAX,
         },
     },
     front::FrontError,
@@ -89,9 +90,12 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, FrontError> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(failed(io::ErrorKind::AddrInUse.into()));
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        Ok(()) | Err(_) => {}
+    // Only what a gateway left behind: never somebody's file.
+    match std::fs::symlink_metadata(path) {
+        Ok(old) if old.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
+        Ok(_) => return Err(failed(io::ErrorKind::AlreadyExists.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -176,7 +180,7 @@ async fn converse<S, A, F>(
     F: Future<Output = Response<Body>>,
 {
     let whole = Arc::new(AtomicBool::new(false));
-    let io = Patient { stream, head_is_whole: whole.clone(), patience: None };
+    let io = Patient { stream, head_is_whole: whole.clone(), patience: None, stall: None };
     let service = service_fn(|request| {
         whole.store(true, Ordering::Relaxed);
         let answered = answer(visitor.clone(), request);
@@ -213,6 +217,26 @@ struct Patient<S> {
     stream: S,
     head_is_whole: Arc<AtomicBool>,
     patience: Option<Pin<Box<Sleep>>>,
+    /// Runs while the other end takes nothing of what is written.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    /// A write that is pending for too long fails.
+    fn unless_stalled<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        wrote: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stall = None;
+            return wrote;
+        }
+        let fresh = || Box::pin(tokio::time::sleep(HTTP_WRITE_STALL_MAX));
+        let stall = self.stall.get_or_insert_with(fresh);
+        std::task::ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -248,7 +272,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.unless_stalled(cx, wrote)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -264,7 +289,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.unless_stalled(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

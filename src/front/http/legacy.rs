@@ -100,7 +100,7 @@ fn initialize(asked: &Asked, request: &Request) -> Response<Body> {
     let client = request.params.as_ref().and_then(|params| params.object("clientInfo"));
     let caller = Caller {
         principal: asked.visitor.principal.clone(),
-        client: client.and_then(|info| info.text("name")).unwrap_or_default().into(),
+        client: Caller::client_of(client.and_then(|info| info.text("name")).as_deref()),
         conversation: None,
         era: Era::Legacy,
     };

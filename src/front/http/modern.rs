@@ -78,7 +78,7 @@ async fn call(asked: Asked, request: Request, params: CallParams, meta: &Meta) -
     let token = params.progress_token().cloned();
     let caller = Arc::new(Caller {
         principal: asked.visitor.principal.clone(),
-        client: meta.client_name().unwrap_or_default().into(),
+        client: Caller::client_of(meta.client_name().as_deref()),
         conversation: None,
         era: Era::Modern,
     });
