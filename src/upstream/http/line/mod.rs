@@ -5,6 +5,8 @@
 //! closes its connection at once, which is how a modern server learns of a cancellation.
 //! One request at a time on a connection; how many there are is the fleet's in-flight limit.
 
+mod quiet;
+
 use std::{
     convert::Infallible,
     future::poll_fn,
@@ -24,6 +26,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use self::quiet::Quiet;
 use super::socket::{Address, Socket, Trace};
 use crate::domain::{
     Sent,
@@ -44,6 +47,7 @@ pub(super) struct Line {
     connection: Connection<TokioIo<Socket>, Parts>,
     state: State,
     trace: Arc<Trace>,
+    quiet: Arc<Quiet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +138,8 @@ impl Line {
             .handshake(TokioIo::new(socket))
             .await
             .map_err(io::Error::other)?;
-        let mut line = Self { sender, connection, state: State::Open, trace };
+        let quiet = Arc::default();
+        let mut line = Self { sender, connection, state: State::Open, trace, quiet };
         line.settle().await;
         Ok(line)
     }
@@ -157,9 +162,12 @@ impl Line {
     /// Drives the connection while `work` needs it.
     pub(super) async fn along<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
+        let quiet = self.quiet.clone();
         poll_fn(|cx| {
-            self.drive(cx);
-            work.as_mut().poll(cx)
+            quiet.poll(cx, |cx| {
+                self.drive(cx);
+                work.as_mut().poll(cx)
+            })
         })
         .await
     }
