@@ -47,8 +47,9 @@ pub struct Resolved<'a> {
 #[derive(Debug, Default)]
 pub struct Catalog {
     tools: HashMap<ExposedName, Arc<Entry>>,
-    /// Names that a server lists but whose definition is not usable.
-    broken: HashSet<ExposedName>,
+    /// Names that a server knows and that are not to be forwarded: of definitions that are not
+    /// usable, and originals of tools that are judged under another name.
+    barred: HashSet<String>,
     prompts: HashMap<ExposedName, Arc<Entry>>,
     resources: HashMap<ResourceUri, ServerName>,
     /// In the order of their servers.
@@ -76,12 +77,14 @@ impl Catalog {
     /// Merges the shelves. A tool or prompt that the policy hides stays resolvable, so that its
     /// refusal can name it in the audit, but is not listed.
     pub(super) fn merge(shelves: &Shelves, forward: Option<ServerName>, policy: &Policy) -> Self {
+        // Before its first list nobody knows what the server would be asked for.
+        let forward = forward.filter(|server| shelves.contains_key(server));
         let mut catalog = Self { forward, ..Self::default() };
         let tools = shelves.values().flat_map(|shelf| &shelf.tools);
         (catalog.tools, catalog.listings.tools) = merge_entries(tools, policy);
         let prompts = shelves.values().flat_map(|shelf| &shelf.prompts);
         (catalog.prompts, catalog.listings.prompts) = merge_entries(prompts, policy);
-        catalog.broken = shelves.values().flat_map(|shelf| shelf.broken.iter().cloned()).collect();
+        catalog.barred = shelves.values().flat_map(|shelf| shelf.barred.iter().cloned()).collect();
         let visible = |server: &ServerName, subject: &Subject| policy.listed(server, subject);
         let resources = owned(
             "resources",
@@ -122,7 +125,7 @@ impl Catalog {
         };
         found.or_else(|| {
             let server = match kind {
-                Kind::Tool if self.broken.contains(name) => None,
+                Kind::Tool if self.barred.contains(name) => None,
                 Kind::Tool | Kind::Prompt | Kind::PromptArgument => self.forward.as_ref(),
                 // Nobody else could know it.
                 Kind::Resource | Kind::TemplateArgument => match self.readers.as_slice() {

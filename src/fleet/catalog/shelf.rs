@@ -63,7 +63,8 @@ pub(super) struct Readable<T> {
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct Shelf {
     pub(super) tools: Vec<Arc<Entry>>,
-    pub(super) broken: Vec<ExposedName>,
+    /// Names under which no tool may be forwarded.
+    pub(super) barred: Vec<String>,
     pub(super) prompts: Vec<Arc<Entry>>,
     pub(super) resources: Vec<Readable<()>>,
     pub(super) templates: Vec<Readable<Template>>,
@@ -91,6 +92,9 @@ impl Shelf {
         for (exposed, subject, item) in shelf.named(names, server, Kind::Tool, tools) {
             match check(&item, headers) {
                 Ok((schema, param_headers)) => {
+                    if exposed.as_str() != subject.as_str() {
+                        shelf.barred.push(subject.as_str().to_owned());
+                    }
                     let definition = renamed(&item, &exposed);
                     let (server, schema) = (server.clone(), Some(schema));
                     let tool =
@@ -100,7 +104,7 @@ impl Shelf {
                 Err(why) => {
                     let tool = subject.as_str();
                     shelf.problems.push(format!("tool `{tool}` is not offered: {why}"));
-                    shelf.broken.push(exposed);
+                    shelf.barred.extend([tool.to_owned(), exposed.as_str().to_owned()]);
                 }
             }
         }

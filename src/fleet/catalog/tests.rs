@@ -155,3 +155,19 @@ fn a_change_of_one_list_is_a_change_of_that_list_only() {
     let same: Vec<_> = List::ALL.map(|list| after.lists_the_same(&before, list)).into();
     assert_eq!(same, [true, true, false, true]);
 }
+
+#[test]
+fn plain_mode_forwards_no_name_that_is_judged_or_refused_under_another() {
+    let empty = merge(Shelves::new(), Some("one"));
+    leads(&empty, Kind::Tool, "anything", None);
+    let mut tools = items(List::Tools, &["fs/read", "log"]);
+    let raw = r#"{"name":"a.b","inputSchema":{"$ref":"https://example.org/s"}}"#;
+    tools.push(Item { name: "a.b".to_owned(), raw: Object::parse(raw.into()).unwrap() });
+    let lists = Lists { tools, ..Lists::default() };
+    let plain = merge([shelf(Names::Plain, "one", lists)].into_iter().collect(), Some("one"));
+    leads(&plain, Kind::Tool, "fs_read", Some("one fs/read"));
+    leads(&plain, Kind::Tool, "fs/read", None);
+    leads(&plain, Kind::Tool, "a.b", None);
+    leads(&plain, Kind::Tool, "a_b", None);
+    leads(&plain, Kind::Tool, "unlisted", Some("one unlisted"));
+}

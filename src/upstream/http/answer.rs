@@ -244,7 +244,9 @@ impl<'a> Stream<'a> {
         };
         sleep(self.retry).await;
         self.reader = SseReader::new(UPSTREAM_MESSAGE_BYTES_MAX);
-        let head = self.core.open_stream(slot, version, Some(last_id)).await?;
+        // Whatever becomes of the second stream, the server has had the call.
+        let opened = self.core.open_stream(slot, version, Some(last_id)).await;
+        let head = opened.map_err(|_| broken)?;
         if head.status().is_success() && is_stream(head.headers()) {
             return Ok(head.into_body());
         }

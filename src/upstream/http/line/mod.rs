@@ -194,8 +194,8 @@ impl Slot {
         Self { line, answered: Answered::Begun }
     }
 
+    /// On another connection the request stays as far as it has got.
     pub(super) fn take_up(&mut self, line: Line) -> &mut Line {
-        self.answered = Answered::NotYet;
         self.line.insert(line)
     }
 

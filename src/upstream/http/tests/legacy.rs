@@ -172,6 +172,19 @@ async fn a_broken_stream_is_resumed_after_its_last_event() {
 }
 
 #[tokio::test]
+async fn a_stream_that_cannot_be_resumed_does_not_make_the_call_unsent() {
+    let mut rig = Rig::legacy().await;
+    let (_, call) = rig.call();
+    let events = rig.server.next().await.stream();
+    events.say("id: e1\nretry: 30\ndata:\n\n").await;
+    // The server goes away: nothing listens there when the stream is to be resumed.
+    drop(rig.server);
+    drop(events);
+    let failed = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(failed, CallError::Unavailable { sent: Sent::Yes });
+}
+
+#[tokio::test]
 async fn a_broken_stream_without_an_event_id_is_a_lost_call() {
     let mut rig = Rig::legacy().await;
     let (_, call) = rig.call();
