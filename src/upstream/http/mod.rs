@@ -124,8 +124,10 @@ impl Http {
         };
         let mut recall = Recall { core, id: asked.id, version: legacy, slot: Slot::default() };
         let end = select! {
-            answered = core.converse(&mut recall.slot, &asked) => End::Answered(answered),
+            // The stop first: what is left of a request must not be written after it.
+            biased;
             () = stopped(&core.latch, asked.epoch) => End::Stopped,
+            answered = core.converse(&mut recall.slot, &asked) => End::Answered(answered),
             () = sleep(asked.wait) => End::TooLate,
         };
         // Its connection is closed before we return: nothing more of it leaves us.

@@ -53,15 +53,31 @@ where
             if desk.is_over() {
                 break;
             }
-            select! {
-                n = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => desk.hear(n, &mut events),
-                read = read_more(&mut self.stdout, desk.reader.buffer_mut()) => desk.read(read),
-                wrote = self.stdin.write(desk.outbox.unwritten()), if desk.has_to_write() => {
-                    desk.wrote(wrote);
+            let (has_to_write, has_alarm) = (desk.has_to_write(), desk.has_alarm());
+            let moved = async {
+                // Fair: a flood on one side starves no other.
+                select! {
+                    n = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => Moved::In(n),
+                    read = read_more(&mut self.stdout, desk.reader.buffer_mut()) => Moved::Read(read),
+                    wrote = self.stdin.write(desk.outbox.unwritten()), if has_to_write => {
+                        Moved::Wrote(wrote)
+                    }
                 }
-                // The latch outlives us, but were it gone, nothing would hold any more.
-                _ = stop.changed() => desk.stop(),
-                () = timer.as_mut(), if desk.has_alarm() => desk.wake(),
+            };
+            let happened = select! {
+                // The stop first: a batch that waits for a full pipe must not be written after
+                // it. The latch outlives us, but were it gone, nothing would hold any more.
+                biased;
+                _ = stop.changed() => Happened::Stop,
+                () = timer.as_mut(), if has_alarm => Happened::Alarm,
+                moved = moved => Happened::Moved(moved),
+            };
+            match happened {
+                Happened::Stop => desk.stop(),
+                Happened::Alarm => desk.wake(),
+                Happened::Moved(Moved::In(n)) => desk.hear(n, &mut events),
+                Happened::Moved(Moved::Read(read)) => desk.read(read),
+                Happened::Moved(Moved::Wrote(wrote)) => desk.wrote(wrote),
             }
         }
         inbox.close();
@@ -75,6 +91,20 @@ where
 }
 
 const EVENTS_AT_ONCE: usize = 64;
+
+/// What the loop waits for.
+enum Happened {
+    Stop,
+    Alarm,
+    Moved(Moved),
+}
+
+/// What came or went on a queue or a pipe.
+enum Moved {
+    In(usize),
+    Read(io::Result<usize>),
+    Wrote(io::Result<usize>),
+}
 
 async fn read_more(
     stdout: &mut (impl AsyncRead + Unpin),
