@@ -68,6 +68,8 @@ pub const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DISCOVER_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
+/// Between two lists of one server that keeps changing them.
+pub const RELIST_PAUSE: Duration = Duration::from_secs(1);
 /// Lists of tools on their way into the catalog.
 pub const CATALOG_NEWS_MAX: usize = 64;
 /// Entries of one list (tools, prompts, resources, templates) of one server.

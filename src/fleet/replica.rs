@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::{Names, ServerConfig, Target},
-    domain::ServerName,
+    domain::{ServerName, limits::RELIST_PAUSE},
     upstream::{Connector, Session},
     wire::List,
 };
@@ -148,20 +148,27 @@ impl Life {
         why
     }
 
-    /// Asks for the lists, opens the slot, and asks again whenever the server says so.
+    /// Asks for the lists, opens the slot, and asks again whenever the server says so, but not
+    /// in one breath. Only the first lists must come: later a server that is slow to list, or
+    /// cannot, keeps its calls and its old lists.
     async fn serve(&self, session: &Arc<Session>) -> String {
         let mut changes = session.list_changed();
+        let mut is_first = true;
         loop {
             changes.borrow_and_update();
-            let lists = tokio::select! {
+            let listed = tokio::select! {
                 biased;
                 why = session.closed() => return why,
-                listed = self.lists(session) => match listed {
-                    Ok(lists) => lists,
-                    Err(why) => return why,
-                },
+                listed = self.lists(session) => listed,
             };
-            self.publish(session, lists).await;
+            match listed {
+                Ok(lists) => self.publish(session, lists).await,
+                Err(why) if is_first => return why,
+                Err(why) => {
+                    warn!(server.id = %self.replica.config.name, why, "Lists could not be renewed");
+                }
+            }
+            is_first = false;
             let more = tokio::select! {
                 biased;
                 why = session.closed() => return why,
@@ -169,6 +176,11 @@ impl Life {
             };
             if more.is_err() {
                 return session.closed().await;
+            }
+            tokio::select! {
+                biased;
+                why = session.closed() => return why,
+                () = tokio::time::sleep(RELIST_PAUSE) => {}
             }
         }
     }
