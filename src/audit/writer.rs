@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     chain::Chain,
     queue::{Entry, Queue},
 };
+use crate::sys::spawn_vital;
 
 /// Called once, on the writer's thread, when the log has failed.
 pub(super) type FailureHook = Box<dyn FnOnce() + Send>;
@@ -68,7 +69,7 @@ impl Writer {
     }
 
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
-        thread::Builder::new().name("audit".to_owned()).spawn(move || self.run())
+        spawn_vital("audit", move || self.run())
     }
 
     fn run(mut self) {

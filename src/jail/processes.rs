@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, pidfd_open, pidfd_send_signal, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, waitpid,
 };
 
 /// One line of the process table.
@@ -72,8 +72,10 @@ pub(super) fn below(all: &[Process], roots: impl IntoIterator<Item = Pid>) -> Ve
 /// Whatever else this process may have started lives in our session, and a server never does,
 /// nor can it come back to it. `true`: there may be more.
 pub(super) fn sweep_strays(keepers: &BTreeSet<i32>) -> bool {
-    let Ok(session) = getsid(None) else { return false };
-    let (us, session) = (getpid().as_raw_nonzero().get(), session.as_raw_nonzero().get());
+    let us = getpid().as_raw_nonzero().get();
+    // Read, not asked for with `getsid`: in a container our session may have begun outside, and
+    // its number is then 0, which no `Pid` can hold.
+    let Some(Process { session, .. }) = read(us) else { return false };
     let all = scan();
     let is_stray = |process: &&Process| {
         let pid = process.pid.as_raw_nonzero().get();
@@ -127,6 +129,12 @@ mod tests {
         let pid = Pid::from_raw(42).unwrap();
         assert_eq!(got, Process { pid, parent: 7, session: 9, zombie: false, started: 12345 });
         assert_eq!(parse("42 (cut"), None);
+    }
+
+    #[test]
+    fn a_session_that_began_outside_our_pid_namespace_has_the_number_0() {
+        let got = parse("42 (a) S 0 42 0 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 100 200");
+        assert_eq!(got.map(|process| process.session), Some(0));
     }
 
     #[test]

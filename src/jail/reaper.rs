@@ -36,9 +36,12 @@ use super::{
     parcel::{Report, TERMINATE},
     processes,
 };
-use crate::domain::{
-    ServerName,
-    limits::{KEEPER_SWEEP_MAX, KILL_WAIT, SWEEP_PAUSE, SWEEP_PAUSE_MAX},
+use crate::{
+    domain::{
+        ServerName,
+        limits::{KEEPER_SWEEP_MAX, KILL_WAIT, SWEEP_PAUSE, SWEEP_PAUSE_MAX},
+    },
+    sys::spawn_vital,
 };
 
 /// Where one server stands, as its keeper reports it.
@@ -105,9 +108,7 @@ pub(super) fn start() -> Result<Arc<Keepers>, JailError> {
         leaving: AtomicUsize::new(0),
     });
     let reaper = Arc::clone(&keepers);
-    thread::Builder::new()
-        .name("jail-reaper".into())
-        .spawn(move || reaper.reap_for_ever())
+    spawn_vital("jail-reaper", move || reaper.reap_for_ever())
         .map_err(|source| JailError::Setup { what: "starting the reaper thread", source })?;
     Ok(keepers)
 }

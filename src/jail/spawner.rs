@@ -15,7 +15,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
-    thread,
 };
 
 use rustix::{
@@ -32,7 +31,10 @@ use super::{
     parcel::{self, Pipes, Plan},
     reaper::Keepers,
 };
-use crate::domain::limits::{CHILD_PIPE_BYTES, SPAWN_QUEUE_MAX};
+use crate::{
+    domain::limits::{CHILD_PIPE_BYTES, SPAWN_QUEUE_MAX},
+    sys::spawn_vital,
+};
 
 /// A keeper that was started, and our ends of the server's pipes.
 pub(super) struct Born {
@@ -82,10 +84,7 @@ pub(super) fn start(helper: &Path, keepers: Arc<Keepers>) -> Result<Spawner, Jai
             drop(reply.send(nest.bear(spec, kills)));
         }
     };
-    thread::Builder::new()
-        .name("jail-spawner".into())
-        .spawn(run)
-        .map_err(setup("starting the spawner thread"))?;
+    spawn_vital("jail-spawner", run).map_err(setup("starting the spawner thread"))?;
     Ok(Spawner { requests, keepers })
 }
 

@@ -1,10 +1,13 @@
-//! Thin edges to the operating system: the wall clock and files that are replaced whole.
+//! Thin edges to the operating system: the wall clock, files that are replaced whole, and threads
+//! that must not be missed.
 //!
 //! Promises that a replaced file is either the old one or the new one after any crash, and that
 //! nobody else in the house reads the wall clock. Knows nothing of calls, records or settings.
 
 mod clock;
 mod file;
+mod vital;
 
 pub use clock::{unix_micros, unix_millis};
 pub use file::{create_private_dir, move_aside, replace_file, sync_dir};
+pub use vital::spawn_vital;
