@@ -7,7 +7,7 @@ use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -16,9 +16,23 @@ pub(super) fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok() && std::str::from_utf8(text).is_ok()
 }
 
-/// Whether no object in `text` names a key twice. `text` holds no lone surrogates.
+/// Whether no object in `text`, which is JSON, names a key twice. `text` holds no lone surrogates.
+///
+/// Numbers are never read: one that no double can hold must not end the search.
 pub(super) fn is_distinct(text: &[u8]) -> bool {
-    serde_json::from_slice::<Distinct>(text).is_ok()
+    match text.trim_ascii_start().first() {
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_slice(text).unwrap();
+            items.iter().all(|item| is_distinct(item.get().as_bytes()))
+        }
+        Some(b'{') => {
+            let members = members(text);
+            let names: HashSet<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+            names.len() == members.len()
+                && members.iter().all(|(_, value)| is_distinct(value.as_bytes()))
+        }
+        _ => true,
+    }
 }
 
 /// How deep the containers of `text`, which is JSON, nest.
@@ -47,63 +61,6 @@ pub(super) fn members(text: &[u8]) -> Vec<(String, String)> {
 /// The value of one member, as written.
 pub(super) fn member(text: &[u8], key: &str) -> Option<String> {
     members(text).into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
-}
-
-struct Distinct;
-
-impl<'de> Deserialize<'de> for Distinct {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DistinctVisitor)
-    }
-}
-
-struct DistinctVisitor;
-
-impl<'de> Visitor<'de> for DistinctVisitor {
-    type Value = Distinct;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Distinct, E> {
-        Ok(Distinct)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Distinct, E> {
-        Ok(Distinct)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Distinct, E> {
-        Ok(Distinct)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Distinct, E> {
-        Ok(Distinct)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Distinct, E> {
-        Ok(Distinct)
-    }
-
-    fn visit_unit<E>(self) -> Result<Distinct, E> {
-        Ok(Distinct)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Distinct, A::Error> {
-        while items.next_element::<Distinct>()?.is_some() {}
-        Ok(Distinct)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Distinct, A::Error> {
-        let mut seen = HashSet::new();
-        while let Some((key, Distinct)) = map.next_entry::<String, Distinct>()? {
-            if !seen.insert(key) {
-                return Err(A::Error::custom("twice"));
-            }
-        }
-        Ok(Distinct)
-    }
 }
 
 struct Members(Vec<(String, String)>);

@@ -23,15 +23,9 @@ fn agree(text: &[u8]) {
     let wrapped = [b"[", text, b"]"].concat();
     let want = oracle::is_json(&wrapped)
         && oracle::depth(&wrapped) <= JSON_DEPTH_MAX
-        && (oracle::is_distinct(&wrapped) || out_of_range(&wrapped));
+        && oracle::is_distinct(&wrapped);
     let got = scan(text);
     assert_eq!(got.is_ok(), want, "{got:?} for {}", String::from_utf8_lossy(text));
-}
-
-/// serde_json gives up on a number that no double can hold; the grammar knows no such bound.
-fn out_of_range(text: &[u8]) -> bool {
-    let judged = serde_json::from_slice::<serde_json::Value>(text);
-    judged.is_err_and(|error| error.to_string().contains("out of range"))
 }
 
 const DAMAGE: &[u8] = b"{}[]\",:\\u0019eE+-.tfn \n\t\r\x00\x1f\x7f\x80\xc3\xe2/abd";
