@@ -7,6 +7,7 @@
 
 mod admin;
 mod dispatch;
+mod exchange;
 mod http;
 mod method;
 mod peer;

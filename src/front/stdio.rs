@@ -4,7 +4,7 @@
 //! owns the output, so that answers never interleave. When the input ends, calls in flight get
 //! their grace and the process ends.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
@@ -15,9 +15,9 @@ use tokio::{
 
 use super::{
     Front,
+    exchange::{Exchange, Fate, Outlet, Progress},
     method::{self, Method},
     peer::Peer,
-    reject::Reply,
 };
 use crate::{
     domain::{
@@ -202,33 +202,11 @@ async fn answer(
     out: mpsc::Sender<Frame>,
     token: Option<ProgressToken>,
 ) {
-    let (notices, mut inbox) = mpsc::channel(NOTICE_QUEUE_MAX);
-    let notices = token.as_ref().map(|_| notices);
-    let answering = peer.answer(front, request, notices);
-    let mut answering = std::pin::pin!(answering);
-    let reply: Option<Reply> = loop {
-        tokio::select! {
-            biased;
-            Some(notice) = inbox.recv(), if token.is_some() => {
-                if notice.is_progress() && out.send(notice.encode(token.as_ref())).await.is_err() {
-                    return;
-                }
-            }
-            reply = &mut answering => break reply,
-        }
-    };
-    // What was said before the answer goes out before it.
-    while let Ok(notice) = inbox.try_recv() {
-        let wanted = token.is_some() && notice.is_progress();
-        if wanted && out.send(notice.encode(token.as_ref())).await.is_err() {
-            return;
-        }
-    }
-    if let Some(reply) = reply
-        && out.send(reply.frame).await.is_err()
-    {
-        tracing::debug!("The client was gone before its answer came");
-    }
+    let (notices, progress) = Progress::wanted(token);
+    let answering = Box::pin(peer.answer(front, request, notices));
+    let dress = |frame: &Frame, lines: &mut VecDeque<Frame>| lines.push_back(frame.clone());
+    let outlet = Outlet { out, dress, idle: None, fate: Fate::EndsWithClient };
+    Exchange::new(answering, progress).run(outlet).await;
 }
 
 async fn write(mut lines: mpsc::Receiver<Frame>, mut output: impl AsyncWrite + Unpin) {

@@ -16,9 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Body, Visitor,
-    body::{Answering, Exchange, Progress},
-    json,
+    Body, Visitor, json,
     modern::{accepted, invalid, respond, written},
     plain,
     post::Asked,
@@ -31,6 +29,7 @@ use crate::{
     },
     front::{
         Front,
+        exchange::{Answering, Exchange, Fate, Progress},
         method::{self, Method},
         peer::Peer,
         reject::Reply,
@@ -57,10 +56,11 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
     match message {
         Message::Request(request) => {
             let token = Meta::progress_token_of(request.params.as_ref());
-            let (notices, progress) = Progress::wanted(token, asked.accepts);
+            let (notices, progress) = Progress::wanted(asked.streams(token));
             let answering = peer.answer(asked.front.clone(), request, notices);
             let answering = Detached::new(&asked.front.tasks, Box::pin(answering));
-            respond(Exchange::new(Box::pin(answering), progress)).await
+            let exchange = Exchange::new(Box::pin(answering), progress);
+            respond(exchange, &asked.front.tasks, Fate::RunsOn).await
         }
         Message::Notification(notification) => {
             peer.hear(&notification);

@@ -3,27 +3,28 @@
 //! Checks in the order that the specification asks for: method, `_meta`, headers against body,
 //! version. Closing the response is how a client cancels, so the call lives in the response.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
-use super::{
-    Body,
-    body::{Exchange, First, Progress},
-    json, plain,
-    post::Asked,
-    sse,
-};
+use super::{Body, json, plain, post::Asked, sse};
 use crate::{
-    domain::{Caller, Era},
+    domain::{
+        Caller, Era,
+        limits::{NOTICE_QUEUE_MAX, SSE_KEEPALIVE},
+    },
     front::{
         dispatch::Ask,
+        exchange::{Exchange, Fate, First, Outlet, Progress},
         method::{self, Method, Plan},
         reject::{self, Reply},
     },
     wire::{
-        CallParams, ErrorObject, Message, Meta, Request, ShownParams, Version, code, encode_error,
-        encode_own_result, headers_agree,
+        CallParams, ErrorObject, Frame, Message, Meta, Request, ShownParams, Version, code,
+        encode_error, encode_own_result, headers_agree, sse_event,
     },
 };
 
@@ -83,20 +84,32 @@ async fn call(asked: Asked, request: Request, params: CallParams, meta: &Meta) -
         era: Era::Modern,
     });
     let shown = Some(ShownParams::of(&asked.parts.headers));
-    let (notices, progress) = Progress::wanted(token, asked.accepts);
+    let (notices, progress) = Progress::wanted(asked.streams(token));
+    let tasks = asked.front.tasks.clone();
     let calling = asked.front.clone().call(Ask { caller, params, shown }, notices);
     let answering =
         Box::pin(async move { Some(reject::reply(Version::MODERN, &request.id, calling.await)) });
-    respond(Exchange::new(answering, progress)).await
+    respond(Exchange::new(answering, progress), &tasks, Fate::EndsWithClient).await
 }
 
 /// JSON when there is nothing to stream, SSE when there is.
-pub(super) async fn respond(mut exchange: Exchange) -> Response<Body> {
+pub(super) async fn respond(
+    mut exchange: Exchange,
+    tasks: &TaskTracker,
+    fate: Fate,
+) -> Response<Body> {
     match exchange.first().await {
-        First::Answer(Some(reply)) => written(&reply),
-        First::Answer(None) => accepted(),
-        First::Streams => sse(Body::Call(Box::new(exchange))),
+        First::Answer(Some(reply)) => return written(&reply),
+        First::Answer(None) => return accepted(),
+        First::Streams => {}
     }
+    let (out, body) = mpsc::channel(NOTICE_QUEUE_MAX);
+    let dress = |frame: &Frame, parts: &mut VecDeque<Bytes>| parts.extend(sse_event(frame));
+    // A comment now and then, so that nothing between us and the client gives up.
+    let idle: fn() -> Bytes = || Bytes::from_static(b": still here\n\n");
+    let idle = Some((SSE_KEEPALIVE, idle));
+    tasks.spawn(exchange.run(Outlet { out, dress, idle, fate }));
+    sse(Body::Stream(body))
 }
 
 pub(super) fn written(reply: &Reply) -> Response<Body> {

@@ -14,7 +14,7 @@ use super::{Body, Visitor, json, legacy, modern, plain};
 use crate::{
     domain::{Era, limits::HTTP_BODY_TIMEOUT},
     front::{Front, reject::Reply},
-    wire::{self, Batch, ErrorObject, Message, Version, headers},
+    wire::{self, Batch, ErrorObject, Message, ProgressToken, Version, headers},
 };
 
 /// Which answers the client can take.
@@ -65,6 +65,13 @@ pub(super) struct Asked {
     pub(super) visitor: Visitor,
     pub(super) parts: Parts,
     pub(super) accepts: Accepts,
+}
+
+impl Asked {
+    /// The client's token for progress, where it takes a stream.
+    pub(super) fn streams(&self, token: Option<ProgressToken>) -> Option<ProgressToken> {
+        token.filter(|_| self.accepts == Accepts::JsonAndSse)
+    }
 }
 
 /// The rules, in order: what the message says of itself, then a legacy session, then the header.
