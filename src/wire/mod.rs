@@ -17,9 +17,9 @@ mod stream;
 pub use error::WireError;
 pub use json::{Edit, Frame, Object, Text, quote};
 pub use mcp::{
-    Caching, CallForm, CallMethod, CallParams, ClientFace, Item, List, ListPage, Meta, Notice,
-    ShownParams, Version, encode_call, encode_own_result, encode_result, headers_agree, join_batch,
-    parse_page,
+    Asking, Caching, CallForm, CallMethod, CallParams, ClientFace, InputRequired, Item, List,
+    ListPage, Meta, Notice, Progressed, Question, Sender, ShownParams, Version, encode_call,
+    encode_own_result, encode_result, headers_agree, input_responses, join_batch, parse_page,
 };
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,

@@ -13,7 +13,7 @@ pub(super) const PREFIX: &str = "io.modelcontextprotocol/";
 pub(super) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 pub(super) const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 pub(super) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+pub(super) const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 pub(super) const PROGRESS_TOKEN: &str = "progressToken";
 
 /// The parts of `_meta` that we read, and the whole.

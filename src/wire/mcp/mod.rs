@@ -5,6 +5,7 @@
 
 mod answer;
 mod call;
+mod input;
 mod list;
 mod meta;
 mod modern;
@@ -12,7 +13,8 @@ mod notice;
 mod version;
 
 pub use answer::{Caching, encode_result};
-pub use call::{CallForm, CallMethod, CallParams, ClientFace, encode_call};
+pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, encode_call};
+pub use input::{Asking, InputRequired, Progressed, Question, input_responses};
 pub use list::{Item, List, ListPage, parse_page};
 pub use meta::Meta;
 pub use modern::{ShownParams, encode_own_result, headers_agree, join_batch};

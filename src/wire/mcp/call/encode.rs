@@ -1,0 +1,77 @@
+//! A judged request as it is written for a server of either era.
+//!
+//! By splicing: what is not ours to replace keeps its bytes. A modern server is told who we are and
+//! what the client can be asked; a legacy one is told nothing that its era does not know.
+
+use super::{CallForm, CallMethod, CallParams, Sender};
+use crate::{
+    domain::{Era, Kind},
+    wire::{
+        json::{Edit, Frame, Object, quote},
+        mcp::{
+            input::{RESPONSES, STATE, relayable},
+            meta::{CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PREFIX, PROGRESS_TOKEN, VERSION},
+        },
+        rpc::open,
+    },
+};
+
+/// Writes the call for a server of `form.version`.
+pub fn encode_call(params: &CallParams, form: &CallForm<'_>) -> Frame {
+    let mut out = open(768);
+    out.copy(b",\"id\":").copy(form.id.as_bytes());
+    out.copy(b",\"method\":").copy(&quote(CallMethod::of(params.kind).as_str()));
+    out.copy(b",\"params\":");
+    let (edit, name) = (params.raw.edit(), quote(form.name));
+    let edit = match params.kind {
+        Kind::Tool | Kind::Prompt => edit.set("name", name),
+        // A URI has one name everywhere, and its bytes are among what was judged.
+        Kind::Resource => edit,
+        Kind::PromptArgument => edit.set_edited("ref", reference_of(params).set("name", name)),
+        Kind::TemplateArgument => edit.set_edited("ref", reference_of(params).set("uri", name)),
+    };
+    let edit = with_state(edit, params, form.version.era());
+    with_meta(edit, params, form).write(&mut out);
+    out.copy(b"}");
+    out.finish()
+}
+
+/// Answers to questions exist in the modern era only.
+fn with_state(edit: Edit, params: &CallParams, era: Era) -> Edit {
+    let (stated, answered) = (params.raw.contains(STATE), params.raw.contains(RESPONSES));
+    let edit = match (&params.state, era) {
+        (Some(state), Era::Modern) => edit.set(STATE, state.clone()),
+        (None, Era::Modern) | (_, Era::Legacy) if stated => edit.remove(STATE),
+        (None, Era::Modern) | (_, Era::Legacy) => edit,
+    };
+    if era == Era::Legacy && answered { edit.remove(RESPONSES) } else { edit }
+}
+
+fn reference_of(params: &CallParams) -> Edit {
+    params.raw.object("ref").unwrap_or_else(Object::empty).edit()
+}
+
+fn with_meta(edit: Edit, params: &CallParams, form: &CallForm<'_>) -> Edit {
+    let meta = match params.meta.raw() {
+        Some(meta) => meta.edit(),
+        None => Object::empty().edit(),
+    };
+    let meta = match form.progress_token {
+        Some(token) => meta.set(PROGRESS_TOKEN, token.to_bytes()),
+        None => meta.remove(PROGRESS_TOKEN),
+    };
+    let meta = match form.version.era() {
+        Era::Modern => meta
+            .set(VERSION, quote(form.version.as_str()))
+            .set(CLIENT_INFO, form.client.info.clone())
+            .set(CAPABILITIES, relayable(params.capabilities())),
+        Era::Legacy => meta.remove_prefixed(PREFIX),
+    };
+    let meta = match (form.version.era(), &params.sender) {
+        (Era::Modern, Some(Sender { log_level: Some(level), .. })) => {
+            meta.set(LOG_LEVEL, quote(level))
+        }
+        (Era::Modern, _) | (Era::Legacy, _) => meta,
+    };
+    if meta.is_empty() { edit.remove("_meta") } else { edit.set_edited("_meta", meta) }
+}

@@ -1,0 +1,232 @@
+//! The requests that are judged and forwarded: their parameters as they came in, and as they go
+//! out.
+//!
+//! Which member names the target is the one thing that differs between the methods, and it stands
+//! here once. The bytes of the arguments are the same in both: they are judged once and never
+//! written anew. Name, progress token and the sender's part of `_meta` are ours to replace; every
+//! other member passes as it stands, also those that no revision knows.
+
+use bytes::Bytes;
+
+mod encode;
+#[cfg(test)]
+mod tests;
+
+pub use encode::encode_call;
+
+use super::{
+    Version,
+    input::{RESPONSES, STATE},
+    meta::Meta,
+};
+use crate::{
+    domain::Kind,
+    wire::{
+        WireError,
+        json::{Object, Text},
+        rpc::{ProgressToken, RequestId},
+    },
+};
+
+/// The methods whose requests go to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallMethod {
+    ToolsCall,
+    PromptsGet,
+    ResourcesRead,
+    Complete,
+}
+
+/// The parameters of one such request.
+#[derive(Clone, Debug)]
+pub struct CallParams {
+    raw: Object,
+    kind: Kind,
+    name: Text,
+    arguments: Bytes,
+    meta: Meta,
+    /// What its session knows of the sender, where the request does not say it.
+    sender: Option<Sender>,
+    /// The JSON text of what the server wants to see again.
+    state: Option<Bytes>,
+}
+
+/// What a legacy client said of itself once, for all its requests.
+#[derive(Clone, Debug, Default)]
+pub struct Sender {
+    pub capabilities: Option<Object>,
+    pub log_level: Option<Text>,
+}
+
+/// What we say upstream in place of what the client said to us.
+#[derive(Clone, Debug)]
+pub struct CallForm<'a> {
+    pub version: Version,
+    pub id: &'a RequestId,
+    /// The server's own name for the target.
+    pub name: &'a str,
+    pub progress_token: Option<&'a ProgressToken>,
+    pub client: &'a ClientFace,
+}
+
+/// Who we say we are: JSON texts of two objects.
+#[derive(Clone, Debug)]
+pub struct ClientFace {
+    pub info: Bytes,
+    pub capabilities: Bytes,
+}
+
+impl CallMethod {
+    pub const ALL: [Self; 4] =
+        [Self::ToolsCall, Self::PromptsGet, Self::ResourcesRead, Self::Complete];
+
+    pub fn parse(method: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == method)
+    }
+
+    /// The method that reaches a subject of that kind.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Tool => Self::ToolsCall,
+            Kind::Prompt => Self::PromptsGet,
+            Kind::Resource => Self::ResourcesRead,
+            Kind::PromptArgument | Kind::TemplateArgument => Self::Complete,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ToolsCall => "tools/call",
+            Self::PromptsGet => "prompts/get",
+            Self::ResourcesRead => "resources/read",
+            Self::Complete => "completion/complete",
+        }
+    }
+
+    /// The member of the parameters that `Mcp-Name` repeats, in both directions.
+    pub fn named_by(self) -> Option<&'static str> {
+        match self {
+            Self::ToolsCall | Self::PromptsGet => Some("name"),
+            Self::ResourcesRead => Some("uri"),
+            Self::Complete => None,
+        }
+    }
+}
+
+impl CallParams {
+    pub fn parse(method: CallMethod, params: &Object) -> Result<Self, WireError> {
+        let refuse = |rule| WireError::Params { rule };
+        let name = || params.str("name").ok_or(refuse("`name` must be a string"));
+        let (kind, name, arguments) = match method {
+            CallMethod::ToolsCall => (Kind::Tool, name()?, arguments(params)?),
+            CallMethod::PromptsGet => (Kind::Prompt, name()?, arguments(params)?),
+            CallMethod::ResourcesRead => {
+                let uri = params.str("uri").ok_or(refuse("`uri` must be a string"))?;
+                (Kind::Resource, uri, params.get("uri").unwrap_or_default())
+            }
+            CallMethod::Complete => {
+                let (kind, name) = reference(params)?;
+                let argument = params.get("argument").filter(is_object);
+                (kind, name, argument.ok_or(refuse("`argument` must be an object"))?)
+            }
+        };
+        let meta = Meta::parse(Some(params))?;
+        let state = params.get(STATE);
+        Ok(Self { raw: params.clone(), kind, name, arguments, meta, sender: None, state })
+    }
+
+    /// What the request is aimed at.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The target's name or URI, as the caller knows it.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// What the caller chose freely; `{}` for a tool or prompt that is given nothing.
+    pub fn arguments(&self) -> Bytes {
+        self.arguments.clone()
+    }
+
+    pub fn progress_token(&self) -> Option<&ProgressToken> {
+        self.meta.progress_token()
+    }
+
+    /// What the sender can be asked.
+    pub fn capabilities(&self) -> Option<&Object> {
+        match &self.sender {
+            Some(sender) => sender.capabilities.as_ref(),
+            None => self.meta.capabilities(),
+        }
+    }
+
+    /// From which level on the sender wants to hear log messages; none at all by default.
+    pub fn log_level(&self) -> Option<&str> {
+        match &self.sender {
+            Some(sender) => sender.log_level.as_deref(),
+            None => self.meta.log_level(),
+        }
+    }
+
+    /// The JSON text of what is handed back to the server, if it is a second try.
+    pub fn state(&self) -> Option<&Bytes> {
+        self.state.as_ref()
+    }
+
+    pub fn with_state(self, state: Option<Bytes>) -> Self {
+        Self { state, ..self }
+    }
+
+    /// The request of a client whose session speaks for it. Only modern clients answer by asking
+    /// again: from others such members are nobody's answers.
+    pub fn of_session(self, sender: Sender) -> Result<Self, WireError> {
+        let raw = match self.raw.contains(STATE) || self.raw.contains(RESPONSES) {
+            true => Object::parse(
+                self.raw.edit().remove(STATE).remove(RESPONSES).finish().into_bytes(),
+            )?,
+            false => self.raw,
+        };
+        Ok(Self { raw, sender: Some(sender), state: None, ..self })
+    }
+
+    /// The same request again, with the answers to what the server asked.
+    pub fn again(&self, responses: Bytes, state: Option<Bytes>) -> Result<Self, WireError> {
+        let raw = Object::parse(self.raw.edit().set(RESPONSES, responses).finish().into_bytes())?;
+        Ok(Self { raw, state, ..self.clone() })
+    }
+
+    pub fn raw(&self) -> &Object {
+        &self.raw
+    }
+}
+
+fn arguments(params: &Object) -> Result<Bytes, WireError> {
+    match params.get("arguments") {
+        None => Ok(Bytes::from_static(b"{}")),
+        Some(object) if is_object(&object) => Ok(object),
+        Some(_) => Err(WireError::Params { rule: "`arguments` must be an object" }),
+    }
+}
+
+/// What is to be completed.
+fn reference(params: &Object) -> Result<(Kind, Text), WireError> {
+    let refuse = |rule| WireError::Params { rule };
+    let of = params.object("ref").ok_or(refuse("`ref` must be an object"))?;
+    match of.text("type").as_deref() {
+        Some("ref/prompt") => {
+            let name = of.str("name").ok_or(refuse("`ref.name` must be a string"))?;
+            Ok((Kind::PromptArgument, name))
+        }
+        Some("ref/resource") => {
+            let uri = of.str("uri").ok_or(refuse("`ref.uri` must be a string"))?;
+            Ok((Kind::TemplateArgument, uri))
+        }
+        Some(_) | None => Err(refuse("`ref.type` must be `ref/prompt` or `ref/resource`")),
+    }
+}
+
+fn is_object(value: &Bytes) -> bool {
+    value.first() == Some(&b'{')
+}

@@ -1,0 +1,174 @@
+//! Questions that a server has before it can answer: `input_required` results and their answers.
+//!
+//! In the inner form a server never calls its client: it answers with what it wants to know, and
+//! the same request comes again with the answers. What a client can be asked is what it declared,
+//! and of that only what we know how to relay. Asks nobody and keeps nothing.
+
+use bytes::Bytes;
+
+use crate::wire::{
+    WireError,
+    json::{Frame, Object, Text, quote},
+};
+
+#[cfg(test)]
+mod tests;
+
+pub(super) const REQUESTS: &str = "inputRequests";
+pub(super) const RESPONSES: &str = "inputResponses";
+pub(super) const STATE: &str = "requestState";
+const RESULT_TYPE: &str = "resultType";
+
+/// What a client can do for a server, as far as we relay it.
+const RELAYED: [&str; 3] = ["elicitation", "sampling", "roots"];
+
+/// A result that is no answer yet.
+#[derive(Clone, Debug)]
+pub struct InputRequired {
+    result: Object,
+    pub questions: Vec<Question>,
+}
+
+/// One thing that a server wants to know.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Under which the answer must come back.
+    pub key: String,
+    pub method: Asking,
+    pub params: Option<Object>,
+}
+
+/// What a server may ask a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    Form,
+    Url,
+    Sampling,
+    Roots,
+}
+
+/// The kinds of results.
+#[derive(Clone, Debug)]
+pub enum Progressed {
+    /// An answer.
+    Complete,
+    Asks(InputRequired),
+}
+
+impl InputRequired {
+    /// Tells an answer from questions. What is neither, or asks what cannot be asked, is refused.
+    pub fn read(result: &Object) -> Result<Progressed, WireError> {
+        let refuse = |rule| Err(WireError::Params { rule });
+        match result.peek(RESULT_TYPE) {
+            None | Some(b"\"complete\"") => return Ok(Progressed::Complete),
+            Some(b"\"input_required\"") => {}
+            Some(_) => return refuse("`resultType` is none that we know"),
+        }
+        let questions = match (result.object(REQUESTS), result.contains(REQUESTS)) {
+            (Some(asked), _) => questions(&asked)?,
+            (None, false) => Vec::new(),
+            (None, true) => return refuse("`inputRequests` must be an object"),
+        };
+        let has_state = match (result.str(STATE), result.contains(STATE)) {
+            (None, true) => return refuse("`requestState` must be a string"),
+            (state, _) => state.is_some(),
+        };
+        if questions.is_empty() && !has_state {
+            return refuse("`input_required` asks nothing and has no state");
+        }
+        Ok(Progressed::Asks(Self { result: result.clone(), questions }))
+    }
+
+    /// What the server wants to see again.
+    pub fn state(&self) -> Option<Text> {
+        self.result.str(STATE)
+    }
+
+    /// The same questions under another state.
+    pub fn with_state(&self, state: &str) -> Result<Object, WireError> {
+        Object::parse(self.result.edit().set(STATE, quote(state)).finish().into_bytes())
+    }
+
+    pub fn result(&self) -> &Object {
+        &self.result
+    }
+
+    /// Whether every question is one that a client of these capabilities can be asked.
+    pub fn fits(&self, capabilities: Option<&Object>) -> bool {
+        let can = |question: &Question| capabilities.is_some_and(|can| question.method.is_in(can));
+        self.questions.iter().all(can)
+    }
+}
+
+fn questions(asked: &Object) -> Result<Vec<Question>, WireError> {
+    let refuse = |rule| WireError::Params { rule };
+    let question = |(key, value): (std::borrow::Cow<'_, str>, Bytes)| {
+        let value = Object::parse(value).map_err(|_| refuse("a question must be an object"))?;
+        let params = value.object("params");
+        let method = value.text("method").ok_or(refuse("a question must name its `method`"))?;
+        let method = Asking::parse(&method, params.as_ref())
+            .ok_or(refuse("a question is of a kind that no client can be asked"))?;
+        Ok(Question { key: key.into_owned(), method, params })
+    };
+    asked.members().map(question).collect()
+}
+
+impl Asking {
+    pub fn parse(method: &str, params: Option<&Object>) -> Option<Self> {
+        match method {
+            "elicitation/create" => match params?.peek("mode") {
+                Some(b"\"url\"") => Some(Self::Url),
+                None | Some(b"\"form\"") => Some(Self::Form),
+                Some(_) => None,
+            },
+            "sampling/createMessage" => params.map(|_| Self::Sampling),
+            "roots/list" => Some(Self::Roots),
+            _ => None,
+        }
+    }
+
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Form | Self::Url => "elicitation/create",
+            Self::Sampling => "sampling/createMessage",
+            Self::Roots => "roots/list",
+        }
+    }
+
+    fn is_in(self, capabilities: &Object) -> bool {
+        let elicitation = || capabilities.object("elicitation");
+        match self {
+            // An empty object has meant forms since there are forms.
+            Self::Form => elicitation().is_some_and(|can| can.is_empty() || can.contains("form")),
+            Self::Url => elicitation().is_some_and(|can| can.contains("url")),
+            Self::Sampling => capabilities.contains("sampling"),
+            Self::Roots => capabilities.contains("roots"),
+        }
+    }
+}
+
+/// The capabilities that a server is told of: the client's own, and of those only what we relay.
+pub(super) fn relayable(capabilities: Option<&Object>) -> Bytes {
+    let known = |key: &str| RELAYED.contains(&key);
+    match capabilities {
+        None => Bytes::from_static(b"{}"),
+        Some(all) if all.keys().all(|key| known(&key)) => all.raw().clone(),
+        Some(all) => {
+            object(all.members().filter(|(key, _)| known(key)).map(|(key, value)| (key, value)))
+        }
+    }
+}
+
+/// The answers to questions, by their keys: the text of `inputResponses`.
+pub fn input_responses<'a>(answers: impl IntoIterator<Item = (&'a str, Bytes)>) -> Bytes {
+    object(answers.into_iter().map(|(key, value)| (key.into(), value)))
+}
+
+fn object<'a>(members: impl Iterator<Item = (std::borrow::Cow<'a, str>, Bytes)>) -> Bytes {
+    let mut edit = Object::empty().edit();
+    for (key, value) in members {
+        edit = edit.set(key.into_owned(), value);
+    }
+    let frame: Frame = edit.finish();
+    frame.into_bytes()
+}
