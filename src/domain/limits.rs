@@ -44,6 +44,14 @@ pub const IN_FLIGHT_MAX: usize = 1024;
 /// Notifications waiting for one slow client before further ones are dropped.
 pub const NOTICE_QUEUE_MAX: usize = 64;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Rounds of questions for one call before it is given up.
+pub const QUESTION_ROUNDS_MAX: usize = 8;
+/// Questions in one round.
+pub const QUESTIONS_MAX: usize = 16;
+/// How long a person may take to answer; a state handed out is good for as long.
+pub const QUESTION_WAIT_MAX: Duration = Duration::from_secs(600);
+/// The pause before a server that asked for nothing but a second try gets it.
+pub const QUESTION_RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long abandoned calls may take to write their outcomes and last answers.
 pub const ABANDON_GRACE: Duration = Duration::from_secs(1);
 /// A client that takes nothing of what is written to it for this long is cut off.

@@ -23,6 +23,8 @@ pub enum DenyReason {
     Unknown,
     /// The headers of the request contradict its body.
     Headers,
+    /// The state that came with answers was not given out for this request.
+    State,
     /// The arguments do not fit the tool's schema.
     Schema,
     /// The record could not be written, so nothing may be sent.
@@ -41,6 +43,7 @@ impl DenyReason {
             Self::NotListed => "not_listed",
             Self::Unknown => "unknown",
             Self::Headers => "headers",
+            Self::State => "state",
             Self::Schema => "schema",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Overloaded => "overloaded",

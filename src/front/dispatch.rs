@@ -8,7 +8,10 @@
 
 use std::sync::Arc;
 
-use super::Front;
+use super::{
+    Front,
+    questions::{self, Binding},
+};
 use crate::{
     domain::{Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal, Sent},
     fleet::Resolved,
@@ -16,7 +19,7 @@ use crate::{
     sys,
     upstream::NoticeSender,
     wire::{
-        Body, CallParams, Response, ShownParams,
+        Body, CallParams, InputRequired, Progressed, Response, ShownParams,
         headers::{Mismatch, ParamHeader},
     },
 };
@@ -35,6 +38,11 @@ pub(super) struct Ask {
 pub(super) enum Answer {
     /// The server's, to a call of that kind.
     Reply(Kind, Response),
+    /// It wants to know something first; its state is sealed.
+    Asks {
+        id: CallId,
+        asks: InputRequired,
+    },
     /// There is no such thing for this caller.
     Unknown {
         kind: Kind,
@@ -61,31 +69,67 @@ struct Admitted {
 
 impl Front {
     /// The whole road. The only caller of `Gate::admit` and of `Fleet::call`.
-    pub(super) async fn call(self: Arc<Self>, ask: Ask, notices: Option<NoticeSender>) -> Answer {
+    pub(super) async fn call(
+        self: Arc<Self>,
+        mut ask: Ask,
+        notices: Option<NoticeSender>,
+    ) -> Answer {
         let id = self.ids.next(sys::unix_millis());
         let Ok(_place) = self.in_flight.try_acquire() else {
             return self.turn_away(id, &ask, DenyReason::Overloaded).await;
         };
+        if !self.unseal(&mut ask) {
+            return self.turn_away(id, &ask, DenyReason::State).await;
+        }
         let Admitted { permit, ticket, headers } = match self.admit(id, &ask).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
-        let kind = ask.params.kind();
-        let calling = self.fleet.call(permit, ask.params, headers, notices.as_ref());
+        let calling = self.fleet.call(permit, ask.params.clone(), headers, notices.as_ref());
         let answered = tokio::select! {
             biased;
             // The grace of an orderly end is over: better an outcome now than an orphan later.
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
             answered = calling => answered,
         };
-        ticket.conclude(match &answered {
-            Ok(response) => outcome(response),
+        let read = answered.and_then(|response| {
+            let size = outcome(&response);
+            Ok((size, self.read(id, &ask, response)?))
+        });
+        ticket.conclude(match &read {
+            Ok((outcome, _)) => *outcome,
             Err(error) => Outcome::Failed(*error),
         });
-        match answered {
-            Ok(response) => Answer::Reply(kind, response),
-            Err(error) => Answer::Failed { id, error },
-        }
+        read.map_or_else(|error| Answer::Failed { id, error }, |(_, answer)| answer)
+    }
+
+    /// Gives the server's own state back to a second try. `false`: it is not of this request.
+    fn unseal(&self, ask: &mut Ask) -> bool {
+        let Some(sealed) = ask.params.state() else { return true };
+        let binding = Binding::of(&ask.caller, &ask.params);
+        let Some(state) = self.sealer.open(binding, sys::unix_millis(), sealed) else {
+            return false;
+        };
+        ask.params = ask.params.clone().with_state(Some(state.as_str().into()));
+        true
+    }
+
+    /// An answer, or questions under a state that only this request can come back with.
+    fn read(&self, id: CallId, ask: &Ask, response: Response) -> Result<Answer, CallError> {
+        let protocol = |what| CallError::Protocol { what };
+        let Body::Result(result) = &response.body else {
+            return Ok(Answer::Reply(ask.params.kind(), response));
+        };
+        let progressed = questions::read(result, &ask.params).map_err(protocol)?;
+        let Progressed::Asks(asks) = progressed else {
+            return Ok(Answer::Reply(ask.params.kind(), response));
+        };
+        let Some(state) = asks.state() else { return Ok(Answer::Asks { id, asks }) };
+        let binding = Binding::of(&ask.caller, &ask.params);
+        let sealed = self.sealer.seal(binding, sys::unix_millis(), &state);
+        let sealed = sealed.ok_or(CallError::Unavailable { sent: Sent::Yes })?;
+        let asks = asks.with_state(&sealed).map_err(|_| protocol("its state cannot be kept"))?;
+        Ok(Answer::Asks { id, asks })
     }
 
     async fn admit(&self, id: CallId, ask: &Ask) -> Result<Admitted, Answer> {

@@ -26,6 +26,8 @@ pub(super) enum Plan {
 pub(super) enum Method {
     Initialize,
     Ping,
+    /// Answered where the session is known.
+    SetLevel,
     Discover,
     List(List),
     Call(CallMethod),
@@ -36,6 +38,7 @@ pub(super) fn known(era: Era, method: &str) -> Option<Method> {
     match (era, method) {
         (Era::Legacy, "initialize") => Some(Method::Initialize),
         (Era::Legacy, "ping") => Some(Method::Ping),
+        (Era::Legacy, "logging/setLevel") => Some(Method::SetLevel),
         (Era::Modern, "server/discover") => Some(Method::Discover),
         _ => {
             let list = List::parse(method).map(Method::List);
@@ -53,7 +56,7 @@ pub(super) fn unknown_method(method: &str) -> ErrorObject {
 pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: &Request) -> Plan {
     match method {
         Method::Initialize => Plan::Result(initialize(peer)),
-        Method::Ping => Plan::Result("{}".to_owned()),
+        Method::Ping | Method::SetLevel => Plan::Result("{}".to_owned()),
         Method::Discover => Plan::Result(discover()),
         Method::List(which) => match list(snapshot, peer, which, request.params.as_ref()) {
             Ok(result) => Plan::Result(result),
@@ -93,6 +96,7 @@ pub(super) fn initialize(version: Version) -> String {
             "prompts": { "listChanged": true },
             "resources": { "listChanged": true },
             "completions": {},
+            "logging": {},
         },
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
@@ -104,7 +108,7 @@ fn discover() -> String {
     json!({
         "resultType": "complete",
         "supportedVersions": [Version::MODERN.as_str()],
-        "capabilities": { "tools": {}, "prompts": {}, "resources": {}, "completions": {} },
+        "capabilities": { "tools": {}, "prompts": {}, "resources": {}, "completions": {}, "logging": {} },
         "instructions": INSTRUCTIONS,
         "ttlMs": 0,
         "cacheScope": "private",

@@ -11,6 +11,7 @@ mod exchange;
 mod http;
 mod method;
 mod peer;
+mod questions;
 mod reject;
 mod session;
 mod snapshot;
@@ -60,6 +61,7 @@ pub struct Front {
     publisher: Arc<Publisher>,
     sessions: session::Sessions,
     ids: CallIds,
+    sealer: questions::Sealer,
     doors: http::Doors,
     limits: Limits,
     /// One permit a call in flight, over all servers.
@@ -86,6 +88,7 @@ impl Front {
             fleet,
             publisher,
             sessions: session::Sessions::new(config.limits.sessions),
+            sealer: questions::Sealer::new().ok_or(FrontError::Random)?,
             ids: CallIds::new(Nonce(nonce)),
             doors: http::Doors::new(&config.gateway.hosts, &config.gateway.origins),
             limits: config.limits,

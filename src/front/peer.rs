@@ -9,17 +9,18 @@ use tokio::task::JoinSet;
 
 use super::{
     Front,
-    dispatch::Ask,
+    dispatch::{Answer, Ask},
+    exchange::{Lines, Wants},
     method::{self, Method, Plan},
+    questions::{self, Acquaintance},
     reject::{self, Reply},
     session::InFlight,
 };
 use crate::{
-    domain::{Caller, Era},
-    upstream::NoticeSender,
+    domain::{CallError, Caller, Era, limits::QUESTION_ROUNDS_MAX},
     wire::{
-        CallParams, ErrorObject, Frame, Message, Meta, Notification, Request, Version, WireError,
-        code, encode_error, encode_own_result,
+        CallParams, ErrorObject, Frame, Level, Message, Meta, Notification, ProgressToken, Request,
+        Version, WireError, code, encode_error, encode_own_result,
     },
 };
 
@@ -28,25 +29,45 @@ pub(super) struct Peer {
     pub(super) version: Version,
     pub(super) caller: Arc<Caller>,
     pub(super) in_flight: Arc<InFlight>,
+    pub(super) known: Arc<Acquaintance>,
+}
+
+/// One request of a peer that is to be called.
+struct Calling {
+    request: Request,
+    params: CallParams,
+    caller: Arc<Caller>,
+    lines: Lines,
 }
 
 impl Peer {
+    /// What is to be heard before the answer to a request with this token.
+    pub(super) fn wants(&self, token: Option<ProgressToken>) -> Wants {
+        let answers = self.version.era() == Era::Legacy && self.known.answers();
+        Wants { token, level: self.known.level(), answers }
+    }
+
     /// The answer, or nothing for a request that was withdrawn.
     pub(super) async fn answer(
         self,
         front: Arc<Front>,
         request: Request,
-        notices: Option<NoticeSender>,
+        lines: Lines,
     ) -> Option<Reply> {
         let (method, caller) = match self.check(&request) {
             Ok(checked) => checked,
             Err(error) => return Some(Reply::error(self.version, Some(&request.id), &error)),
         };
+        if method == Method::SetLevel {
+            return Some(self.set_level(&request));
+        }
         let snapshot = front.publisher.load();
         match method::plan(&snapshot, self.version, method, &request) {
             Plan::Result(result) => Some(Reply::ok(encode_own_result(&request.id, &result))),
             Plan::Fail(error) => Some(Reply::error(self.version, Some(&request.id), &error)),
-            Plan::Call(params) => self.call(front, (request, params), caller, notices).await,
+            Plan::Call(params) => {
+                self.call(front, Calling { request, params: *params, caller, lines }).await
+            }
         }
     }
 
@@ -67,24 +88,80 @@ impl Peer {
         }
     }
 
-    async fn call(
-        &self,
-        front: Arc<Front>,
-        (request, params): (Request, Box<CallParams>),
-        caller: Arc<Caller>,
-        notices: Option<NoticeSender>,
-    ) -> Option<Reply> {
-        let Some(ongoing) = self.in_flight.begin(&request.id) else {
+    /// From which level on the client hears log messages.
+    fn set_level(&self, request: &Request) -> Reply {
+        let level = request.params.as_ref().and_then(|params| params.text("level"));
+        match level.as_deref().and_then(Level::parse) {
+            Some(level) => {
+                self.known.set_level(level);
+                Reply::ok(encode_own_result(&request.id, "{}"))
+            }
+            None => {
+                let told = "`level` must be one of debug, info, notice, warning, error, critical, \
+                            alert, emergency";
+                let error = ErrorObject::new(code::INVALID_PARAMS, told);
+                Reply::error(self.version, Some(&request.id), &error)
+            }
+        }
+    }
+
+    async fn call(&self, front: Arc<Front>, calling: Calling) -> Option<Reply> {
+        let id = calling.request.id.clone();
+        let Some(ongoing) = self.in_flight.begin(&id) else {
             let told = "a request with this id is in flight already";
             let error = ErrorObject::new(code::INVALID_REQUEST, told);
-            return Some(Reply::error(self.version, Some(&request.id), &error));
+            return Some(Reply::error(self.version, Some(&id), &error));
+        };
+        let answered = async {
+            match self.version.era() {
+                Era::Modern => {
+                    let Calling { params, caller, lines, .. } = calling;
+                    let answer = front.call(Ask { caller, params, shown: None }, lines.notices);
+                    reject::reply(self.version, &id, answer.await)
+                }
+                Era::Legacy => self.converse(front, calling).await,
+            }
         };
         tokio::select! {
             biased;
             () = ongoing.withdrawn.cancelled() => None,
-            answer = front.call(Ask { caller, params: *params, shown: None }, notices) => {
-                Some(reject::reply(self.version, &request.id, answer))
+            reply = answered => Some(reply),
+        }
+    }
+
+    /// A call with as many rounds of questions as its server needs. Each round is a call of its own,
+    /// judged and on record.
+    async fn converse(&self, front: Arc<Front>, calling: Calling) -> Reply {
+        let Calling { request, params, caller, lines } = calling;
+        let refused = |error: WireError| {
+            Reply::error(self.version, Some(&request.id), &ErrorObject::from(error))
+        };
+        let first = match params.of_session(self.known.sender(lines.voice.as_ref())) {
+            Ok(first) => first,
+            Err(error) => return refused(error),
+        };
+        let mut params = first.clone();
+        let mut rounds = 0_usize;
+        loop {
+            rounds = rounds.saturating_add(1);
+            let ask = Ask { caller: caller.clone(), params, shown: None };
+            let answer = front.clone().call(ask, lines.notices.clone()).await;
+            let Answer::Asks { id, asks } = answer else {
+                return reject::reply(self.version, &request.id, answer);
+            };
+            let failed =
+                |error| reject::reply(self.version, &request.id, Answer::Failed { id, error });
+            if rounds == QUESTION_ROUNDS_MAX {
+                return failed(CallError::Protocol { what: "it asks without end" });
             }
+            let responses = match questions::inquire(&front, &self.known, &asks, &lines).await {
+                Ok(responses) => responses,
+                Err(error) => return failed(error),
+            };
+            params = match first.again(responses, asks.state()) {
+                Ok(again) => again,
+                Err(error) => return refused(error),
+            };
         }
     }
 
@@ -99,7 +176,8 @@ impl Peer {
         for message in messages {
             match message {
                 Ok(Message::Request(request)) => {
-                    running.spawn(self.clone().answer(front.clone(), request, None));
+                    let lines = Lines::default();
+                    running.spawn(self.clone().answer(front.clone(), request, lines));
                 }
                 Ok(Message::Notification(notification)) => self.hear(&notification),
                 Ok(Message::Response(_)) => {}

@@ -58,6 +58,9 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
                 frame: relay_error(to, id, &error),
             },
         },
+        Answer::Asks { asks, .. } => {
+            Reply::ok(encode_result(to, id, asks.result(), Caching::Never))
+        }
         Answer::Unknown { kind, name } => Reply::error(to, Some(id), &unknown(to, kind, &name)),
         Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),
         Answer::Failed { id: call, error } => Reply::error(to, Some(id), &failed(call, error)),
@@ -106,6 +109,7 @@ fn refused(to: Version, id: &RequestId, call: CallId, refusal: Refusal) -> Reply
         DenyReason::Stopped => error(STOPPED, told, None),
         // Worded as `Answer::Mismatch`, which names the header.
         DenyReason::Headers => error(code::HEADER_MISMATCH, told, None),
+        DenyReason::State => error(code::INVALID_PARAMS, told, None),
         // Such an answer is `Unknown`; and if it ever were not, this says no more.
         DenyReason::NotListed | DenyReason::Unknown => {
             Reply::error(to, Some(id), &ErrorObject::new(code::INVALID_PARAMS, told))

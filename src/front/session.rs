@@ -17,6 +17,7 @@ use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::questions::Acquaintance;
 use crate::{
     domain::{Caller, Principal, limits::SESSION_IDLE_MAX},
     wire::{RequestId, Version},
@@ -36,6 +37,7 @@ pub(super) struct LegacySession {
     pub(super) version: Version,
     pub(super) caller: Arc<Caller>,
     pub(super) in_flight: Arc<InFlight>,
+    pub(super) known: Arc<Acquaintance>,
     /// Cancelled when the session ends; its streams end with it.
     pub(super) ended: CancellationToken,
     used_ms: AtomicU64,
@@ -66,7 +68,7 @@ impl Sessions {
     pub(super) fn open(
         &self,
         version: Version,
-        caller: Caller,
+        (caller, known): (Caller, Acquaintance),
         now_ms: u64,
     ) -> Result<(String, Arc<LegacySession>), NoRoom> {
         if self.open.len() >= self.max {
@@ -82,6 +84,7 @@ impl Sessions {
             version,
             caller: Arc::new(caller),
             in_flight: Arc::default(),
+            known: Arc::new(known),
             ended: CancellationToken::new(),
             used_ms: AtomicU64::new(now_ms),
         });
@@ -184,19 +187,20 @@ impl Drop for Ongoing {
 mod tests {
     use std::sync::Arc;
 
-    use super::{InFlight, Sessions};
+    use super::{Acquaintance, InFlight, Sessions};
     use crate::{
         domain::{Caller, Era, Principal, limits::SESSION_IDLE_MAX},
         wire::{RequestId, Version},
     };
 
-    fn caller(principal: &str) -> Caller {
-        Caller {
+    fn caller(principal: &str) -> (Caller, Acquaintance) {
+        let caller = Caller {
             principal: Principal::new(principal),
             client: "test".into(),
             conversation: None,
             era: Era::Legacy,
-        }
+        };
+        (caller, Acquaintance::default())
     }
 
     #[test]

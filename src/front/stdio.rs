@@ -15,9 +15,10 @@ use tokio::{
 
 use super::{
     Front,
-    exchange::{Exchange, Fate, Outlet, Progress},
+    exchange::{Exchange, Fate, Outlet},
     method::{self, Method},
     peer::Peer,
+    questions::Acquaintance,
 };
 use crate::{
     domain::{
@@ -112,7 +113,11 @@ impl Client {
                     peer.hear(&notification);
                 }
             }
-            Message::Response(_) => {}
+            Message::Response(response) => {
+                if let Some(peer) = &self.peer {
+                    peer.known.hear(response);
+                }
+            }
         }
     }
 
@@ -138,7 +143,8 @@ impl Client {
             conversation: None,
             era: version.era(),
         };
-        let peer = Peer { version, caller: Arc::new(caller), in_flight: Arc::default() };
+        let known = Arc::new(Acquaintance::new(params));
+        let peer = Peer { version, caller: Arc::new(caller), in_flight: Arc::default(), known };
         // A question that names no version, such as an early ping, does not decide.
         if opens || modern {
             self.peer = Some(peer.clone());
@@ -202,11 +208,11 @@ async fn answer(
     out: mpsc::Sender<Frame>,
     token: Option<ProgressToken>,
 ) {
-    let (notices, progress) = Progress::wanted(token);
-    let answering = Box::pin(peer.answer(front, request, notices));
+    let (lines, ears) = peer.wants(token).open();
+    let answering = Box::pin(peer.answer(front, request, lines));
     let dress = |frame: &Frame, lines: &mut VecDeque<Frame>| lines.push_back(frame.clone());
     let outlet = Outlet { out, dress, idle: None, fate: Fate::EndsWithClient };
-    Exchange::new(answering, progress).run(outlet).await;
+    Exchange::new(answering, ears).run(outlet).await;
 }
 
 async fn write(mut lines: mpsc::Receiver<Frame>, mut output: impl AsyncWrite + Unpin) {

@@ -161,6 +161,7 @@ fn told(reason: DenyReason) -> &'static str {
         DenyReason::NotListed | DenyReason::Unknown => "unknown",
         DenyReason::Schema => "the arguments do not fit the tool's schema",
         DenyReason::AuditUnavailable => "the call could not be put on record and was not sent",
+        DenyReason::State => "the requestState was not given out for this request, or is too old",
         DenyReason::Headers => "the headers contradict the body",
         DenyReason::Overloaded => "too many calls are in flight; try again later",
         DenyReason::Internal => "the gateway refused the call because of a defect of its own",

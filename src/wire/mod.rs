@@ -5,6 +5,7 @@
 //! not ours passes in its order and spelling. Does no IO and holds no state but the two readers'
 //! unfinished input. `front` decodes and answers with it, `upstream` calls with it.
 
+pub mod base64;
 mod error;
 pub mod headers;
 mod json;
@@ -17,8 +18,8 @@ mod stream;
 pub use error::WireError;
 pub use json::{Edit, Frame, Object, Text, quote};
 pub use mcp::{
-    Asking, Caching, CallForm, CallMethod, CallParams, ClientFace, InputRequired, Item, List,
-    ListPage, Meta, Notice, Progressed, Question, Sender, ShownParams, Version, encode_call,
+    Asking, Caching, CallForm, CallMethod, CallParams, ClientFace, InputRequired, Item, Level,
+    List, ListPage, Meta, Notice, Progressed, Question, Sender, ShownParams, Version, encode_call,
     encode_own_result, encode_result, headers_agree, input_responses, join_batch, parse_page,
 };
 pub use rpc::{

@@ -23,6 +23,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::harness::{PORTCULLIS, within};
 
+mod answers;
+
 pub(crate) const MODERN: &str = "2026-07-28";
 pub(crate) const LEGACY: &str = "2025-11-25";
 
@@ -37,6 +39,7 @@ pub(crate) enum Kind {
 /// A connected client.
 pub(crate) struct Client {
     kind: Kind,
+    capabilities: Value,
     line: Line,
     next: AtomicU64,
 }
@@ -49,6 +52,8 @@ enum Line {
 struct Pipes {
     stdin: Mutex<ChildStdin>,
     waiting: Waiting,
+    /// Requests of the server.
+    questions: tokio::sync::Mutex<mpsc::UnboundedReceiver<Value>>,
     /// What came without having been asked for.
     unasked: Arc<Mutex<Vec<Value>>>,
     child: Child,
@@ -73,8 +78,13 @@ pub(crate) struct Answer {
 impl Client {
     /// Over HTTP to a running gateway.
     pub(crate) async fn http(kind: Kind, port: u16) -> Self {
+        Self::able_http(kind, port, json!({})).await
+    }
+
+    /// The same, with capabilities.
+    pub(crate) async fn able_http(kind: Kind, port: u16, capabilities: Value) -> Self {
         let line = Line::Http { port, session: None };
-        let mut client = Self { kind, line, next: AtomicU64::new(1) };
+        let mut client = Self { kind, capabilities, line, next: AtomicU64::new(1) };
         if kind == Kind::LegacyHttp {
             client.initialize().await;
         }
@@ -83,6 +93,11 @@ impl Client {
 
     /// As the host of a gateway of its own, `serve --stdio`.
     pub(crate) async fn stdio(kind: Kind, config: &Path) -> Self {
+        Self::able_stdio(kind, config, json!({})).await
+    }
+
+    /// The same, with capabilities.
+    pub(crate) async fn able_stdio(kind: Kind, config: &Path, capabilities: Value) -> Self {
         let mut child = Command::new(PORTCULLIS)
             .args(["serve", "--stdio", "--config"])
             .arg(config)
@@ -96,10 +111,16 @@ impl Client {
         let known = waiting.clone();
         let unasked = Arc::<Mutex<Vec<Value>>>::default();
         let heard = unasked.clone();
+        let (asks, questions) = mpsc::unbounded_channel();
+        let questions = tokio::sync::Mutex::new(questions);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let message: Value = serde_json::from_str(&line).expect("stdout holds MCP only");
+                if message.get("id").is_some() && message.get("method").is_some() {
+                    asks.send(message).unwrap_or_default();
+                    continue;
+                }
                 let key = message.get("id").or_else(|| message.pointer("/params/progressToken"));
                 let sender = key.and_then(|key| known.lock().unwrap().get(&bare(key)).cloned());
                 match sender {
@@ -110,8 +131,8 @@ impl Client {
             known.lock().unwrap().clear();
         });
         let stdin = Mutex::new(child.stdin.take().unwrap());
-        let line = Line::Stdio(Pipes { stdin, waiting, unasked, child });
-        let mut client = Self { kind, line, next: AtomicU64::new(1) };
+        let line = Line::Stdio(Pipes { stdin, waiting, questions, unasked, child });
+        let mut client = Self { kind, capabilities, line, next: AtomicU64::new(1) };
         if kind == Kind::LegacyStdio {
             client.initialize().await;
         }
@@ -124,7 +145,7 @@ impl Client {
 
     async fn initialize(&mut self) {
         let params = json!({
-            "protocolVersion": LEGACY, "capabilities": {},
+            "protocolVersion": LEGACY, "capabilities": self.capabilities,
             "clientInfo": { "name": "it", "version": "1" },
         });
         let started = self.start("initialize", params).await;
@@ -135,13 +156,6 @@ impl Client {
             *kept = Some(session.expect("a session id"));
         }
         self.notify("notifications/initialized", json!({})).await;
-    }
-
-    /// The notifications that a stdio client got so far without a request, in order.
-    pub(crate) fn unasked(&self) -> Vec<String> {
-        let Line::Stdio(pipes) = &self.line else { panic!("only pipes carry what is unasked") };
-        let heard = pipes.unasked.lock().unwrap();
-        heard.iter().map(|message| message["method"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Starts a request; see `begin` for calls of tools.
@@ -208,7 +222,7 @@ impl Client {
         if self.is_modern() {
             let meta = params.as_object_mut().unwrap().entry("_meta").or_insert(json!({}));
             meta["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
-            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+            meta["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
             meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "it", "version": "1" });
         }
         let name = params.get("name").or(params.get("uri"));
@@ -291,16 +305,6 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(reader) = &self.reader {
             reader.abort();
-        }
-    }
-}
-
-impl Client {
-    /// SIGTERM to the gateway that a stdio client started.
-    pub(crate) fn terminate(&self) {
-        if let Line::Stdio(pipes) = &self.line {
-            let words = ["-TERM".to_owned(), pipes.child.id().to_string()];
-            assert!(Command::new("kill").args(words).status().unwrap().success());
         }
     }
 }

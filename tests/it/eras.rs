@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -30,6 +30,11 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) async fn new(kind: Kind, server: Server) -> Self {
+        Self::able(kind, server, json!({})).await
+    }
+
+    /// With a client of these capabilities.
+    pub(crate) async fn able(kind: Kind, server: Server, capabilities: Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("journal.jsonl");
         let audit = dir.path().join("state/audit");
@@ -48,11 +53,11 @@ impl Cell {
         let (client, gateway, dir) = match kind {
             Kind::ModernHttp | Kind::LegacyHttp => {
                 let gateway = Gateway::start_in(dir, &tables);
-                (Client::http(kind, gateway.port).await, Some(gateway), None)
+                (Client::able_http(kind, gateway.port, capabilities).await, Some(gateway), None)
             }
             Kind::ModernStdio | Kind::LegacyStdio => {
                 let config = write_config(dir.path(), &tables);
-                (Client::stdio(kind, &config).await, None, Some(dir))
+                (Client::able_stdio(kind, &config, capabilities).await, None, Some(dir))
             }
         };
         Self { client, journal, audit, _server: fixture, _gateway: gateway, _dir: dir }

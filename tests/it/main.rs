@@ -23,6 +23,7 @@ mod keys;
 mod lifecycle;
 mod mirrored;
 mod provide;
+mod questions;
 mod relay;
 mod slow;
 mod stop;

@@ -13,11 +13,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::reject::Reply;
+use super::{questions::Voice, reject::Reply};
 use crate::{
     domain::limits::NOTICE_QUEUE_MAX,
     upstream::NoticeSender,
-    wire::{Frame, Notice, ProgressToken},
+    wire::{Frame, Level, Notice, ProgressToken},
 };
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ pub(super) type Answering = Pin<Box<dyn Future<Output = Option<Reply>> + Send>>;
 /// A call that is running, and what is said before its answer.
 pub(super) struct Exchange {
     answering: Answering,
-    progress: Option<Progress>,
+    ears: Option<Ears>,
     /// Said and not yet taken.
     said: VecDeque<Frame>,
     state: State,
@@ -42,19 +42,100 @@ enum State {
     Over,
 }
 
-/// What a server says of a call before its answer, for a client that asked to hear it.
-pub(super) struct Progress {
-    notices: mpsc::Receiver<Notice>,
-    /// The client's own token.
-    token: ProgressToken,
+/// What a client wants to hear before the answer, and whether it can be asked things.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wants {
+    /// The client's own token for progress.
+    pub(super) token: Option<ProgressToken>,
+    pub(super) level: Option<Level>,
+    pub(super) answers: bool,
 }
 
-impl Progress {
-    /// A channel only where it is of use: for a client that gave a token.
-    pub(super) fn wanted(token: Option<ProgressToken>) -> (Option<NoticeSender>, Option<Self>) {
-        let Some(token) = token else { return (None, None) };
-        let (sender, notices) = mpsc::channel(NOTICE_QUEUE_MAX);
-        (Some(sender), Some(Self { notices, token }))
+/// The near ends of what is said before the answer.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    pub(super) notices: Option<NoticeSender>,
+    pub(super) voice: Option<Voice>,
+}
+
+/// The far ends.
+pub(super) struct Ears {
+    wants: Wants,
+    notices: Option<mpsc::Receiver<Notice>>,
+    questions: Option<mpsc::Receiver<Frame>>,
+}
+
+impl Wants {
+    /// Channels only where they are of use.
+    pub(super) fn open(self) -> (Lines, Option<Ears>) {
+        let hears = self.token.is_some() || self.level.is_some();
+        let (sender, notices) = hears.then(channel).unzip();
+        let (voice, questions) = self.answers.then(channel).unzip();
+        let ears = Ears { wants: self, notices, questions };
+        let of_use = ears.notices.is_some() || ears.questions.is_some();
+        (Lines { notices: sender, voice }, of_use.then_some(ears))
+    }
+}
+
+fn channel<T>() -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
+    mpsc::channel(NOTICE_QUEUE_MAX)
+}
+
+impl Ears {
+    /// The next thing said that the client wants to hear. Safe to drop.
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            let (notices, questions) = (&mut self.notices, &mut self.questions);
+            let notice = tokio::select! {
+                biased;
+                notice = heard(notices), if notices.is_some() => notice,
+                question = heard(questions), if questions.is_some() => match question {
+                    Some(question) => return Some(question),
+                    None => {
+                        self.questions = None;
+                        continue;
+                    }
+                },
+                else => return None,
+            };
+            match notice {
+                Some(notice) => match self.wants.of(&notice) {
+                    Some(frame) => return Some(frame),
+                    None => continue,
+                },
+                None => self.notices = None,
+            }
+        }
+    }
+
+    /// What was said already.
+    fn rest(&mut self) -> Vec<Frame> {
+        let mut rest = Vec::new();
+        while let Some(Ok(notice)) = self.notices.as_mut().map(mpsc::Receiver::try_recv) {
+            rest.extend(self.wants.of(&notice));
+        }
+        while let Some(Ok(question)) = self.questions.as_mut().map(mpsc::Receiver::try_recv) {
+            rest.push(question);
+        }
+        rest
+    }
+}
+
+async fn heard<T>(line: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match line {
+        Some(line) => line.recv().await,
+        None => None,
+    }
+}
+
+impl Wants {
+    /// A notice as this client hears it: progress on its own token, messages from its level on.
+    fn of(&self, notice: &Notice) -> Option<Frame> {
+        if notice.is_progress() {
+            return self.token.as_ref().map(|token| notice.encode(Some(token)));
+        }
+        let heard = self.level.zip(notice.level()).is_some_and(|(from, level)| level >= from);
+        heard.then(|| notice.encode(None))
     }
 }
 
@@ -82,8 +163,8 @@ pub(super) struct Outlet<T> {
 }
 
 impl Exchange {
-    pub(super) fn new(answering: Answering, progress: Option<Progress>) -> Self {
-        Self { answering, progress, said: VecDeque::new(), state: State::Running }
+    pub(super) fn new(answering: Answering, ears: Option<Ears>) -> Self {
+        Self { answering, ears, said: VecDeque::new(), state: State::Running }
     }
 
     /// Waits until it is clear whether there is anything to stream.
@@ -132,35 +213,27 @@ impl Exchange {
     /// One step: something was said (if there is room for it), or the answer is there. Safe to
     /// drop.
     async fn advance(&mut self, n_waiting: usize) {
-        let progress = self.progress.as_mut().filter(|_| n_waiting < NOTICE_QUEUE_MAX);
-        let Some(progress) = progress else {
+        let Some(ears) = self.ears.as_mut().filter(|_| n_waiting < NOTICE_QUEUE_MAX) else {
             let reply = (&mut self.answering).await;
             return self.settle(reply);
         };
         tokio::select! {
             biased;
             reply = &mut self.answering => self.settle(reply),
-            notice = progress.notices.recv() => match notice {
-                Some(notice) => self.hear(&notice),
+            said = ears.next() => match said {
+                Some(frame) => self.said.push_back(frame),
                 // Nothing will be said any more.
-                None => self.progress = None,
+                None => self.ears = None,
             },
         }
     }
 
     /// The answer is there; what was said before it still goes first.
     fn settle(&mut self, reply: Option<Reply>) {
-        while let Some(Ok(notice)) = self.progress.as_mut().map(|p| p.notices.try_recv()) {
-            self.hear(&notice);
+        if let Some(mut ears) = self.ears.take() {
+            self.said.extend(ears.rest());
         }
-        self.progress = None;
         self.state = State::Answered(reply);
-    }
-
-    /// Keeps what the client asked to hear: progress on its own token.
-    fn hear(&mut self, notice: &Notice) {
-        let wanted = self.progress.as_ref().filter(|_| notice.is_progress());
-        self.said.extend(wanted.map(|progress| notice.encode(Some(&progress.token))));
     }
 
     /// On a stream the answer is the last thing said.

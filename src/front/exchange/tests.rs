@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
-use super::{Exchange, Fate, First, Outlet, Progress};
+use super::{Exchange, Fate, First, Outlet, Wants};
 use crate::{
     front::reject::Reply,
     upstream::NoticeSender,
@@ -39,14 +39,15 @@ fn call(done: &Arc<AtomicBool>, dropped: &Arc<AtomicBool>) -> (Exchange, NoticeS
         }
     }
     let (done, told) = (done.clone(), Told(dropped.clone()));
-    let (notices, progress) = Progress::wanted(Some(RequestId::from_u64(7)));
+    let wants = Wants { token: Some(RequestId::from_u64(7)), ..Wants::default() };
+    let (lines, ears) = wants.open();
     let answering = Box::pin(async move {
         let _told = told;
         tokio::time::sleep(CALL).await;
         done.store(true, Ordering::SeqCst);
         Some(Reply::ok(encode_own_result(&RequestId::from_u64(1), "{}")))
     });
-    (Exchange::new(answering, progress), notices.unwrap())
+    (Exchange::new(answering, ears), lines.notices.unwrap())
 }
 
 fn outlet(out: mpsc::Sender<Bytes>, fate: Fate) -> Outlet<Bytes> {

@@ -29,9 +29,10 @@ use crate::{
     },
     front::{
         Front,
-        exchange::{Answering, Exchange, Fate, Progress},
+        exchange::{Answering, Exchange, Fate},
         method::{self, Method},
         peer::Peer,
+        questions::Acquaintance,
         reject::Reply,
         session::LegacySession,
     },
@@ -56,17 +57,20 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
     match message {
         Message::Request(request) => {
             let token = Meta::progress_token_of(request.params.as_ref());
-            let (notices, progress) = Progress::wanted(asked.streams(token));
-            let answering = peer.answer(asked.front.clone(), request, notices);
+            let (lines, ears) = asked.heard(peer.wants(token)).open();
+            let answering = peer.answer(asked.front.clone(), request, lines);
             let answering = Detached::new(&asked.front.tasks, Box::pin(answering));
-            let exchange = Exchange::new(Box::pin(answering), progress);
+            let exchange = Exchange::new(Box::pin(answering), ears);
             respond(exchange, &asked.front.tasks, Fate::RunsOn).await
         }
         Message::Notification(notification) => {
             peer.hear(&notification);
             accepted()
         }
-        Message::Response(_) => accepted(),
+        Message::Response(response) => {
+            peer.known.hear(response);
+            accepted()
+        }
     }
 }
 
@@ -104,7 +108,9 @@ fn initialize(asked: &Asked, request: &Request) -> Response<Body> {
         conversation: None,
         era: Era::Legacy,
     };
-    let Ok((id, _)) = asked.front.sessions.open(version, caller, sys::unix_millis()) else {
+    let known = Acquaintance::new(request.params.as_ref());
+    let opened = asked.front.sessions.open(version, (caller, known), sys::unix_millis());
+    let Ok((id, _)) = opened else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "too many sessions; see limits.sessions");
     };
     let result = method::initialize(version);
@@ -144,6 +150,7 @@ fn peer(session: &LegacySession) -> Peer {
         version: session.version,
         caller: session.caller.clone(),
         in_flight: session.in_flight.clone(),
+        known: session.known.clone(),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     },
     front::{
         dispatch::Ask,
-        exchange::{Exchange, Fate, First, Outlet, Progress},
+        exchange::{Exchange, Fate, First, Outlet, Wants},
         method::{self, Method, Plan},
         reject::{self, Reply},
     },
@@ -76,7 +76,11 @@ async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Respo
 }
 
 async fn call(asked: Asked, request: Request, params: CallParams, meta: &Meta) -> Response<Body> {
-    let token = params.progress_token().cloned();
+    let wants = Wants {
+        token: params.progress_token().cloned(),
+        level: params.log_level(),
+        answers: false,
+    };
     let caller = Arc::new(Caller {
         principal: asked.visitor.principal.clone(),
         client: Caller::client_of(meta.client_name().as_deref()),
@@ -84,12 +88,12 @@ async fn call(asked: Asked, request: Request, params: CallParams, meta: &Meta) -
         era: Era::Modern,
     });
     let shown = Some(ShownParams::of(&asked.parts.headers));
-    let (notices, progress) = Progress::wanted(asked.streams(token));
+    let (lines, ears) = asked.heard(wants).open();
     let tasks = asked.front.tasks.clone();
-    let calling = asked.front.clone().call(Ask { caller, params, shown }, notices);
+    let calling = asked.front.clone().call(Ask { caller, params, shown }, lines.notices);
     let answering =
         Box::pin(async move { Some(reject::reply(Version::MODERN, &request.id, calling.await)) });
-    respond(Exchange::new(answering, progress), &tasks, Fate::EndsWithClient).await
+    respond(Exchange::new(answering, ears), &tasks, Fate::EndsWithClient).await
 }
 
 /// JSON when there is nothing to stream, SSE when there is.

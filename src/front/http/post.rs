@@ -13,8 +13,8 @@ use hyper::body::Incoming;
 use super::{Body, Visitor, json, legacy, modern, plain};
 use crate::{
     domain::{Era, limits::HTTP_BODY_TIMEOUT},
-    front::{Front, reject::Reply},
-    wire::{self, Batch, ErrorObject, Message, ProgressToken, Version, headers},
+    front::{Front, exchange::Wants, reject::Reply},
+    wire::{self, Batch, ErrorObject, Message, Version, headers},
 };
 
 /// Which answers the client can take.
@@ -68,9 +68,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The client's token for progress, where it takes a stream.
-    pub(super) fn streams(&self, token: Option<ProgressToken>) -> Option<ProgressToken> {
-        token.filter(|_| self.accepts == Accepts::JsonAndSse)
+    /// What the client hears before an answer: nothing where it takes no stream.
+    pub(super) fn heard(&self, wants: Wants) -> Wants {
+        match self.accepts {
+            Accepts::JsonAndSse => wants,
+            Accepts::JsonOnly => Wants::default(),
+        }
     }
 }
 

@@ -5,16 +5,17 @@
 
 use http::HeaderValue;
 
+use crate::wire::base64;
+
 const OPEN: &[u8] = b"=?base64?";
 const CLOSE: &[u8] = b"?=";
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// `text` as a header value.
 pub fn encode_value(text: &str) -> HeaderValue {
     let plain = is_safe(text).then(|| HeaderValue::from_str(text).ok()).flatten();
     plain.unwrap_or_else(|| {
         let mut coded = OPEN.to_vec();
-        base64(text.as_bytes(), &mut coded);
+        coded.extend_from_slice(base64::encode(text.as_bytes()).as_bytes());
         coded.extend_from_slice(CLOSE);
         // Base 64 is made of visible ASCII.
         HeaderValue::from_maybe_shared(bytes::Bytes::from(coded))
@@ -25,7 +26,7 @@ pub fn encode_value(text: &str) -> HeaderValue {
 /// What a header value says; none when it is neither safe text nor well encoded.
 pub fn decode_value(value: &[u8]) -> Option<String> {
     match value.strip_prefix(OPEN).and_then(|rest| rest.strip_suffix(CLOSE)) {
-        Some(coded) => String::from_utf8(unbase64(coded)?).ok(),
+        Some(coded) => String::from_utf8(base64::decode(coded)?).ok(),
         None => is_visible(value).then(|| String::from_utf8_lossy(value).into_owned()),
     }
 }
@@ -41,50 +42,6 @@ fn is_safe(text: &str) -> bool {
 
 fn is_visible(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
-}
-
-fn base64(bytes: &[u8], out: &mut Vec<u8>) {
-    let digit = |bits: u32| {
-        let at = usize::try_from(bits & 63).unwrap_or_default();
-        ALPHABET.get(at).copied().unwrap_or(b'A')
-    };
-    for group in bytes.chunks(3) {
-        let mut three = group.iter().copied().map(u32::from).chain(std::iter::repeat(0));
-        let mut next = || three.next().unwrap_or_default();
-        let bits = next() << 16 | next() << 8 | next();
-        out.push(digit(bits >> 18));
-        out.push(digit(bits >> 12));
-        out.push(if group.len() > 1 { digit(bits >> 6) } else { b'=' });
-        out.push(if group.len() > 2 { digit(bits) } else { b'=' });
-    }
-}
-
-fn unbase64(coded: &[u8]) -> Option<Vec<u8>> {
-    if !coded.len().is_multiple_of(4) {
-        return None;
-    }
-    let padding = coded.iter().rev().take_while(|byte| **byte == b'=').count();
-    let digits = coded.get(..coded.len() - padding)?;
-    if padding > 2 {
-        return None;
-    }
-    let mut out = Vec::with_capacity(coded.len() / 4 * 3);
-    for group in digits.chunks(4) {
-        let mut bits = 0_u32;
-        for byte in group {
-            let digit = ALPHABET.iter().position(|known| known == byte)?;
-            bits = bits << 6 | u32::try_from(digit).ok()?;
-        }
-        // The bits of a short group that make no whole byte must be zero: one spelling per text.
-        let n_bytes = group.len().checked_sub(1).filter(|n| *n > 0)?;
-        let spare = u32::try_from(group.len() * 6 - n_bytes * 8).ok()?;
-        if bits & ((1 << spare) - 1) != 0 {
-            return None;
-        }
-        let whole = (bits >> spare) << (8 * (4 - u32::try_from(n_bytes).ok()?));
-        out.extend(whole.to_be_bytes().into_iter().take(n_bytes));
-    }
-    Some(out)
 }
 
 #[cfg(test)]

@@ -18,5 +18,5 @@ pub use input::{Asking, InputRequired, Progressed, Question, input_responses};
 pub use list::{Item, List, ListPage, parse_page};
 pub use meta::Meta;
 pub use modern::{ShownParams, encode_own_result, headers_agree, join_batch};
-pub use notice::Notice;
+pub use notice::{Level, Notice};
 pub use version::Version;

@@ -16,7 +16,50 @@ pub struct Notice {
     pub params: Option<Object>,
 }
 
+/// How much a log message matters; the names and the order of RFC 5424.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+impl Level {
+    const ALL: [(&'static str, Self); 8] = [
+        ("debug", Self::Debug),
+        ("info", Self::Info),
+        ("notice", Self::Notice),
+        ("warning", Self::Warning),
+        ("error", Self::Error),
+        ("critical", Self::Critical),
+        ("alert", Self::Alert),
+        ("emergency", Self::Emergency),
+    ];
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, level)| level)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        let named = Self::ALL.into_iter().find(|(_, level)| *level == self);
+        named.map_or("emergency", |(name, _)| name)
+    }
+}
+
 impl Notice {
+    /// The level of a log message; none for every other notice.
+    pub fn level(&self) -> Option<Level> {
+        if self.method.as_str() != "notifications/message" {
+            return None;
+        }
+        Level::parse(&self.params.as_ref()?.text("level")?)
+    }
+
     pub fn progress_token(&self) -> Option<ProgressToken> {
         RequestId::parse(&self.params.as_ref()?.get(PROGRESS_TOKEN)?)
     }

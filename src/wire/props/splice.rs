@@ -114,9 +114,17 @@ proptest! {
         let sent = text(encode_call(&call, &form));
         prop_assert_eq!(oracle::member(sent.as_bytes(), "id").unwrap(), "42");
         let sent_params = oracle::member(sent.as_bytes(), "params").unwrap();
-        let ours = |key: &str| matches!(key, "name" | "_meta");
+        let ours = |key: &str| matches!(key, "name" | "_meta" | "requestState");
         prop_assert_eq!(others(&sent_params, ours), others(&params, ours));
         prop_assert_eq!(oracle::member(sent_params.as_bytes(), "name").unwrap(), "\"re\\\"ad\"");
+
+        // What a server wants to see again is told to modern servers only, spelled our way.
+        let state = |params: &str| {
+            let state = oracle::member(one_line(params).as_bytes(), "requestState")?;
+            Some(serde_json::from_str::<String>(&state).unwrap())
+        };
+        let want = state(&params).filter(|_| version.era() == Era::Modern);
+        prop_assert_eq!(state(&sent_params), want);
 
         let meta = |params: &str| oracle::member(one_line(params).as_bytes(), "_meta").unwrap_or("{}".into());
         let (sent_meta, given_meta) = (meta(&sent_params), meta(&params));

@@ -40,7 +40,7 @@ pub fn encode_call(params: &CallParams, form: &CallForm<'_>) -> Frame {
 fn with_state(edit: Edit, params: &CallParams, era: Era) -> Edit {
     let (stated, answered) = (params.raw.contains(STATE), params.raw.contains(RESPONSES));
     let edit = match (&params.state, era) {
-        (Some(state), Era::Modern) => edit.set(STATE, state.clone()),
+        (Some(state), Era::Modern) => edit.set(STATE, quote(state)),
         (None, Era::Modern) | (_, Era::Legacy) if stated => edit.remove(STATE),
         (None, Era::Modern) | (_, Era::Legacy) => edit,
     };
@@ -69,7 +69,7 @@ fn with_meta(edit: Edit, params: &CallParams, form: &CallForm<'_>) -> Edit {
     };
     let meta = match (form.version.era(), &params.sender) {
         (Era::Modern, Some(Sender { log_level: Some(level), .. })) => {
-            meta.set(LOG_LEVEL, quote(level))
+            meta.set(LOG_LEVEL, quote(level.as_str()))
         }
         (Era::Modern, _) | (Era::Legacy, _) => meta,
     };

@@ -17,7 +17,8 @@ pub use encode::encode_call;
 use super::{
     Version,
     input::{RESPONSES, STATE},
-    meta::Meta,
+    meta::{Meta, optional},
+    notice::Level,
 };
 use crate::{
     domain::Kind,
@@ -47,15 +48,15 @@ pub struct CallParams {
     meta: Meta,
     /// What its session knows of the sender, where the request does not say it.
     sender: Option<Sender>,
-    /// The JSON text of what the server wants to see again.
-    state: Option<Bytes>,
+    /// What the server wants to see again.
+    state: Option<Text>,
 }
 
 /// What a legacy client said of itself once, for all its requests.
 #[derive(Clone, Debug, Default)]
 pub struct Sender {
     pub capabilities: Option<Object>,
-    pub log_level: Option<Text>,
+    pub log_level: Option<Level>,
 }
 
 /// What we say upstream in place of what the client said to us.
@@ -131,7 +132,10 @@ impl CallParams {
             }
         };
         let meta = Meta::parse(Some(params))?;
-        let state = params.get(STATE);
+        let state = optional(Some(params), STATE, Object::str)
+            .map_err(|()| refuse("`requestState` must be a string"))?;
+        optional(Some(params), RESPONSES, Object::object)
+            .map_err(|()| refuse("`inputResponses` must be an object"))?;
         Ok(Self { raw: params.clone(), kind, name, arguments, meta, sender: None, state })
     }
 
@@ -163,19 +167,19 @@ impl CallParams {
     }
 
     /// From which level on the sender wants to hear log messages; none at all by default.
-    pub fn log_level(&self) -> Option<&str> {
+    pub fn log_level(&self) -> Option<Level> {
         match &self.sender {
-            Some(sender) => sender.log_level.as_deref(),
-            None => self.meta.log_level(),
+            Some(sender) => sender.log_level,
+            None => self.meta.log_level().and_then(Level::parse),
         }
     }
 
-    /// The JSON text of what is handed back to the server, if it is a second try.
-    pub fn state(&self) -> Option<&Bytes> {
-        self.state.as_ref()
+    /// What is handed back to the server, if it is a second try.
+    pub fn state(&self) -> Option<&str> {
+        self.state.as_deref()
     }
 
-    pub fn with_state(self, state: Option<Bytes>) -> Self {
+    pub fn with_state(self, state: Option<Text>) -> Self {
         Self { state, ..self }
     }
 
@@ -192,8 +196,13 @@ impl CallParams {
     }
 
     /// The same request again, with the answers to what the server asked.
-    pub fn again(&self, responses: Bytes, state: Option<Bytes>) -> Result<Self, WireError> {
-        let raw = Object::parse(self.raw.edit().set(RESPONSES, responses).finish().into_bytes())?;
+    pub fn again(&self, responses: Option<Bytes>, state: Option<Text>) -> Result<Self, WireError> {
+        let raw = match responses {
+            Some(text) => {
+                Object::parse(self.raw.edit().set(RESPONSES, text).finish().into_bytes())?
+            }
+            None => self.raw.clone(),
+        };
         Ok(Self { raw, state, ..self.clone() })
     }
 

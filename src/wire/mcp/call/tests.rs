@@ -1,6 +1,6 @@
 //! Which parameters are taken, and what a server gets of them.
 
-use super::{CallForm, CallMethod, CallParams, ClientFace, Object, Sender, encode_call};
+use super::{CallForm, CallMethod, CallParams, ClientFace, Level, Object, Sender, encode_call};
 use crate::wire::{RequestId, Version};
 
 #[track_caller]
@@ -129,9 +129,9 @@ fn retried(version: Version, sender: Option<Sender>, state: Option<&str>, want: 
     let params = r#"{"name":"a","inputResponses":{"k":{}},"requestState":"sealed"}"#;
     let params = Object::parse(params.into()).unwrap();
     let call = CallParams::parse(CallMethod::ToolsCall, &params).unwrap();
-    assert_eq!(call.state().unwrap(), "\"sealed\"");
+    assert_eq!(call.state(), Some("sealed"));
     let call = match sender {
-        None => call.with_state(state.map(|text| text.to_owned().into())),
+        None => call.with_state(state.map(Into::into)),
         Some(sender) => call.of_session(sender).unwrap(),
     };
     let form = CallForm {
@@ -151,15 +151,15 @@ fn a_server_gets_its_own_state_back_and_never_ours() {
     let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{}}"#;
     let answers = r#""name":"a","inputResponses":{"k":{}}"#;
     let with = format!(r#"{{{answers},"requestState":"its",{meta}}}"#);
-    retried(Version::MODERN, None, Some("\"its\""), &with);
+    retried(Version::MODERN, None, Some("its"), &with);
     retried(Version::MODERN, None, None, &format!("{{{answers},{meta}}}"));
-    retried(Version::LATEST_LEGACY, None, Some("\"its\""), r#"{"name":"a"}"#);
+    retried(Version::LATEST_LEGACY, None, Some("its"), r#"{"name":"a"}"#);
 }
 
 #[test]
 fn a_session_speaks_for_its_client_and_the_request_cannot() {
     let capabilities = Some(Object::parse(r#"{"sampling":{},"tasks":{}}"#.into()).unwrap());
-    let sender = Sender { capabilities, log_level: Some("info".into()) };
+    let sender = Sender { capabilities, log_level: Some(Level::Info) };
     let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"io.modelcontextprotocol/logLevel":"info"}"#;
     let want = format!(r#"{{"name":"a",{meta}}}"#);
     retried(Version::MODERN, Some(sender.clone()), None, &want);
@@ -170,10 +170,10 @@ fn a_session_speaks_for_its_client_and_the_request_cannot() {
 fn asking_again_keeps_the_request_and_adds_the_answers() {
     let params = Object::parse(r#"{"name":"a","arguments":{"x": 1.0}}"#.into()).unwrap();
     let call = CallParams::parse(CallMethod::ToolsCall, &params).unwrap();
-    let again = call.again("{\"k\":{}}".into(), Some("\"s\"".into())).unwrap();
+    let again = call.again(Some("{\"k\":{}}".into()), Some("s".into())).unwrap();
     assert_eq!(
         again.raw().raw(),
         r#"{"name":"a","arguments":{"x": 1.0},"inputResponses":{"k":{}}}"#
     );
-    assert_eq!((again.arguments(), again.state().unwrap()), (call.arguments(), &"\"s\"".into()));
+    assert_eq!((again.arguments(), again.state().unwrap()), (call.arguments(), "s"));
 }

@@ -85,8 +85,9 @@ impl InputRequired {
     }
 
     /// The same questions under another state.
-    pub fn with_state(&self, state: &str) -> Result<Object, WireError> {
-        Object::parse(self.result.edit().set(STATE, quote(state)).finish().into_bytes())
+    pub fn with_state(self, state: &str) -> Result<Self, WireError> {
+        let restated = self.result.edit().set(STATE, quote(state)).finish();
+        Ok(Self { result: Object::parse(restated.into_bytes())?, ..self })
     }
 
     pub fn result(&self) -> &Object {
@@ -153,9 +154,7 @@ pub(super) fn relayable(capabilities: Option<&Object>) -> Bytes {
     match capabilities {
         None => Bytes::from_static(b"{}"),
         Some(all) if all.keys().all(|key| known(&key)) => all.raw().clone(),
-        Some(all) => {
-            object(all.members().filter(|(key, _)| known(key)).map(|(key, value)| (key, value)))
-        }
+        Some(all) => object(all.members().filter(|(key, _)| known(key))),
     }
 }
 

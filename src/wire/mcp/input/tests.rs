@@ -94,5 +94,8 @@ fn questions_keep_their_bytes_under_another_state() {
     let Ok(Progressed::Asks(asks)) = InputRequired::read(&result) else { panic!() };
     assert_eq!(asks.state().as_deref(), Some("s"));
     let sealed = asks.with_state("t").unwrap();
-    assert_eq!(sealed.raw(), r#"{"resultType":"input_required","requestState":"t", "x": 1.0}"#);
+    assert_eq!(
+        sealed.result().raw(),
+        r#"{"resultType":"input_required","requestState":"t", "x": 1.0}"#
+    );
 }

@@ -1,0 +1,215 @@
+//! Questions of servers on their way to clients, and the answers on their way back.
+//!
+//! A modern client is handed the questions and asks again with the answers. A legacy client is sent
+//! requests, on the stream of the call that they belong to; this room waits for its responses.
+//! Promises that a question ends with its call, that a client is asked only what it declared, and
+//! that a server's state goes through a client's hands sealed. Judges no call.
+
+mod seal;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+pub(super) use seal::{Binding, Sealer};
+
+use super::{Front, exchange::Lines};
+
+use crate::{
+    domain::{
+        CallError, Kind, Sent,
+        limits::{QUESTION_RETRY_PAUSE, QUESTION_WAIT_MAX, QUESTIONS_MAX},
+    },
+    gate::Latch,
+    wire::{
+        Body, CallParams, Frame, InputRequired, Level, Object, Progressed, Question, RequestId,
+        Response, Sender, encode_cancelled, encode_request, input_responses,
+    },
+};
+
+/// Requests to one client that wait for its response.
+#[derive(Debug, Default)]
+struct Open {
+    last: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Body>>>,
+}
+
+/// What a legacy client has said of itself, and what it is being asked.
+#[derive(Debug, Default)]
+pub(super) struct Acquaintance {
+    capabilities: Option<Object>,
+    level: Mutex<Option<Level>>,
+    open: Arc<Open>,
+}
+
+/// Where requests to a client go: the stream of the call that they belong to.
+pub(super) type Voice = mpsc::Sender<Frame>;
+
+/// Why a client's answers did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// It is gone.
+    Gone,
+    /// It answered with an error, or with what is no answer.
+    Declined,
+}
+
+impl Acquaintance {
+    /// From the parameters of its `initialize`.
+    pub(super) fn new(params: Option<&Object>) -> Self {
+        let capabilities = params.and_then(|params| params.object("capabilities"));
+        Self { capabilities, ..Self::default() }
+    }
+
+    /// Its part in every request. Without a stream to ask on, it cannot be asked anything.
+    pub(super) fn sender(&self, voice: Option<&Voice>) -> Sender {
+        let capabilities = voice.and_then(|_| self.capabilities.clone());
+        Sender { capabilities, log_level: self.level() }
+    }
+
+    /// Whether it may be asked anything at all.
+    pub(super) fn answers(&self) -> bool {
+        self.capabilities.as_ref().is_some_and(|can| !can.is_empty())
+    }
+
+    pub(super) fn level(&self) -> Option<Level> {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_level(&self, level: Level) {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
+    }
+
+    /// A response of the client. One that nobody waits for is dropped.
+    pub(super) fn hear(&self, response: Response) {
+        let id = response.id.as_ref().and_then(RequestId::as_u64);
+        let waiting = id.and_then(|id| self.open.lock().remove(&id));
+        if let Some(waiting) = waiting {
+            // Whoever waited may be gone by now.
+            waiting.send(response.body).ok();
+        }
+    }
+
+    /// Puts all questions of a round to the client and waits for all answers: the text of
+    /// `inputResponses`. Dropped before its end, it tells the client that nobody waits any more.
+    pub(super) async fn ask(
+        &self,
+        asks: &InputRequired,
+        voice: &Voice,
+    ) -> Result<Bytes, Unanswered> {
+        let mut asked = Vec::with_capacity(asks.questions.len());
+        for question in &asks.questions {
+            asked.push((question, self.put(question, voice).await?));
+        }
+        let mut answers = Vec::with_capacity(asked.len());
+        for (question, mut pending) in asked {
+            let body = (&mut pending.answer).await.map_err(|_| Unanswered::Gone)?;
+            pending.voice = None;
+            match body {
+                Body::Result(result) => answers.push((question.key.as_str(), result.raw().clone())),
+                Body::Error(_) => return Err(Unanswered::Declined),
+            }
+        }
+        Ok(input_responses(answers))
+    }
+
+    async fn put(&self, question: &Question, voice: &Voice) -> Result<Pending, Unanswered> {
+        let id = self.open.last.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let (waiting, answer) = oneshot::channel();
+        self.open.lock().insert(id, waiting);
+        let pending = Pending { open: self.open.clone(), id, answer, voice: Some(voice.clone()) };
+        let params = question.params.as_ref().map(|params| params.raw().as_ref());
+        let frame = encode_request(&RequestId::from_u64(id), question.method.method(), params);
+        voice.send(frame).await.map_err(|_| Unanswered::Gone)?;
+        Ok(pending)
+    }
+}
+
+impl Open {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Body>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One question without an answer; forgets itself when dropped.
+struct Pending {
+    open: Arc<Open>,
+    id: u64,
+    answer: oneshot::Receiver<Body>,
+    /// Where to say that the answer is not wanted any more.
+    voice: Option<Voice>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.open.lock().remove(&self.id);
+        if let Some(voice) = &self.voice {
+            // A client that takes nothing does not hear of it.
+            voice.try_send(encode_cancelled(&RequestId::from_u64(self.id), "nobody waits")).ok();
+        }
+    }
+}
+
+/// Completions are answered or refused, never asked about.
+fn may_ask(kind: Kind) -> bool {
+    match kind {
+        Kind::Tool | Kind::Prompt | Kind::Resource => true,
+        Kind::PromptArgument | Kind::TemplateArgument => false,
+    }
+}
+
+/// What a server's result means for the client whose request this was.
+pub(super) fn read(result: &Object, params: &CallParams) -> Result<Progressed, &'static str> {
+    let progressed = InputRequired::read(result).map_err(|_| "its questions are malformed")?;
+    match &progressed {
+        Progressed::Asks(_) if !may_ask(params.kind()) => Err("it asks where it must answer"),
+        Progressed::Asks(asks) if asks.questions.len() > QUESTIONS_MAX => {
+            Err("it asks too much at once")
+        }
+        Progressed::Asks(asks) if !asks.fits(params.capabilities()) => {
+            Err("it asks what its client cannot be asked")
+        }
+        Progressed::Asks(_) | Progressed::Complete => Ok(progressed),
+    }
+}
+
+/// Puts a round of questions to a legacy client: the text of `inputResponses`, or none if nothing
+/// was asked. Ends with the stop, with the service, and when the client takes too long.
+pub(super) async fn inquire(
+    front: &Front,
+    client: &Acquaintance,
+    asks: &InputRequired,
+    lines: &Lines,
+) -> Result<Option<Bytes>, CallError> {
+    let sent = Sent::Yes;
+    let asked = async {
+        let Some(voice) = lines.voice.as_ref().filter(|_| !asks.questions.is_empty()) else {
+            tokio::time::sleep(QUESTION_RETRY_PAUSE).await;
+            return Ok(None);
+        };
+        client.ask(asks, voice).await.map(Some)
+    };
+    tokio::select! {
+        biased;
+        () = stopped(front.gate.latch()) => Err(CallError::Stopped { sent }),
+        () = front.abandon.cancelled() => Err(CallError::Unavailable { sent }),
+        asked = asked => asked.map_err(|_| CallError::Cancelled { sent }),
+        () = tokio::time::sleep(QUESTION_WAIT_MAX) => Err(CallError::Deadline { sent }),
+    }
+}
+
+async fn stopped(latch: &Latch) {
+    let mut changes = latch.changed();
+    while latch.epoch().is_ok() {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Questions of servers to clients of both eras, and log messages: who hears them, and who never.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, Kind},
+    eras::{Cell, Server},
+    harness::{Gateway, HttpFixture, audit_in, journal},
+};
+
+const KINDS: [Kind; 4] = [Kind::ModernHttp, Kind::LegacyHttp, Kind::ModernStdio, Kind::LegacyStdio];
+
+fn able() -> Value {
+    json!({ "elicitation": { "form": {} }, "sampling": {}, "roots": {} })
+}
+
+fn answer(method: &str) -> Value {
+    match method {
+        "elicitation/create" => json!({
+            "action": "accept",
+            "content": { "username": "ann", "email": "a@b", "name": "ann", "ok": true, "color": "red" },
+        }),
+        "sampling/createMessage" => json!({
+            "role": "assistant", "model": "m", "content": { "type": "text", "text": "Paris" },
+        }),
+        "roots/list" => json!({ "roots": [{ "uri": "file:///r" }] }),
+        other => panic!("nobody may ask {other}"),
+    }
+}
+
+fn text(response: &Value) -> &str {
+    let text = response.pointer("/result/content/0/text").and_then(Value::as_str);
+    text.unwrap_or_else(|| panic!("no text in {response}"))
+}
+
+async fn every_kind_is_asked_by(server: Server) {
+    for kind in KINDS {
+        let cell = Cell::able(kind, server, able()).await;
+        let arguments = json!({ "message": "who?" });
+        let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
+        assert!(text(&got).contains("accept") && text(&got).contains("ann"), "{kind:?} {got}");
+        assert_eq!(n, 1, "{kind:?}");
+        let arguments = json!({ "prompt": "capital?" });
+        let (got, _) = cell.client.call_answering("up__test_sampling", arguments, answer).await;
+        assert_eq!(text(&got), "LLM response: Paris", "{kind:?}");
+        let tool = |name: &str| format!("up__test_input_required_result_{name}");
+        let (got, n) = cell.client.call_answering(&tool("multi_round"), json!({}), answer).await;
+        assert_eq!((got["error"].is_null(), n), (true, 2), "{kind:?} {got}");
+        let (got, n) =
+            cell.client.call_answering(&tool("multiple_inputs"), json!({}), answer).await;
+        assert!(text(&got).starts_with("state-ok: ") && n == 3, "{kind:?} {got}");
+        assert!(text(&got).contains("file:///r"), "{kind:?} {got}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_modern_http_server_asks_every_kind_of_client() {
+    every_kind_is_asked_by(Server::ModernHttp).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_modern_stdio_server_asks_every_kind_of_client() {
+    every_kind_is_asked_by(Server::ModernStdio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_hears_of_no_capability_that_its_caller_has_not() {
+    for kind in KINDS {
+        let cell = Cell::able(kind, Server::ModernHttp, json!({ "sampling": {} })).await;
+        let arguments = json!({ "message": "who?" });
+        let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
+        assert_eq!((&got["error"]["code"], n), (&json!(-32021), 0), "{kind:?} {got}");
+        let all = "up__test_input_required_result_capabilities";
+        let (got, n) = cell.client.call_answering(all, json!({}), answer).await;
+        assert_eq!(n, 1, "only the sample: {kind:?} {got}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_was_given_out_for_another_request_never_reaches_the_server() {
+    let cell = Cell::able(Kind::ModernHttp, Server::ModernHttp, able()).await;
+    let tool = "up__test_input_required_result_request_state";
+    let first = cell.client.call(tool, json!({})).await.response;
+    let state = first["result"]["requestState"].as_str().unwrap_or_else(|| panic!("{first}"));
+    let before = journal(&cell.journal).len();
+    let again = |name: &str, arguments: Value, state: &str| {
+        json!({ "name": name, "arguments": arguments, "requestState": state,
+                "inputResponses": { "confirm": answer("elicitation/create") } })
+    };
+    let tampered = format!("AAAA{state}");
+    for params in [
+        again(tool, json!({ "x": 1 }), state),
+        again("up__test_input_required_result_tampered_state", json!({}), state),
+        again(tool, json!({}), &tampered),
+        again(tool, json!({}), "no such state"),
+    ] {
+        let refused = cell.client.ask("tools/call", params).await.response;
+        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+        assert_eq!(refused["error"]["data"]["reason"], "state", "{refused}");
+    }
+    assert_eq!(journal(&cell.journal).len(), before);
+    let refusals =
+        audit_in(&cell.audit).into_iter().filter(|record| record["reason"] == "state").count();
+    assert_eq!(refusals, 4);
+    let done = cell.client.ask("tools/call", again(tool, json!({}), state)).await.response;
+    assert!(text(&done).starts_with("state-ok"), "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_and_a_withdrawal_end_a_call_that_waits_for_an_answer() {
+    let server = HttpFixture::start(&[]);
+    let gateway = Gateway::start(&format!("[servers.up]\nurl = {:?}\n", server.url));
+    let client = Client::able_http(Kind::LegacyHttp, gateway.port, able()).await;
+    let tool = "up__test_elicitation";
+
+    let mut call = client.begin(tool, json!({ "message": "?" }), None).await;
+    let question = client.question(&mut call).await;
+    let params = json!({ "requestId": call.id });
+    client.tell("notifications/cancelled", params).await;
+    let taken_back = call.next().await.unwrap();
+    assert_eq!(taken_back["method"], "notifications/cancelled", "{taken_back}");
+    assert_eq!(taken_back["params"]["requestId"], question["id"]);
+    assert_eq!(call.next().await, None, "a withdrawn call has no answer");
+
+    let mut call = client.begin(tool, json!({ "message": "?" }), None).await;
+    let question = client.question(&mut call).await;
+    gateway.signal("USR1");
+    let taken_back = call.next().await.unwrap();
+    assert_eq!(taken_back["params"]["requestId"], question["id"], "{taken_back}");
+    let stopped = call.finish().await.response;
+    assert_eq!(stopped["error"]["code"], -31001, "{stopped}");
+    // It comes too late for anybody.
+    client.respond(&question, answer("elicitation/create")).await;
+    gateway.wait_audit("the engagement", |record| record["kind"] == "latch_engaged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_counts_only_in_the_session_that_was_asked() {
+    let server = HttpFixture::start(&[]);
+    let gateway = Gateway::start(&format!("[servers.up]\nurl = {:?}\n", server.url));
+    let asked = Client::able_http(Kind::LegacyHttp, gateway.port, able()).await;
+    let other = Client::able_http(Kind::LegacyHttp, gateway.port, able()).await;
+    let mut call = asked.begin("up__test_elicitation", json!({ "message": "?" }), None).await;
+    let question = asked.question(&mut call).await;
+    let forged = json!({ "action": "accept", "content": { "username": "eve", "email": "e" } });
+    other.respond(&question, forged).await;
+    asked.respond(&question, answer("elicitation/create")).await;
+    let got = call.finish().await.response;
+    assert!(text(&got).contains("ann") && !text(&got).contains("eve"), "{got}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_messages_come_from_the_level_on_that_a_client_asked_for() {
+    for kind in [Kind::LegacyHttp, Kind::LegacyStdio] {
+        let cell = Cell::new(kind, Server::ModernHttp).await;
+        let heard = async || {
+            let answer = cell.client.call("up__test_tool_with_logging", json!({})).await;
+            let all = answer.notices.into_iter().map(|notice| notice["method"].to_string());
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(heard().await, Vec::<String>::new(), "nobody asked for any");
+        let wrong = cell.client.ask("logging/setLevel", json!({ "level": "loud" })).await;
+        assert_eq!(wrong.response["error"]["code"], -32602);
+        for (level, n) in [("info", 3), ("error", 0)] {
+            let set = cell.client.ask("logging/setLevel", json!({ "level": level })).await;
+            assert_eq!(set.response["result"], json!({}));
+            let before = cell.client.n_unasked();
+            let n_heard = heard().await.len() + cell.client.n_unasked() - before;
+            assert_eq!(n_heard, n, "{kind:?} {level}");
+        }
+    }
+}
