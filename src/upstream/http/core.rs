@@ -7,6 +7,7 @@
 use std::{
     io,
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use http::{
@@ -19,7 +20,8 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     About, Asked,
     answer::read_off,
-    legacy::{Conversation, Routes},
+    conversation::Conversation,
+    legacy::Routes,
     line::{Line, Parts, Pool, Slot},
     tasks::Tasks,
 };
@@ -47,6 +49,8 @@ pub(super) struct Core {
     pub(super) list_changed: watch::Sender<u64>,
     /// Why the session is over, once it is.
     pub(super) over: watch::Sender<Option<Arc<str>>>,
+    /// How long opening a session may take.
+    pub(super) handshake_timeout: Duration,
     pub(super) conversation: Conversation,
     pub(super) routes: Routes,
     pub(super) tasks: Tasks,
@@ -137,7 +141,9 @@ impl Core {
     pub(super) fn errand(self: &Arc<Self>, frame: Frame, version: Version) {
         let core = Arc::clone(self);
         let errand = async move {
-            let posted = timeout(UPSTREAM_ERRAND_TIMEOUT, core.tell(frame, version)).await;
+            let session = core.conversation.session();
+            let told = core.tell(frame, version, session.as_ref());
+            let posted = timeout(UPSTREAM_ERRAND_TIMEOUT, told).await;
             if !matches!(posted, Ok(Ok(()))) {
                 core.counts.unsaid();
             }
@@ -148,11 +154,15 @@ impl Core {
     }
 
     /// Posts a notification or an answer of ours.
-    pub(super) async fn tell(&self, frame: Frame, version: Version) -> Result<(), CallError> {
+    pub(super) async fn tell(
+        &self,
+        frame: Frame,
+        version: Version,
+        session: Option<&HeaderValue>,
+    ) -> Result<(), CallError> {
         let mut slot = Slot::default();
-        let session = self.conversation.session();
         let told = Asked::own(0, frame, About::own(Some(version), "notifications"));
-        let head = self.post(&mut slot, &told, session.as_ref()).await?;
+        let head = self.post(&mut slot, &told, session).await?;
         let status = head.status();
         read_off(self, slot, head.into_body()).await;
         if status.is_success() {

@@ -6,6 +6,7 @@
 //! last handle. Inbound headers of a caller never get here.
 
 mod answer;
+mod conversation;
 mod core;
 mod legacy;
 mod line;

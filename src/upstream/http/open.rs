@@ -14,8 +14,8 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     About, Asked, Http, answer,
+    conversation::{Conversation, NotOpened},
     core::Core,
-    legacy::NotOpened,
     line::{Pool, Slot},
     socket::{Address, Security},
     tasks::Tasks,
@@ -103,7 +103,8 @@ fn core(
         counts: Counts::default(),
         list_changed: watch::Sender::new(0),
         over: watch::Sender::new(None),
-        conversation: super::legacy::Conversation::default(),
+        handshake_timeout: server.startup_timeout,
+        conversation: Conversation::default(),
         routes: super::legacy::Routes::default(),
         tasks: Tasks::new(),
     })

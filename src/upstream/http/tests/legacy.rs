@@ -1,40 +1,9 @@
-//! Sessions, the GET stream and what only legacy servers do.
+//! The GET stream, broken streams and what only legacy servers do.
 
 use std::time::Duration;
 
 use super::{Opening, Rig, answer, event, next_progress, notices, progress, result_of, soon};
 use crate::domain::{CallError, Era, Sent};
-
-#[tokio::test]
-async fn a_forgotten_session_is_opened_anew_once_and_the_call_sent_again() {
-    let mut rig = Rig::legacy().await;
-    let (id, call) = rig.call();
-    rig.server.next().await.json(404, "session not found");
-    rig.server.greet("s2").await;
-    let again = rig.server.next().await;
-    assert_eq!((again.id(), again.header("mcp-session-id")), (id, "s2"));
-    again.answer("{}");
-    result_of(soon(call).await.unwrap());
-}
-
-#[tokio::test]
-async fn a_400_that_speaks_of_the_session_means_the_same_and_no_other_400_does() {
-    let mut rig = Rig::legacy().await;
-    let error = |id: u64, text: &str| {
-        format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32000,\"message\":\"{text}\"}}}}"
-        )
-    };
-    let (id, call) = rig.call();
-    rig.server.next().await.json(400, &error(id, "Bad Request: No valid session ID provided"));
-    rig.server.greet("s2").await;
-    rig.server.next().await.answer("{}");
-    result_of(soon(call).await.unwrap());
-    let (id, call) = rig.call();
-    rig.server.next().await.json(400, &error(id, "Bad arguments"));
-    assert!(result_of(soon(call).await.unwrap()).contains("Bad arguments"));
-    assert!(rig.server.is_quiet());
-}
 
 #[tokio::test]
 async fn a_call_that_was_never_sent_is_not_recalled_either() {
@@ -58,46 +27,6 @@ async fn a_call_that_was_never_sent_is_not_recalled_either() {
     assert_eq!((next.method.as_str(), next.body.as_str()), ("DELETE", ""));
     next.json(200, "");
     soon(closing).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_session_that_stays_forgotten_ends_the_call() {
-    let mut rig = Rig::legacy().await;
-    let (_, call) = rig.call();
-    rig.server.next().await.json(404, "session not found");
-    rig.server.greet("s2").await;
-    rig.server.next().await.json(404, "session not found");
-    assert!(soon(call).await.unwrap().is_err());
-    assert!(rig.server.is_quiet(), "it was sent a third time");
-}
-
-#[tokio::test]
-async fn a_session_that_cannot_be_renewed_is_over() {
-    let mut rig = Rig::legacy().await;
-    let (_, call) = rig.call();
-    rig.server.next().await.json(404, "");
-    rig.server.next().await.json(503, "");
-    let failed = soon(call).await.unwrap().unwrap_err();
-    assert_eq!(failed, CallError::Unavailable { sent: Sent::Yes });
-    assert!(soon(rig.http.closed()).await.contains("opened no new one"));
-}
-
-#[tokio::test]
-async fn many_calls_renew_a_session_together() {
-    let mut rig = Rig::legacy().await;
-    let calls: Vec<_> = (0..3).map(|_| rig.call()).collect();
-    for _ in &calls {
-        rig.server.next().await.json(404, "");
-    }
-    rig.server.greet("s2").await;
-    for _ in &calls {
-        let seen = rig.server.next().await;
-        assert_eq!(seen.header("mcp-session-id"), "s2");
-        seen.answer("{}");
-    }
-    for (_, call) in calls {
-        result_of(soon(call).await.unwrap());
-    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod calls;
 mod hostile;
 mod legacy;
 mod opening;
+mod renewal;
 pub(in crate::upstream) mod server;
 
 use std::{sync::Arc, time::Duration};

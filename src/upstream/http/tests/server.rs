@@ -83,6 +83,11 @@ impl Server {
 
     /// Plays a legacy server's part of the handshake.
     pub(in crate::upstream) async fn greet(&mut self, session: &str) {
+        self.welcome(session).await.json(202, "");
+    }
+
+    /// The same, but for the answer to the last message of the handshake.
+    pub(in crate::upstream) async fn welcome(&mut self, session: &str) -> Seen {
         let hello = self.next().await;
         assert!(hello.body.contains("\"initialize\""), "{}", hello.body);
         assert!(!hello.headers.contains_key("mcp-session-id"));
@@ -101,7 +106,7 @@ impl Server {
         let ready = self.next().await;
         assert!(ready.body.contains("notifications/initialized"), "{}", ready.body);
         assert_eq!(ready.header("mcp-session-id"), session);
-        ready.json(202, "");
+        ready
     }
 }
 

@@ -1,0 +1,241 @@
+//! The legacy session at the server: what was agreed on, how it is renewed, its end.
+//!
+//! A session is published only after the server has accepted `notifications/initialized`, so
+//! nobody speaks in half a session. Renewing it is the work of a task of its own, one at a time:
+//! callers only wait for it, and one that leaves disturbs nothing. A session that cannot be
+//! renewed is over for everybody.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, StatusCode};
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    About, Asked,
+    answer::{self, read_off},
+    core::{Core, Outbound, put_version},
+    line::Slot,
+};
+use crate::{
+    domain::{CallError, Sent},
+    upstream::handshake::{Greeting, Refused, initialize_params, initialized},
+    wire::{
+        Body, Object, RequestId, Response, Version, encode_notification, encode_request,
+        headers::MCP_SESSION_ID,
+    },
+};
+
+/// The session at the server, as it stands. Modern servers have none.
+#[derive(Debug, Default)]
+pub(super) struct Conversation(watch::Sender<Standing>);
+
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    /// Grows with every session opened.
+    n: u64,
+    id: Option<HeaderValue>,
+    version: Option<Version>,
+    renewal: Renewal,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Renewal {
+    #[default]
+    None,
+    UnderWay,
+    /// There will be no other.
+    Failed,
+}
+
+/// A session that both sides have agreed on, not yet published.
+#[derive(Debug)]
+struct Opened {
+    greeting: Greeting,
+    id: Option<HeaderValue>,
+}
+
+/// How an `initialize` failed.
+#[derive(Debug)]
+pub(super) enum NotOpened {
+    Call(CallError),
+    /// An HTTP status without a JSON-RPC answer.
+    Status(StatusCode),
+    Refused(Refused),
+}
+
+impl Conversation {
+    pub(super) fn session(&self) -> Option<HeaderValue> {
+        self.0.borrow().id.clone()
+    }
+
+    /// Which session it is; for `next`.
+    pub(super) fn n(&self) -> u64 {
+        self.0.borrow().n
+    }
+
+    /// Waits for the session that comes after the one with this number.
+    pub(super) async fn next(&self, n: u64) {
+        // The sender is ours, so it is not gone.
+        self.0.subscribe().wait_for(|standing| standing.n > n).await.ok();
+    }
+
+    /// The session as it stands, after a renewal that is under way; none if that has failed.
+    async fn settled(&self) -> Option<Standing> {
+        let standing = self.0.borrow().clone();
+        let standing = match standing.renewal {
+            Renewal::None | Renewal::Failed => standing,
+            Renewal::UnderWay => {
+                let is_settled = |standing: &Standing| standing.renewal != Renewal::UnderWay;
+                self.0.subscribe().wait_for(is_settled).await.ok()?.clone()
+            }
+        };
+        (standing.renewal == Renewal::None).then_some(standing)
+    }
+
+    fn publish(&self, opened: &Opened) {
+        self.0.send_modify(|standing| {
+            *standing = Standing {
+                n: standing.n + 1,
+                id: opened.id.clone(),
+                version: Some(opened.greeting.version),
+                renewal: Renewal::None,
+            };
+        });
+    }
+}
+
+impl Core {
+    /// Sends a request and reads its answer. A server that has forgotten the session has not
+    /// executed the request, so it is sent again, once, in a new one.
+    pub(super) async fn converse(
+        self: &Arc<Self>,
+        slot: &mut Slot,
+        asked: &Asked<'_>,
+    ) -> Result<Response, CallError> {
+        let gone = |sent| CallError::Unavailable { sent };
+        let standing = self.conversation.settled().await.ok_or(gone(Sent::No))?;
+        let session = standing.id.as_ref();
+        let head = self.post(slot, asked, session).await?;
+        let status = head.status();
+        let answer = answer::read(self, slot, head, asked).await;
+        if session.is_none() || !is_forgotten(status, &answer) {
+            return answer;
+        }
+        *slot = Slot::default();
+        self.renew(standing.n);
+        let renewed = self.conversation.settled().await.ok_or(gone(Sent::Yes))?;
+        let head = self.post(slot, asked, renewed.id.as_ref()).await?;
+        answer::read(self, slot, head, asked).await
+    }
+
+    /// Has session number `n` renewed, unless it has been, is being, or cannot be.
+    fn renew(self: &Arc<Self>, n: u64) {
+        let begins = self.conversation.0.send_if_modified(|standing| {
+            let begins = standing.n == n && standing.renewal == Renewal::None;
+            if begins {
+                standing.renewal = Renewal::UnderWay;
+            }
+            begins
+        });
+        if begins {
+            let renewing = Renewing(Arc::clone(self));
+            self.tasks.run(renewing.run());
+        }
+    }
+
+    /// Opens the first session.
+    pub(super) async fn initialize(self: &Arc<Self>) -> Result<Greeting, NotOpened> {
+        let opened = self.agree().await?;
+        self.conversation.publish(&opened);
+        Ok(opened.greeting)
+    }
+
+    /// The legacy handshake, up to where the server has accepted that it is over.
+    async fn agree(self: &Arc<Self>) -> Result<Opened, NotOpened> {
+        let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let params = initialize_params(&self.face);
+        let frame = encode_request(&RequestId::from_u64(id), "initialize", Some(&params));
+        let asked = Asked::own(id, frame, About::own(None, "initialize"));
+        let mut slot = Slot::default();
+        let head = self.post(&mut slot, &asked, None).await;
+        let head = head.map_err(NotOpened::Call)?;
+        let (status, session) = (head.status(), head.headers().get(MCP_SESSION_ID).cloned());
+        let answer = answer::read(self, &mut slot, head, &asked).await;
+        let answer = answer.map_err(|error| match status.is_success() {
+            true => NotOpened::Call(error),
+            false => NotOpened::Status(status),
+        })?;
+        let greeting = initialized(&answer).map_err(NotOpened::Refused)?;
+        let ready = encode_notification("notifications/initialized", None);
+        let told = self.tell(ready, greeting.version, session.as_ref()).await;
+        told.map_err(NotOpened::Call)?;
+        Ok(Opened { greeting, id: session })
+    }
+
+    /// Ends the session at the server.
+    pub(super) async fn say_goodbye(&self) {
+        let standing = self.conversation.0.borrow().clone();
+        if standing.id.is_none() {
+            return;
+        }
+        let headers = || {
+            let mut headers = self.headers.clone();
+            put_version(&mut headers, standing.version, standing.id.as_ref());
+            headers
+        };
+        let mut slot = Slot::default();
+        let (method, headers) = (Method::DELETE, &headers);
+        let outbound = Outbound { method, headers, frame: None, epoch: None };
+        if let Ok(head) = self.send(&mut slot, &outbound).await {
+            read_off(self, slot, head.into_body()).await;
+        }
+    }
+}
+
+/// The one renewal under way. Whatever ends it, nobody waits for it any longer.
+struct Renewing(Arc<Core>);
+
+impl Renewing {
+    async fn run(self) {
+        let core = &self.0;
+        tracing::info!(server.id = %core.server, "Server forgot the session; opening a new one");
+        let before = core.conversation.0.borrow().version;
+        let failed = match timeout(core.handshake_timeout, core.agree()).await {
+            Ok(Ok(opened)) if Some(opened.greeting.version) == before => {
+                return core.conversation.publish(&opened);
+            }
+            Ok(Ok(_)) => return core.end("the server changed its protocol version"),
+            Ok(Err(failed)) => Some(failed),
+            Err(_) => None,
+        };
+        tracing::warn!(server.id = %core.server, ?failed, "New session was not opened");
+        core.end("the server ended the session and opened no new one");
+    }
+}
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        self.0.conversation.0.send_if_modified(|standing| {
+            let failed = standing.renewal == Renewal::UnderWay;
+            if failed {
+                standing.renewal = Renewal::Failed;
+            }
+            failed
+        });
+    }
+}
+
+/// Whether the server says that it does not know the session. The specification's word for it is
+/// 404; servers built after a widely copied example say 400 and mention the session.
+fn is_forgotten(status: StatusCode, answer: &Result<Response, CallError>) -> bool {
+    let mentions_session = |error: &Object| {
+        error.text("message").is_some_and(|text| text.to_ascii_lowercase().contains("session"))
+    };
+    match (status, answer) {
+        (StatusCode::NOT_FOUND, _) => true,
+        (StatusCode::BAD_REQUEST, Ok(Response { body: Body::Error(error), .. })) => {
+            mentions_session(error)
+        }
+        _ => false,
+    }
+}
