@@ -55,9 +55,13 @@ fn refusal(status: StatusCode) -> CallError {
         200..=299 => protocol("the answer is no JSON-RPC response to the request"),
         300..=399 => protocol("it redirects, which is not followed"),
         401 | 403 | 408 | 425 | 429 | 500..=599 => CallError::Unavailable { sent: Sent::Yes },
-        _ => protocol("it refused the request without a JSON-RPC error"),
+        _ => NO_ANSWER,
     }
 }
+
+/// The request was refused, and what came with that is no answer to it.
+pub(super) const NO_ANSWER: CallError =
+    CallError::Protocol { what: "it refused the request without a JSON-RPC error" };
 
 pub(super) fn is_stream(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -3,7 +3,7 @@
 //! A session is published only after the server has accepted `notifications/initialized`, so
 //! nobody speaks in half a session. Renewing it is the work of a task of its own, one at a time:
 //! callers only wait for it, and one that leaves disturbs nothing. A session that cannot be
-//! renewed is over for everybody.
+//! renewed is over for everybody. The one message that is written twice is here: ADR 0010.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
     domain::{CallError, Sent},
     upstream::handshake::{Greeting, Refused, initialize_params, initialized},
     wire::{
-        Body, Object, RequestId, Response, Version, encode_notification, encode_request,
+        Body, RequestId, Response, Version, encode_notification, encode_request,
         headers::MCP_SESSION_ID,
     },
 };
@@ -105,25 +105,42 @@ impl Conversation {
 }
 
 impl Core {
-    /// Sends a request and reads its answer. A server that has forgotten the session has not
-    /// executed the request, so it is sent again, once, in a new one.
+    /// Sends a request and reads its answer. Where the protocol says that a server which has
+    /// forgotten the session did not take the request, it is sent again, once, in a new one.
     pub(super) async fn converse(
         self: &Arc<Self>,
         slot: &mut Slot,
         asked: &Asked<'_>,
     ) -> Result<Response, CallError> {
-        let gone = |sent| CallError::Unavailable { sent };
-        let standing = self.conversation.settled().await.ok_or(gone(Sent::No))?;
+        let unsent = CallError::Unavailable { sent: Sent::No };
+        let standing = self.conversation.settled().await.ok_or(unsent)?;
         let session = standing.id.as_ref();
         let head = self.post(slot, asked, session).await?;
         let status = head.status();
         let answer = answer::read(self, slot, head, asked).await;
-        if session.is_none() || !is_forgotten(status, &answer) {
-            return answer;
+        match meaning(status, &answer) {
+            _ if session.is_none() => answer,
+            Meaning::Answered => answer,
+            Meaning::SessionInDoubt => {
+                self.renew(standing.n);
+                Err(CallError::Unavailable { sent: Sent::Yes })
+            }
+            Meaning::NotTaken => {
+                slot.turn_down();
+                self.renew(standing.n);
+                self.ask_once_more(slot, asked).await.map_err(after_a_first_time)
+            }
         }
-        *slot = Slot::default();
-        self.renew(standing.n);
-        let renewed = self.conversation.settled().await.ok_or(gone(Sent::Yes))?;
+    }
+
+    /// `post` asks the latch again, for the epoch of the same permit: a stop meanwhile ends it.
+    async fn ask_once_more(
+        self: &Arc<Self>,
+        slot: &mut Slot,
+        asked: &Asked<'_>,
+    ) -> Result<Response, CallError> {
+        let gone = CallError::Unavailable { sent: Sent::Yes };
+        let renewed = self.conversation.settled().await.ok_or(gone)?;
         let head = self.post(slot, asked, renewed.id.as_ref()).await?;
         answer::read(self, slot, head, asked).await
     }
@@ -225,17 +242,45 @@ impl Drop for Renewing {
     }
 }
 
-/// Whether the server says that it does not know the session. The specification's word for it is
-/// 404; servers built after a widely copied example say 400 and mention the session.
-fn is_forgotten(status: StatusCode, answer: &Result<Response, CallError>) -> bool {
-    let mentions_session = |error: &Object| {
-        error.text("message").is_some_and(|text| text.to_ascii_lowercase().contains("session"))
-    };
+/// What an answer says of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// Nothing: it is the answer to the request.
+    Answered,
+    /// The session is unknown, so the request cannot have been taken.
+    NotTaken,
+    /// The session seems to be gone, but nothing says that the request was not taken.
+    SessionInDoubt,
+}
+
+/// The specification's word for an unknown session is 404, and a 404 that answers our very request
+/// is not that word. Servers built after a widely copied example say 400 and mention the session.
+fn meaning(status: StatusCode, answer: &Result<Response, CallError>) -> Meaning {
     match (status, answer) {
-        (StatusCode::NOT_FOUND, _) => true,
-        (StatusCode::BAD_REQUEST, Ok(Response { body: Body::Error(error), .. })) => {
-            mentions_session(error)
+        (StatusCode::NOT_FOUND, Err(error)) if *error == answer::NO_ANSWER => Meaning::NotTaken,
+        (StatusCode::NOT_FOUND, Ok(Response { id: None, .. })) => Meaning::NotTaken,
+        (StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST, Ok(answer))
+            if mentions_session(answer) =>
+        {
+            Meaning::SessionInDoubt
         }
-        _ => false,
+        _ => Meaning::Answered,
+    }
+}
+
+fn mentions_session(answer: &Response) -> bool {
+    let Body::Error(error) = &answer.body else { return false };
+    error.text("message").is_some_and(|text| text.to_ascii_lowercase().contains("session"))
+}
+
+/// How a request failed of which all bytes were written before.
+fn after_a_first_time(error: CallError) -> CallError {
+    let sent = Sent::Yes;
+    match error {
+        CallError::Stopped { .. } => CallError::Stopped { sent },
+        CallError::Unavailable { .. } => CallError::Unavailable { sent },
+        CallError::Deadline { .. } => CallError::Deadline { sent },
+        CallError::Cancelled { .. } => CallError::Cancelled { sent },
+        CallError::Busy | CallError::Protocol { .. } => error,
     }
 }

@@ -33,7 +33,7 @@ use self::{core::Core, line::Slot};
 use super::{NoticeSender, pace::Counts};
 use crate::{
     domain::{
-        CallError, Era, Sent,
+        CallError, Era,
         limits::{TOOL_TIMEOUT, UPSTREAM_ERRAND_TIMEOUT},
     },
     gate::{Epoch, Latch},
@@ -195,7 +195,7 @@ struct Recall<'a> {
 
 impl Drop for Recall<'_> {
     fn drop(&mut self) {
-        let known = self.slot.sent() != Sent::No;
+        let known = self.slot.may_be_known();
         self.slot.line = None;
         if let Some(version) = self.version.filter(|_| known) {
             let frame = encode_cancelled(&RequestId::from_u64(self.id), "nobody waits any more");

@@ -69,6 +69,8 @@ enum Answered {
     NotYet,
     /// The head of an answer is here, so the server has the request.
     Begun,
+    /// The server has seen the request and does not know it.
+    TurnedDown,
 }
 
 /// A request's body: a frame's pieces, shared, not copied.
@@ -203,10 +205,25 @@ impl Slot {
         self.answered = Answered::Begun;
     }
 
+    /// The server did not take the request; it may go out on another connection.
+    pub(super) fn turn_down(&mut self) {
+        *self = Self { line: None, answered: Answered::TurnedDown };
+    }
+
     pub(super) fn sent(&self) -> Sent {
         match self.answered {
-            Answered::Begun => Sent::Yes,
+            Answered::Begun | Answered::TurnedDown => Sent::Yes,
             Answered::NotYet => self.line.as_ref().map_or(Sent::No, Line::sent),
+        }
+    }
+
+    /// Whether the server may be at work on the request.
+    pub(super) fn may_be_known(&self) -> bool {
+        match self.answered {
+            Answered::Begun => true,
+            Answered::NotYet | Answered::TurnedDown => {
+                self.line.as_ref().is_some_and(|line| line.sent() != Sent::No)
+            }
         }
     }
 }

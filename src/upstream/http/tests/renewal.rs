@@ -1,37 +1,114 @@
 //! Sessions that the server forgets, and what becomes of the calls that find out.
 
-use super::{Rig, result_of, soon, spawn};
-use crate::domain::{CallError, Sent};
+use super::{
+    super::{About, Asked, line::Slot},
+    Rig, result_of, soon, spawn,
+};
+use crate::{
+    domain::{CallError, Sent},
+    wire::{RequestId, encode_request},
+};
 
-#[tokio::test]
-async fn a_forgotten_session_is_opened_anew_once_and_the_call_sent_again() {
+fn error(id: &str, text: &str) -> String {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32000,\"message\":\"{text}\"}}}}"
+    )
+}
+
+/// A call that is answered so is sent again, in a new session.
+async fn sent_again(body: &str) {
     let mut rig = Rig::legacy().await;
     let (id, call) = rig.call();
-    rig.server.next().await.json(404, "session not found");
+    rig.server.next().await.json(404, body);
     rig.server.greet("s2").await;
     let again = rig.server.next().await;
-    assert_eq!((again.id(), again.header("mcp-session-id")), (id, "s2"));
+    assert_eq!((again.id(), again.header("mcp-session-id")), (id, "s2"), "{body}");
     again.answer("{}");
     result_of(soon(call).await.unwrap());
 }
 
-#[tokio::test]
-async fn a_400_that_speaks_of_the_session_means_the_same_and_no_other_400_does() {
+/// A call that is answered so is not sent again; the next one finds a new session.
+async fn renewed_for_the_next(status: u16, id: Option<&str>, text: &str) {
     let mut rig = Rig::legacy().await;
-    let error = |id: u64, text: &str| {
-        format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32000,\"message\":\"{text}\"}}}}"
-        )
-    };
-    let (id, call) = rig.call();
-    rig.server.next().await.json(400, &error(id, "Bad Request: No valid session ID provided"));
+    let (own, call) = rig.call();
+    let id = id.map_or(own.to_string(), str::to_owned);
+    rig.server.next().await.json(status, &error(&id, text));
+    let failed = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(failed, CallError::Unavailable { sent: Sent::Yes }, "{status} {text}");
+    let (next, call) = rig.call();
     rig.server.greet("s2").await;
-    rig.server.next().await.answer("{}");
+    let seen = rig.server.next().await;
+    assert_eq!((seen.id(), seen.header("mcp-session-id")), (next, "s2"), "{status} {text}");
+    seen.answer("{}");
     result_of(soon(call).await.unwrap());
-    let (id, call) = rig.call();
-    rig.server.next().await.json(400, &error(id, "Bad arguments"));
-    assert!(result_of(soon(call).await.unwrap()).contains("Bad arguments"));
     assert!(rig.server.is_quiet());
+}
+
+/// A call that is answered so has its answer, and the session stays.
+async fn answered(status: u16, text: &str) {
+    let mut rig = Rig::legacy().await;
+    let (id, call) = rig.call();
+    rig.server.next().await.json(status, &error(&id.to_string(), text));
+    assert!(result_of(soon(call).await.unwrap()).contains(text));
+    let (_, call) = rig.call();
+    let seen = rig.server.next().await;
+    assert_eq!(seen.header("mcp-session-id"), "s1", "{status} {text}");
+    seen.answer("{}");
+    result_of(soon(call).await.unwrap());
+}
+
+#[tokio::test]
+async fn only_a_404_that_does_not_answer_the_call_sends_it_again() {
+    sent_again("").await;
+    sent_again("session not found").await;
+    sent_again(&error("null", "Session not found")).await;
+    sent_again(&error("\"server-error\"", "Session not found")).await;
+    renewed_for_the_next(404, None, "Session not found").await;
+    renewed_for_the_next(400, None, "Bad Request: No valid session ID provided").await;
+    renewed_for_the_next(400, Some("null"), "No valid Session").await;
+    answered(404, "Method not found").await;
+    answered(400, "Bad arguments").await;
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_a_renewal_lets_nothing_out_again() {
+    let mut rig = Rig::legacy().await;
+    let (_, call) = rig.call();
+    rig.server.next().await.json(404, "");
+    let ready = rig.server.welcome("s2").await;
+    rig.stop();
+    let stopped = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(stopped, CallError::Stopped { sent: Sent::Yes });
+    ready.json(202, "");
+    // The next that the server hears is the goodbye: there is nothing to take back either.
+    let http = rig.http.clone();
+    let closing = spawn(async move { http.close().await });
+    let next = rig.server.next().await;
+    assert_eq!((next.method.as_str(), next.body.as_str()), ("DELETE", ""));
+    next.json(200, "");
+    soon(closing).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_latch_is_asked_again_before_the_second_write() {
+    let mut rig = Rig::legacy().await;
+    let core = rig.http.0.core.clone();
+    let epoch = rig.latch.epoch().ok();
+    let version = rig.version;
+    // Past the waiting for a stop that `ask` does: only the hand-over can hold it back.
+    let call = spawn(async move {
+        let frame = encode_request(&RequestId::from_u64(99), "tools/call", Some(b"{}"));
+        let about = About::own(Some(version), "tools/call");
+        let asked = Asked { epoch, ..Asked::own(99, frame, about) };
+        core.converse(&mut Slot::default(), &asked).await
+    });
+    rig.server.next().await.json(404, "");
+    let ready = rig.server.welcome("s2").await;
+    rig.stop();
+    ready.json(202, "");
+    let stopped = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(stopped, CallError::Stopped { sent: Sent::Yes });
+    assert!(rig.server.is_quiet(), "it was sent again after the stop");
 }
 
 #[tokio::test]
