@@ -75,6 +75,8 @@ pub const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a server may take to answer the modern `server/discover` before it counts as legacy.
 pub const DISCOVER_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two dials of one call; after the second that fails the session is over.
+pub const REDIAL_PAUSE: Duration = Duration::from_millis(100);
 pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
 /// Between two lists of one server that keeps changing them.
 pub const RELIST_PAUSE: Duration = Duration::from_secs(1);

@@ -15,7 +15,10 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE},
 };
 use hyper::body::Incoming;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
     About, Asked,
@@ -26,7 +29,10 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    domain::{CallError, Era, Sent, ServerName, limits::UPSTREAM_ERRAND_TIMEOUT},
+    domain::{
+        CallError, Era, Sent, ServerName,
+        limits::{REDIAL_PAUSE, UPSTREAM_ERRAND_TIMEOUT},
+    },
     gate::{Epoch, Latch},
     upstream::{NoticeSender, pace::Counts},
     wire::{
@@ -109,7 +115,14 @@ impl Core {
         Ok(line.send(request).await)
     }
 
+    /// One failed dial says little: a full queue, a proxy that restarts. Nothing was written, so
+    /// the caller tries once more, and only if that fails too is the session over for everybody.
     async fn dial(&self) -> Result<Line, CallError> {
+        match self.pool.dial().await {
+            Ok(line) => return Ok(line),
+            Err(error) => tracing::debug!(server.id = %self.server, %error, "Dialling once more"),
+        }
+        sleep(REDIAL_PAUSE).await;
         self.pool.dial().await.map_err(|error: io::Error| {
             tracing::warn!(server.id = %self.server, %error, "Server could not be reached");
             self.end(&format!("the server could not be reached: {error}"));

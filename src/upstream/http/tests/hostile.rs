@@ -2,7 +2,7 @@
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 use super::{Rig, answer, config, event, result_of, soon};
@@ -191,6 +191,27 @@ async fn a_server_that_is_gone_is_said_to_be_gone() {
     };
     assert_eq!(soon(bare).await.unwrap_err(), CallError::Unavailable { sent: Sent::No });
     assert!(soon(http.closed()).await.contains("could not be reached"));
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_one_connection_keeps_its_session() {
+    let (mut bare, socket) = Bare::open().await;
+    let address = bare.listener.local_addr().unwrap();
+    bare.listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Nobody listens while the call dials for the first time; then somebody does.
+    let held = TcpSocket::new_v4().unwrap();
+    held.set_reuseaddr(true).unwrap();
+    held.bind(address).unwrap();
+    hang_up(socket).await;
+    let serve = async {
+        let listener = held.listen(1).unwrap();
+        let (mut socket, _) = soon(listener.accept()).await.unwrap();
+        let id = read_request(&mut socket).await;
+        reply(&mut socket, &format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}")).await;
+    };
+    let (answered, ()) = tokio::join!(biased; bare.call(), serve);
+    result_of(answered);
+    assert!(bare.http.0.core.over.borrow().is_none(), "the session is over");
 }
 
 #[tokio::test]
