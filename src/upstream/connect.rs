@@ -195,6 +195,8 @@ async fn probe(child: &Stdio, face: &ClientFace, wait: Duration) -> Probe {
     match ask(child, "server/discover", &params, wait).await {
         Ok(response) => Probe::Answered(discovered(&response)),
         Err(CallError::Deadline { .. }) => Probe::Silent,
+        // It lives and has answered, but not as a modern server does.
+        Err(CallError::Protocol { .. }) => Probe::Answered(Discovery::Legacy),
         Err(_) => Probe::Ended,
     }
 }
@@ -230,6 +232,9 @@ async fn initialize(
         Ok(response) => response,
         Err(CallError::Deadline { .. }) => {
             return Err(ConnectError::Silent { server: name, after: wait });
+        }
+        Err(CallError::Protocol { what }) => {
+            return Err(ConnectError::Protocol { server: name, what });
         }
         Err(_) => return Err(ended(server, child).await),
     };

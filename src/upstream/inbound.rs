@@ -5,9 +5,12 @@
 
 use bytes::Bytes;
 
-use crate::wire::{
-    Caching, ErrorObject, Frame, Message, Notice, Notification, Object, Request, RequestId,
-    Response, Version, encode_error, encode_result,
+use crate::{
+    domain::CallError,
+    wire::{
+        Caching, ErrorObject, Frame, Message, Notice, Notification, Object, Request, RequestId,
+        Response, Version, WireError, encode_error, encode_result, refused_answer,
+    },
 };
 
 #[derive(Debug)]
@@ -40,6 +43,14 @@ pub(super) fn understand(message: Message) -> Heard {
         Message::Notification(notification) => notified(notification),
         Message::Request(request) => asked(&request),
     }
+}
+
+/// What a call ends with whose answer came but cannot be read.
+pub(super) const MALFORMED: CallError = CallError::Protocol { what: "its answer is malformed" };
+
+/// The number of the request that a message was meant to answer which could not be decoded.
+pub(super) fn meant(raw: &[u8], error: &WireError) -> Option<u64> {
+    refused_answer(raw, error)?.as_u64()
 }
 
 fn notified(notification: Notification) -> Heard {

@@ -25,6 +25,6 @@ pub use mcp::{
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,
     code, decode, decode_batch, encode_cancelled, encode_error, encode_notification,
-    encode_request, relay_error,
+    encode_request, refused_answer, relay_error,
 };
 pub use stream::{LineReader, SseEvent, SseReader, sse_event};

@@ -25,8 +25,8 @@ use crate::{
             UPSTREAM_STREAM_END_GRACE,
         },
     },
-    upstream::inbound::{Heard, Question, understand},
-    wire::{Body, Message, Response, SseEvent, SseReader, decode},
+    upstream::inbound::{Heard, MALFORMED, Question, meant, understand},
+    wire::{Body, Message, Response, SseEvent, SseReader, WireError, decode},
 };
 
 /// Reads the answer to `asked`, whose head is here.
@@ -41,10 +41,14 @@ pub(super) async fn read(
         return Stream::new(core, asked).read(slot, head.into_body()).await;
     }
     let body = read_whole(core, slot, head.into_body()).await?;
-    let answer = among_lines(core, asked, body);
-    match answer {
-        Some(answer) if status.is_success() || matches!(answer.body, Body::Error(_)) => Ok(answer),
-        Some(_) | None => Err(refusal(status)),
+    match among_lines(core, asked, body) {
+        Some(Err(malformed)) if status.is_success() || status == StatusCode::NOT_FOUND => {
+            Err(malformed)
+        }
+        Some(Ok(answer)) if status.is_success() || matches!(answer.body, Body::Error(_)) => {
+            Ok(answer)
+        }
+        Some(Ok(_) | Err(_)) | None => Err(refusal(status)),
     }
 }
 
@@ -119,22 +123,35 @@ pub(super) async fn read_off(core: &Core, mut slot: Slot, body: Incoming) {
 }
 
 /// The answer in a body that is one message, or several on lines of their own.
-fn among_lines(core: &Arc<Core>, asked: &Asked<'_>, body: Bytes) -> Option<Response> {
+fn among_lines(
+    core: &Arc<Core>,
+    asked: &Asked<'_>,
+    body: Bytes,
+) -> Option<Result<Response, CallError>> {
     let error = match decode(body.clone(), UPSTREAM_MESSAGE_BYTES_MAX) {
-        Ok(message) => return hear(core, asked, message, Source::Alone),
+        Ok(message) => return hear(core, asked, message, Source::Alone).map(Ok),
         Err(error) => error,
     };
     let mut answer = None;
     for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
         match decode(body.slice_ref(line), UPSTREAM_MESSAGE_BYTES_MAX) {
-            Ok(message) => answer = answer.or(hear(core, asked, message, Source::Stream)),
-            Err(_) => core.counts.noise(),
+            Ok(message) => {
+                answer = answer.or(hear(core, asked, message, Source::Stream).map(Ok));
+            }
+            Err(error) => answer = answer.or(malformed(core, asked, line, &error).map(Err)),
         }
     }
     if answer.is_none() {
         tracing::debug!(server.id = %core.server, %error, "Answer was not understood");
     }
-    answer
+    // Also when it is written over several lines.
+    answer.or_else(|| (meant(&body, &error) == Some(asked.id)).then_some(Err(MALFORMED)))
+}
+
+/// Counts what could not be decoded. If it was meant as the answer, there will be no other.
+fn malformed(core: &Core, asked: &Asked<'_>, raw: &[u8], error: &WireError) -> Option<CallError> {
+    core.counts.noise();
+    (meant(raw, error) == Some(asked.id)).then_some(MALFORMED)
 }
 
 /// Where a message was found.
@@ -204,12 +221,12 @@ impl<'a> Stream<'a> {
             self.reader.push(&piece);
             if let Some(answer) = self.take_events() {
                 park(self.core, slot, body);
-                return Ok(answer);
+                return answer;
             }
         }
     }
 
-    fn take_events(&mut self) -> Option<Response> {
+    fn take_events(&mut self) -> Option<Result<Response, CallError>> {
         while let Some(event) = self.reader.next() {
             match event {
                 Ok(event) => {
@@ -223,18 +240,15 @@ impl<'a> Stream<'a> {
         None
     }
 
-    fn take(&mut self, event: SseEvent) -> Option<Response> {
+    fn take(&mut self, event: SseEvent) -> Option<Result<Response, CallError>> {
         self.retry = event.retry.unwrap_or(self.retry).clamp(SSE_RETRY_MIN, SSE_RETRY_MAX);
         self.last_id = event.id.or_else(|| self.last_id.take());
         if event.data.is_empty() || event.event.is_some_and(|kind| kind != "message") {
             return None;
         }
-        match decode(event.data, UPSTREAM_MESSAGE_BYTES_MAX) {
-            Ok(message) => hear(self.core, self.asked, message, Source::Stream),
-            Err(_) => {
-                self.core.counts.noise();
-                None
-            }
+        match decode(event.data.clone(), UPSTREAM_MESSAGE_BYTES_MAX) {
+            Ok(message) => hear(self.core, self.asked, message, Source::Stream).map(Ok),
+            Err(error) => malformed(self.core, self.asked, &event.data, &error).map(Err),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::{
     },
     gate::{Latch, LatchState},
     upstream::{
-        inbound::{Heard, Question, understand},
+        inbound::{Heard, MALFORMED, Question, meant, understand},
         pace::{Pace, Turn},
     },
     wire::{Frame, LineReader, Notice, RequestId, Response, decode, encode_cancelled},
@@ -215,7 +215,12 @@ impl Desk {
     fn line(&mut self, line: Bytes) {
         match decode(line.clone(), UPSTREAM_MESSAGE_BYTES_MAX) {
             Ok(message) => self.heard(understand(message)),
-            Err(error) => self.noise(&error.to_string(), &line),
+            Err(error) => {
+                self.noise(&error.to_string(), &line);
+                if let Some(id) = self.asked(meant(&line, &error)) {
+                    self.pending.answer(id, Err(MALFORMED));
+                }
+            }
         }
     }
 
@@ -236,11 +241,15 @@ impl Desk {
     }
 
     fn answer(&mut self, id: Option<u64>, response: Response) {
-        // An answer to what was not asked yet is as much an answer to nobody as a repeated one.
-        let asked = id.filter(|id| self.outbox.sent(*id) == Sent::Yes);
+        let asked = self.asked(id);
         if !asked.is_some_and(|id| self.pending.answer(id, Ok(response))) {
             self.shared.counts.stray();
         }
+    }
+
+    /// An answer to what was not asked yet is as much an answer to nobody as a repeated one.
+    fn asked(&self, id: Option<u64>) -> Option<u64> {
+        id.filter(|id| self.outbox.sent(*id) == Sent::Yes)
     }
 
     fn progress(&mut self, id: Option<u64>, notice: Notice) {

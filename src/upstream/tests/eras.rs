@@ -108,6 +108,16 @@ async fn every_kind_of_child_is_met_in_its_own_era() {
     )
     .await;
     check(
+        "legacy that answers what it does not know with what is no answer",
+        |method, _, _| match method {
+            "initialize" => INITIALIZED,
+            _ => Does::Answer(r#""result":null"#),
+        },
+        Era::Legacy,
+        1,
+    )
+    .await;
+    check(
         "legacy that dies of what it does not know",
         |method, _, _| if method == "initialize" { INITIALIZED } else { Does::Exit },
         Era::Legacy,
@@ -159,6 +169,11 @@ async fn a_child_that_will_not_do_says_why() {
     assert!(failed.to_string().contains("the server closed its stdout"), "{failed}");
     let (failed, _) = shake(|_, _, _| UNKNOWN, None).await;
     assert!(matches!(failed.unwrap_err(), ConnectError::Refused { code: -32601, .. }));
+    let malformed = |_: &str, _, _| Does::Answer(r#""result":7"#);
+    let (failed, _) = shake(malformed, None).await;
+    assert!(matches!(failed.unwrap_err(), ConnectError::Protocol { .. }));
+    let (failed, _) = shake(malformed, Some(Era::Modern)).await;
+    assert!(matches!(failed.unwrap_err(), ConnectError::Protocol { .. }));
     let (failed, _) = shake(|_, _, _| Does::Nothing, None).await;
     assert!(matches!(failed.unwrap_err(), ConnectError::Silent { .. }));
     let (failed, _) = shake(

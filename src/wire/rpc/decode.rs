@@ -83,6 +83,23 @@ pub fn decode_batch(raw: Bytes, bytes_max: usize) -> Result<Batch, WireError> {
     }
 }
 
+/// The request that a refused message was meant to answer: it calls itself JSON-RPC, has a legible
+/// id and names no method. A line of a log that happens to have an `id` is not one.
+#[cold]
+pub fn refused_answer(raw: &[u8], error: &WireError) -> Option<RequestId> {
+    #[derive(serde::Deserialize)]
+    struct Claim {
+        jsonrpc: Option<serde::de::IgnoredAny>,
+        method: Option<serde::de::IgnoredAny>,
+    }
+    let id = error.id()?;
+    if matches!(error, WireError::NearMiss { known: "method", .. }) {
+        return None;
+    }
+    let claim: Claim = serde_json::from_slice(raw).ok()?;
+    (claim.jsonrpc.is_some() && claim.method.is_none()).then(|| id.clone())
+}
+
 fn bounded(raw: &Bytes, max: usize) -> Result<(), WireError> {
     if raw.len() > max {
         return Err(WireError::TooLarge { bytes: raw.len(), max });
@@ -298,6 +315,38 @@ mod tests {
         let nested = "[".repeat(64) + &"]".repeat(64);
         let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"a":{nested}}}}}"#);
         check(&deep, "-32600 Some(1) message nests deeper than 64 levels at byte 113");
+    }
+
+    #[test]
+    fn a_refused_answer_is_told_from_a_refused_request_and_from_noise() {
+        let meant = |raw: &str| {
+            let error = decode(raw.to_owned().into(), BYTES_MAX).unwrap_err();
+            super::refused_answer(raw.as_bytes(), &error).map(|id| id.to_string())
+        };
+        let deep = "[".repeat(100) + &"]".repeat(100);
+        for answer in [
+            r#"{"jsonrpc":"2.0","id":7,"result":5}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"a":1,"a":2}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"error":{}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"Result":{}}"#,
+            r#"{"jsonrpc":"1.0","id":7,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":7}"#,
+            &format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"a":{deep}}}}}"#),
+        ] {
+            assert_eq!(meant(answer).as_deref(), Some("7"), "{answer}");
+        }
+        for other in [
+            r#"{"jsonrpc":"2.0","id":7,"id":8,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"method":"a","params":5}"#,
+            r#"{"jsonrpc":"2.0","id":7,"method":"a","params":{"a":1,"a":2}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"Method":"a"}"#,
+            r#"{"jsonrpc":"2.0","id":7.0,"result":5}"#,
+            r#"{"id":7,"level":"info"}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":5"#,
+        ] {
+            assert_eq!(meant(other), None, "{other}");
+        }
     }
 
     #[test]

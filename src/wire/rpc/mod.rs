@@ -10,7 +10,7 @@ mod id;
 mod message;
 mod near;
 
-pub use decode::{Batch, decode, decode_batch};
+pub use decode::{Batch, decode, decode_batch, refused_answer};
 pub use encode::{
     ErrorObject, encode_cancelled, encode_error, encode_notification, encode_request, relay_error,
 };

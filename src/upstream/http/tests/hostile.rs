@@ -44,6 +44,23 @@ async fn an_answer_that_is_none_fails_its_call_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_malformed_answer_fails_its_call_at_once_in_every_form() {
+    let broke = CallError::Protocol { what: "its answer is malformed" };
+    check(200, &answer(2, "7"), broke).await;
+    check(200, &answer(2, "{\"a\":1,\n\"a\":2}"), broke).await;
+    check(200, &format!("{}\n{}", super::progress(2, 1), answer(2, "7")), broke).await;
+    check(404, &answer(2, "7"), broke).await;
+    let mut rig = Rig::modern().await;
+    let (id, call) = rig.call();
+    let events = rig.server.next().await.stream();
+    events.say(&event(&answer(id + 1, "7"))).await;
+    events.say(&event(&answer(id, "7"))).await;
+    // The stream stays open: there is nothing to wait for.
+    assert_eq!(soon(call).await.unwrap().unwrap_err(), broke);
+    assert_eq!(rig.http.counts().read().n_noise, 2);
+}
+
+#[tokio::test]
 async fn an_endless_answer_is_cut_off() {
     let mut rig = Rig::modern().await;
     let (_, call) = rig.call();

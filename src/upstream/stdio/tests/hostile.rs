@@ -42,12 +42,7 @@ async fn nothing_said_out_of_turn_disturbs_a_call() {
     let strays = |n_strays| Oddities { n_strays, ..Oddities::default() };
     let questions = |n_questions| Oddities { n_questions, ..Oddities::default() };
     let deep = format!("{}{}\n", "[".repeat(100), "]".repeat(100));
-    let deep_answer = format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{\"a\":{}1{}}}}}\n",
-        "[".repeat(100),
-        "]".repeat(100)
-    );
-    let table: [(&str, &[u8], Oddities); 17] = [
+    let table: [(&str, &[u8], Oddities); 18] = [
         ("a banner", b"Server listening on stdio\n", noise(1)),
         ("blank lines", b"\n\r\n\n", noise(0)),
         ("a prompt without a newline, then one", b"> \x1b[31mready\x1b[0m\n", noise(1)),
@@ -60,9 +55,18 @@ async fn nothing_said_out_of_turn_disturbs_a_call() {
         ("a batch", b"[{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}]\n", noise(1)),
         ("a number", b"42\n", noise(1)),
         ("depth", deep.as_bytes(), noise(1)),
-        ("a deep answer", deep_answer.as_bytes(), noise(1)),
+        ("a log with an id", b"{\"id\":1,\"level\":\"info\"}\n", noise(1)),
         ("a duplicate key", b"{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":1,\"result\":{}}\n", noise(1)),
-        ("a result that is no object", b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}\n", noise(1)),
+        (
+            "a question that is none",
+            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"params\":7}\n",
+            noise(1),
+        ),
+        (
+            "a malformed answer to nobody",
+            b"{\"jsonrpc\":\"2.0\",\"id\":77,\"result\":7}\n",
+            noise(1),
+        ),
         ("an unknown id", b"{\"jsonrpc\":\"2.0\",\"id\":77,\"result\":{}}\n", strays(1)),
         ("a string id", b"{\"jsonrpc\":\"2.0\",\"id\":\"1\",\"result\":{}}\n", strays(1)),
         ("a negative id", b"{\"jsonrpc\":\"2.0\",\"id\":-1,\"result\":{}}\n", strays(1)),
@@ -80,6 +84,26 @@ async fn nothing_said_out_of_turn_disturbs_a_call() {
     ];
     for (what, said, want) in table {
         survives(what, said, want).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_answer_fails_its_call_at_once_and_no_other() {
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(100), "]".repeat(100));
+    for result in ["7", "null", "{\"a\":1,\"a\":2}", "{},\"error\":{}", &deep] {
+        let mut rig = Rig::new();
+        let (id, call) = rig.call();
+        let (other, bystander) = rig.call();
+        rig.line().await;
+        rig.line().await;
+        let asked = tokio::time::Instant::now();
+        rig.answer(id, result).await;
+        let broke = CallError::Protocol { what: "its answer is malformed" };
+        assert_eq!(call.await.unwrap().unwrap_err(), broke, "{result}");
+        assert_eq!(asked.elapsed(), Duration::ZERO, "{result}");
+        rig.answer(other, "{}").await;
+        assert_eq!(result_of(bystander.await.unwrap()), "{}");
+        assert_eq!(rig.oddities(), Oddities { n_noise: 1, ..Oddities::default() }, "{result}");
     }
 }
 
@@ -188,6 +212,7 @@ async fn a_child_that_never_reads_is_still_heard_and_every_call_ends() {
     changed.wait_for(|n| *n == 1).await.unwrap();
     // It cannot answer what it was not given.
     rig.answer(early, "{}").await;
+    rig.answer(early, "7").await;
     for unsent in [in_batch, in_queue] {
         assert_eq!(unsent.await.unwrap().unwrap_err(), CallError::Deadline { sent: Sent::No });
     }
