@@ -65,6 +65,11 @@ impl Publisher {
         self.relisted.subscribe()
     }
 
+    #[cfg(test)]
+    pub(super) fn pretend_relisted(&self) {
+        self.relisted.send_modify(|now| now.tools += 1);
+    }
+
     /// Publishes a new catalog beside the policy that stands. Called by the fleet's one keeper.
     pub fn publish_catalog(&self, catalog: Arc<Catalog>) {
         let old = self.current.load_full();

@@ -1,8 +1,9 @@
 //! The endpoint on one pair of pipes, for a desktop host that starts us as its server.
 //!
 //! The first message decides the era of the whole process. Requests run side by side; one writer
-//! owns the output, so that answers never interleave. When the input ends, calls in flight get
-//! their grace and the process ends.
+//! owns the output, so that answers never interleave, and nothing is said to a legacy client
+//! before its `initialize` is answered. When the input ends, calls in flight get their grace and
+//! the process ends.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -103,10 +104,20 @@ impl Client {
     async fn take(&mut self, message: Message) {
         match message {
             Message::Request(request) => {
+                let opens = opens(&request);
                 let peer = self.peer_for(&request);
                 let token = Meta::progress_token_of(request.params.as_ref());
                 let answering = answer(self.front.clone(), peer, request, self.out.clone(), token);
-                self.running.spawn(answering);
+                if !opens {
+                    self.running.spawn(answering);
+                    return;
+                }
+                // It calls nobody, and a client must hear nothing before it.
+                tokio::select! {
+                    biased;
+                    () = answering => {}
+                    () = self.front.drain.cancelled() => {}
+                }
             }
             Message::Notification(notification) => {
                 if let Some(peer) = &self.peer {
@@ -123,7 +134,7 @@ impl Client {
 
     /// The era is fixed by the first request; a legacy `initialize` fixes the version too.
     fn peer_for(&mut self, request: &Request) -> Peer {
-        let opens = method::known(Era::Legacy, &request.method) == Some(Method::Initialize);
+        let opens = opens(request);
         if let Some(peer) = &self.peer
             && !(opens && peer.version.era() == Era::Legacy)
         {
@@ -201,6 +212,10 @@ impl Client {
     }
 }
 
+fn opens(request: &Request) -> bool {
+    method::known(Era::Legacy, &request.method) == Some(Method::Initialize)
+}
+
 async fn answer(
     front: Arc<Front>,
     peer: Peer,
@@ -227,5 +242,88 @@ async fn write(mut lines: mpsc::Receiver<Frame>, mut output: impl AsyncWrite + U
         if written.await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        sync::Arc,
+        task::{Context, Poll},
+        time::Duration,
+    };
+
+    use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+    use super::{Front, serve};
+    use crate::{
+        audit::Audit,
+        config,
+        domain::Generation,
+        fleet::Fleet,
+        front::Publisher,
+        gate::{Gate, Latch, Policy},
+        jail::Jail,
+        upstream::Connector,
+    };
+
+    /// A gateway without servers.
+    fn front(dir: &std::path::Path) -> Arc<Front> {
+        let file = dir.join("servers.toml");
+        let text =
+            format!("[gateway]\nstate_dir = {:?}\n[servers.a]\ncommand = \"/bin/true\"\n", dir);
+        std::fs::write(&file, text).unwrap();
+        let config = config::load(&file).unwrap();
+        let latch = Latch::open(dir);
+        let (audit, _thread) = Audit::open(&dir.join("audit"), config.audit.durability).unwrap();
+        let policy = Arc::new(Policy::compile(&[]));
+        let publisher = Publisher::new(Generation(1), policy.clone());
+        let connector = Connector::new(Jail::start().unwrap(), latch.clone());
+        let fleet = Fleet::start(Vec::new(), config.gateway.names, policy, &connector, |_| {});
+        Front::new(&config, Gate::new(latch, audit), Arc::new(fleet), publisher).unwrap()
+    }
+
+    /// A client that says `initialize`, and whose lists change in the same moment.
+    struct Client {
+        says: Option<&'static [u8]>,
+        front: Arc<Front>,
+    }
+
+    impl AsyncRead for Client {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            let Some(line) = self.says.take() else { return Poll::Pending };
+            self.front.publisher.pretend_relisted();
+            buf.put_slice(line);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_said_before_initialize_is_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let front = front(dir.path());
+        let hello = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\
+            \"protocolVersion\":\"2025-11-25\",\"capabilities\":{},\
+            \"clientInfo\":{\"name\":\"c\",\"version\":\"1\"}}}\n";
+        let client = Client { says: Some(hello), front: front.clone() };
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let hear = async {
+            let mut said = Vec::new();
+            while said.iter().filter(|byte| **byte == b'\n').count() < 2 {
+                assert!(theirs.read_buf(&mut said).await.unwrap() > 0, "it ended");
+            }
+            front.begin_drain();
+            String::from_utf8(said).unwrap()
+        };
+        let both = async { tokio::join!(serve(front.clone(), client, ours), hear) };
+        let ((), said) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[0].contains("\"protocolVersion\""), "{said}");
+        assert!(lines[1].contains("notifications/tools/list_changed"), "{said}");
     }
 }
