@@ -40,6 +40,10 @@ pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 pub const SESSIONS_MAX: usize = 10_000;
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(3600);
+/// When sessions are full, one that was idle for this long may be ended for another.
+pub const SESSION_EVICT_IDLE_MIN: Duration = Duration::from_secs(60);
+/// One in so many sessions is ended at once to make room.
+pub const SESSION_EVICTED_SHARE: usize = 64;
 pub const IN_FLIGHT_MAX: usize = 1024;
 /// Notifications waiting for one slow client before further ones are dropped.
 pub const NOTICE_QUEUE_MAX: usize = 64;

@@ -1,8 +1,9 @@
 //! Sessions of legacy clients, and what each has in flight.
 //!
 //! A session belongs to the principal that opened it: for anybody else it does not exist. Ids are
-//! 128 random bits. The number is bounded; when it is full, idle sessions past their time make
-//! room, sessions with a call in flight never do. Modern clients have no sessions.
+//! 128 random bits. The number is bounded. When it is full, sessions past their time make room, then
+//! the longest idle ones of whoever has the most; a session with a call or a stream never does.
+//! Modern clients have no sessions.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::questions::Acquaintance;
 use crate::{
-    domain::{Caller, Principal, limits::SESSION_IDLE_MAX},
+    domain::{
+        Caller, Principal,
+        limits::{SESSION_EVICT_IDLE_MIN, SESSION_EVICTED_SHARE, SESSION_IDLE_MAX},
+    },
     wire::{RequestId, Version},
 };
 
@@ -75,6 +79,9 @@ impl Sessions {
             self.sweep(now_ms);
         }
         if self.open.len() >= self.max {
+            self.evict(now_ms);
+        }
+        if self.open.len() >= self.max {
             return Err(NoRoom);
         }
         let id = mint().ok_or(NoRoom)?;
@@ -121,13 +128,55 @@ impl Sessions {
     fn sweep(&self, now_ms: u64) {
         let idle_max = u64::try_from(SESSION_IDLE_MAX.as_millis()).unwrap_or(u64::MAX);
         self.open.retain(|_, session| {
-            let idle = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed));
-            let keep = idle < idle_max || !session.in_flight.is_empty();
+            let keep = session.idle_ms(now_ms) < idle_max || session.is_in_use();
             if !keep {
                 session.ended.cancel();
             }
             keep
         });
+    }
+
+    /// Ends the longest idle sessions of the principal that has the most, several at once: looking
+    /// through all of them for each newcomer would be a gift to whoever floods us.
+    fn evict(&self, now_ms: u64) {
+        let idle_min = u64::try_from(SESSION_EVICT_IDLE_MIN.as_millis()).unwrap_or(u64::MAX);
+        let mut owners: HashMap<Principal, Owned> = HashMap::new();
+        for session in &self.open {
+            let owned = owners.entry(session.caller.principal.clone()).or_default();
+            owned.count += 1;
+            let idle_ms = session.idle_ms(now_ms);
+            if idle_ms >= idle_min && !session.is_in_use() {
+                owned.idle.push((idle_ms, session.id.clone()));
+            }
+        }
+        let Some(mut most) = owners.into_values().max_by_key(|owned| owned.count) else { return };
+        most.idle.sort_unstable_by(|a, b| b.cmp(a));
+        let n_evicted = (self.max / SESSION_EVICTED_SHARE).max(1).min(most.idle.len());
+        for (_, id) in most.idle.into_iter().take(n_evicted) {
+            if let Some((_, session)) = self.open.remove(&id) {
+                session.ended.cancel();
+            }
+        }
+        tracing::warn!(n_evicted, "Sessions are full; the longest idle ones were ended");
+    }
+}
+
+/// The sessions of one principal.
+#[derive(Default)]
+struct Owned {
+    count: usize,
+    /// How long each idle one has been so, in ms.
+    idle: Vec<(u64, String)>,
+}
+
+impl LegacySession {
+    fn idle_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed))
+    }
+
+    /// A request or a stream holds the session itself, a call its place among those in flight.
+    fn is_in_use(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || !self.in_flight.is_empty()
     }
 }
 
@@ -189,7 +238,10 @@ mod tests {
 
     use super::{Acquaintance, InFlight, Sessions};
     use crate::{
-        domain::{Caller, Era, Principal, limits::SESSION_IDLE_MAX},
+        domain::{
+            Caller, Era, Principal,
+            limits::{SESSION_EVICT_IDLE_MIN, SESSION_IDLE_MAX},
+        },
         wire::{RequestId, Version},
     };
 
@@ -222,10 +274,30 @@ mod tests {
         let (idle, _) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 0).unwrap();
         let ongoing = busy.in_flight.begin(&RequestId::from_u64(1)).unwrap();
         assert!(sessions.open(Version::LATEST_LEGACY, caller("bob"), 1).is_err());
+        drop(busy);
         assert!(sessions.open(Version::LATEST_LEGACY, caller("bob"), idle_ms).is_ok());
         assert!(sessions.find(&idle, &Principal::new("ann"), idle_ms).is_none());
         assert_eq!(sessions.len(), 2);
         drop(ongoing);
+    }
+
+    #[test]
+    fn whoever_has_the_most_makes_room_with_the_longest_idle() {
+        let sessions = Sessions::new(4);
+        let open = |who: &str, at_ms: u64| {
+            sessions.open(Version::LATEST_LEGACY, caller(who), at_ms).map(|(id, _)| id)
+        };
+        let idle_ms = u64::try_from(SESSION_EVICT_IDLE_MIN.as_millis()).unwrap();
+        let bob = open("bob", 0).unwrap();
+        let (streaming, held) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 1).unwrap();
+        let (oldest, newest) = (open("ann", 2).unwrap(), open("ann", 3).unwrap());
+        assert!(open("eve", idle_ms).is_err(), "nobody has been idle for long enough");
+        assert!(open("eve", idle_ms + 2).is_ok());
+        let is_there =
+            |id: &str, who: &str| sessions.find(id, &Principal::new(who), idle_ms + 2).is_some();
+        assert!(is_there(&bob, "bob") && is_there(&streaming, "ann") && is_there(&newest, "ann"));
+        assert!(!is_there(&oldest, "ann"));
+        assert!(!held.ended.is_cancelled());
     }
 
     #[test]
