@@ -4,6 +4,9 @@
 //! in this list (`tests/tidy.rs` holds that). Start with `front/dispatch.rs`, the road of one
 //! tool call, or with `docs/ARCHITECTURE.md`.
 
+// A future that is moved is copied: what a request needs must stay small. Tests may be large.
+#![cfg_attr(not(test), deny(clippy::large_futures))]
+
 pub mod app;
 pub mod audit;
 pub mod cli;

@@ -97,7 +97,7 @@ impl Fleet {
     pub async fn call(
         &self,
         permit: Permit,
-        params: CallParams,
+        params: Arc<CallParams>,
         headers: Arc<[ParamHeader]>,
         notices: Option<&NoticeSender>,
     ) -> Result<Response, CallError> {

@@ -111,7 +111,8 @@ impl Life {
         let mut backoff = Backoff::default();
         while !self.stop.is_cancelled() {
             let born = Instant::now();
-            let why = self.live_once().await;
+            // In a box: four lists at once make a large future.
+            let why = Box::pin(self.live_once()).await;
             if self.stop.is_cancelled() {
                 break;
             }

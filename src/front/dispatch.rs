@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) caller: Arc<Caller>,
-    pub(super) params: CallParams,
+    pub(super) params: Arc<CallParams>,
     /// The `Mcp-Param-*` headers of a modern HTTP request; they must agree with the arguments.
     pub(super) shown: Option<ShownParams>,
 }
@@ -85,12 +85,12 @@ impl Front {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
-        let calling = self.fleet.call(permit, ask.params.clone(), headers, notices.as_ref());
+        let (params, notices) = (ask.params.clone(), notices.as_ref());
         let answered = tokio::select! {
             biased;
             // The grace of an orderly end is over: better an outcome now than an orphan later.
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
-            answered = calling => answered,
+            answered = self.fleet.call(permit, params, headers, notices) => answered,
         };
         let read = answered.and_then(|response| {
             let size = outcome(&response);
@@ -110,7 +110,8 @@ impl Front {
         let Some(state) = self.sealer.open(binding, sys::unix_millis(), sealed) else {
             return false;
         };
-        ask.params = ask.params.clone().with_state(Some(state.as_str().into()));
+        let params = CallParams::clone(&ask.params).with_state(Some(state.as_str().into()));
+        ask.params = Arc::new(params);
         true
     }
 

@@ -4,6 +4,8 @@
 //! error. Which method exists in which era is decided in `known`, once, before anything else is
 //! checked.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::snapshot::Snapshot;
@@ -17,7 +19,7 @@ use crate::{
 pub(super) enum Plan {
     /// The result's JSON text.
     Result(String),
-    Call(Box<CallParams>),
+    Call(Arc<CallParams>),
     Fail(ErrorObject),
 }
 
@@ -65,7 +67,7 @@ pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: 
         Method::Call(method) => {
             let parse = |params| CallParams::parse(method, params);
             match request.params.as_ref().map(parse) {
-                Some(Ok(params)) => Plan::Call(Box::new(params)),
+                Some(Ok(params)) => Plan::Call(Arc::new(params)),
                 Some(Err(error)) => Plan::Fail(error.into()),
                 None => {
                     let told = format!("{} needs params", method.as_str());

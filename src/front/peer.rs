@@ -35,7 +35,7 @@ pub(super) struct Peer {
 /// One request of a peer that is to be called.
 struct Calling {
     request: Request,
-    params: CallParams,
+    params: Arc<CallParams>,
     caller: Arc<Caller>,
     lines: Lines,
 }
@@ -66,7 +66,7 @@ impl Peer {
             Plan::Result(result) => Some(Reply::ok(encode_own_result(&request.id, &result))),
             Plan::Fail(error) => Some(Reply::error(self.version, Some(&request.id), &error)),
             Plan::Call(params) => {
-                self.call(front, Calling { request, params: *params, caller, lines }).await
+                self.call(front, Calling { request, params, caller, lines }).await
             }
         }
     }
@@ -112,20 +112,10 @@ impl Peer {
             let error = ErrorObject::new(code::INVALID_REQUEST, told);
             return Some(Reply::error(self.version, Some(&id), &error));
         };
-        let answered = async {
-            match self.version.era() {
-                Era::Modern => {
-                    let Calling { params, caller, lines, .. } = calling;
-                    let answer = front.call(Ask { caller, params, shown: None }, lines.notices);
-                    reject::reply(self.version, &id, answer.await)
-                }
-                Era::Legacy => self.converse(front, calling).await,
-            }
-        };
         tokio::select! {
             biased;
             () = ongoing.withdrawn.cancelled() => None,
-            reply = answered => Some(reply),
+            reply = self.converse(front, calling) => Some(reply),
         }
     }
 
@@ -136,9 +126,15 @@ impl Peer {
         let refused = |error: WireError| {
             Reply::error(self.version, Some(&request.id), &ErrorObject::from(error))
         };
-        let first = match params.of_session(self.known.sender(lines.voice.as_ref())) {
-            Ok(first) => first,
-            Err(error) => return refused(error),
+        let first = match self.version.era() {
+            Era::Modern => params,
+            Era::Legacy => {
+                let sender = self.known.sender(lines.voice.as_ref());
+                match Arc::unwrap_or_clone(params).of_session(sender) {
+                    Ok(first) => Arc::new(first),
+                    Err(error) => return refused(error),
+                }
+            }
         };
         let mut params = first.clone();
         let mut rounds = 0_usize;
@@ -146,20 +142,20 @@ impl Peer {
             rounds = rounds.saturating_add(1);
             let ask = Ask { caller: caller.clone(), params, shown: None };
             let answer = front.clone().call(ask, lines.notices.clone()).await;
-            let Answer::Asks { id, asks } = answer else {
+            let (Answer::Asks { id, asks }, Era::Legacy) = (&answer, self.version.era()) else {
                 return reject::reply(self.version, &request.id, answer);
             };
             let failed =
-                |error| reject::reply(self.version, &request.id, Answer::Failed { id, error });
+                |error| reject::reply(self.version, &request.id, Answer::Failed { id: *id, error });
             if rounds == QUESTION_ROUNDS_MAX {
                 return failed(CallError::Protocol { what: "it asks without end" });
             }
-            let responses = match questions::inquire(&front, &self.known, &asks, &lines).await {
+            let responses = match questions::inquire(&front, &self.known, asks, &lines).await {
                 Ok(responses) => responses,
                 Err(error) => return failed(error),
             };
             params = match first.again(responses, asks.state()) {
-                Ok(again) => again,
+                Ok(again) => Arc::new(again),
                 Err(error) => return refused(error),
             };
         }

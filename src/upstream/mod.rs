@@ -41,7 +41,7 @@ pub type NoticeSender = mpsc::Sender<Notice>;
 /// What is to be sent for one permit.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    pub params: CallParams,
+    pub params: Arc<CallParams>,
     pub deadline: Duration,
     /// The arguments that a modern server behind HTTP wants repeated in headers.
     pub param_headers: Arc<[ParamHeader]>,

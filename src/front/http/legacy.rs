@@ -58,8 +58,9 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
         Message::Request(request) => {
             let token = Meta::progress_token_of(request.params.as_ref());
             let (lines, ears) = asked.heard(peer.wants(token)).open();
-            let answering = peer.answer(asked.front.clone(), request, lines);
-            let answering = Detached::new(&asked.front.tasks, Box::pin(answering));
+            // Straight into its box: a call's future is large, and every move would copy it.
+            let answering = Box::pin(peer.answer(asked.front.clone(), request, lines));
+            let answering = Detached::new(&asked.front.tasks, answering);
             let exchange = Exchange::new(Box::pin(answering), ears);
             respond(exchange, &asked.front.tasks, Fate::RunsOn).await
         }

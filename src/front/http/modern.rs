@@ -71,11 +71,16 @@ async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Respo
             written(&Reply::ok(frame))
         }
         Plan::Fail(error) => written(&Reply::error(Version::MODERN, Some(&request.id), &error)),
-        Plan::Call(params) => call(asked, request, *params, &meta).await,
+        Plan::Call(params) => call(asked, request, params, &meta).await,
     }
 }
 
-async fn call(asked: Asked, request: Request, params: CallParams, meta: &Meta) -> Response<Body> {
+async fn call(
+    asked: Asked,
+    request: Request,
+    params: Arc<CallParams>,
+    meta: &Meta,
+) -> Response<Body> {
     let wants = Wants {
         token: params.progress_token().cloned(),
         level: params.log_level(),
@@ -89,10 +94,11 @@ async fn call(asked: Asked, request: Request, params: CallParams, meta: &Meta) -
     });
     let shown = Some(ShownParams::of(&asked.parts.headers));
     let (lines, ears) = asked.heard(wants).open();
-    let tasks = asked.front.tasks.clone();
-    let calling = asked.front.clone().call(Ask { caller, params, shown }, lines.notices);
-    let answering =
-        Box::pin(async move { Some(reject::reply(Version::MODERN, &request.id, calling.await)) });
+    let (tasks, front) = (asked.front.tasks.clone(), asked.front);
+    let answering = Box::pin(async move {
+        let answer = front.call(Ask { caller, params, shown }, lines.notices).await;
+        Some(reject::reply(Version::MODERN, &request.id, answer))
+    });
     respond(Exchange::new(answering, ears), &tasks, Fate::EndsWithClient).await
 }
 

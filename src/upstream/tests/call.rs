@@ -56,7 +56,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
 
 fn outgoing(params: &str) -> Outgoing {
     Outgoing {
-        params: CallParams::parse(CallMethod::ToolsCall, &object(params)).unwrap(),
+        params: CallParams::parse(CallMethod::ToolsCall, &object(params)).unwrap().into(),
         deadline: Duration::from_secs(20),
         param_headers: Arc::from([]),
     }
@@ -132,7 +132,7 @@ async fn a_permit_for_a_tool_opens_no_prompt_of_the_same_name() {
     let (latch, dir) = latch();
     let prompt = object(r#"{"name":"fake__real","arguments":{}}"#);
     let params = CallParams::parse(CallMethod::PromptsGet, &prompt).unwrap();
-    let call = Outgoing { params, ..outgoing(r#"{"name":"t"}"#) };
+    let call = Outgoing { params: params.into(), ..outgoing(r#"{"name":"t"}"#) };
     let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
     let (session, _child) = session(&latch, Version::MODERN);
     let (notices, _heard) = mpsc::channel(4);
