@@ -153,6 +153,16 @@ pub const SCHEMA_REGEX_BYTES_MAX: usize = 1024 * 1024;
 /// All of them in one schema together; each gets an equal share.
 pub const SCHEMA_REGEXES_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const SCHEMA_REGEXES_MAX: usize = 256;
+/// What one compiled expression gets at first.
+pub const SCHEMA_REGEX_BYTES_USUAL: usize = 64 * 1024;
+/// All schemas of one server together.
+pub const SCHEMAS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// All expressions of one server together, counted by what each may take.
+pub const SCHEMAS_PATTERN_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// After this long the rest of a server's schemas are not compiled.
+pub const SCHEMAS_TIME_MAX: Duration = Duration::from_secs(5);
+/// Servers whose schemas are compiled at the same time.
+pub const SCHEMA_COMPILERS_MAX: usize = 2;
 /// Backtracking steps of one match, for patterns with look-around.
 pub const SCHEMA_BACKTRACKS_MAX: usize = 10_000;
 /// Arguments of a tool whose schema has such patterns.

@@ -10,10 +10,11 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
+    task::spawn_blocking,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     backoff::Backoff,
@@ -21,7 +22,10 @@ use super::{
 };
 use crate::{
     config::{Names, ServerConfig, Target},
-    domain::{ServerName, limits::RELIST_PAUSE},
+    domain::{
+        ServerName,
+        limits::{RELIST_PAUSE, SCHEMA_COMPILERS_MAX},
+    },
     upstream::{Connector, Session},
     wire::List,
 };
@@ -58,6 +62,9 @@ impl State {
         }
     }
 }
+
+/// Few at a time: a server that lists a lot must not take every core.
+static COMPILERS: Semaphore = Semaphore::const_new(SCHEMA_COMPILERS_MAX);
 
 /// The handle on one replica.
 #[derive(Debug)]
@@ -225,7 +232,15 @@ impl Life {
             Target::Stdio(_) => Headers::NotSent,
             Target::Http(_) => Headers::Sent,
         };
-        let shelf = Shelf::stock(self.names, &config.name, lists, headers);
+        let (names, server) = (self.names, config.name.clone());
+        // Compiling a stranger's schemas takes up to seconds: not on a thread that serves calls.
+        let Ok(place) = COMPILERS.acquire().await else { return };
+        let stocked = spawn_blocking(move || Shelf::stock(names, &server, lists, headers)).await;
+        let Ok(shelf) = stocked else {
+            error!(server.id = %config.name, "Lists could not be taken in");
+            return;
+        };
+        drop(place);
         for problem in &shelf.problems {
             warn!(server.id = %config.name, problem, "Something that the server lists is not offered");
         }

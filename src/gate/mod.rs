@@ -15,7 +15,7 @@ mod tests;
 pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
 pub use permit::{Permit, Ticket};
 pub use policy::Policy;
-pub use schema::{Schema, SchemaError};
+pub use schema::{Schema, SchemaBudget, SchemaError};
 
 use crate::{
     audit::{Audit, AuditError, Record},

@@ -16,7 +16,7 @@ use crate::{
         limits::TEMPLATES_PER_SERVER_MAX,
     },
     fleet::naming::expose,
-    gate::Schema,
+    gate::{Schema, SchemaBudget},
     wire::{Item, headers::ParamHeader, quote},
 };
 
@@ -89,8 +89,9 @@ impl Shelf {
     ) -> Self {
         let Lists { tools, prompts, resources, templates, reading, problems } = lists;
         let mut shelf = Self { reading, problems, ..Self::default() };
+        let (mut budget, mut over) = (SchemaBudget::open(), Vec::new());
         for (exposed, subject, item) in shelf.named(names, server, Kind::Tool, tools) {
-            match check(&item, headers) {
+            match check(&item, headers, &mut budget) {
                 Ok((schema, param_headers)) => {
                     if exposed.as_str() != subject.as_str() {
                         shelf.barred.push(subject.as_str().to_owned());
@@ -103,10 +104,18 @@ impl Shelf {
                 }
                 Err(why) => {
                     let tool = subject.as_str();
-                    shelf.problems.push(format!("tool `{tool}` is not offered: {why}"));
+                    match why {
+                        Unusable::Budget(why) => over.push(why),
+                        Unusable::Itself(why) => {
+                            shelf.problems.push(format!("tool `{tool}` is not offered: {why}"));
+                        }
+                    }
                     shelf.barred.extend([tool.to_owned(), exposed.as_str().to_owned()]);
                 }
             }
+        }
+        if let Some(why) = over.first() {
+            shelf.problems.push(format!("{} tools are not offered: {why}", over.len()));
         }
         for (exposed, subject, item) in shelf.named(names, server, Kind::Prompt, prompts) {
             let definition = renamed(&item, &exposed);
@@ -189,14 +198,29 @@ impl Shelf {
     }
 }
 
-fn check(item: &Item, headers: Headers) -> Result<(Schema, Arc<[ParamHeader]>), String> {
-    let input = item.input_schema().ok_or("it has no inputSchema")?;
-    let schema = Schema::compile(&input).map_err(|error| error.to_string())?;
+/// Why a tool cannot be called.
+enum Unusable {
+    Itself(String),
+    /// Its server lists too much.
+    Budget(String),
+}
+
+fn check(
+    item: &Item,
+    headers: Headers,
+    budget: &mut SchemaBudget,
+) -> Result<(Schema, Arc<[ParamHeader]>), Unusable> {
+    let input = item.input_schema();
+    let input = input.ok_or_else(|| Unusable::Itself("it has no inputSchema".to_owned()))?;
+    let schema = Schema::compile_within(&input, budget).map_err(|error| {
+        let kind = if error.is_budget() { Unusable::Budget } else { Unusable::Itself };
+        kind(error.to_string())
+    })?;
     let param_headers = match (item.param_headers(), headers) {
         (Ok(param_headers), _) => param_headers,
         // Over stdio nothing is repeated in headers, so a broken annotation harms nobody.
         (Err(_), Headers::NotSent) => Vec::new(),
-        (Err(error), Headers::Sent) => return Err(error.to_string()),
+        (Err(error), Headers::Sent) => return Err(Unusable::Itself(error.to_string())),
     };
     Ok((schema, param_headers.into()))
 }

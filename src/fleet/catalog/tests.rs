@@ -171,3 +171,24 @@ fn plain_mode_forwards_no_name_that_is_judged_or_refused_under_another() {
     leads(&plain, Kind::Tool, "a_b", None);
     leads(&plain, Kind::Tool, "unlisted", Some("one unlisted"));
 }
+
+#[test]
+fn a_server_with_too_many_schemas_loses_the_rest_and_is_told_once() {
+    let padding = "x".repeat(200 * 1024);
+    let tool = |n: usize| {
+        let schema = format!(r#"{{"type":"object","title":"{padding}"}}"#);
+        let raw = format!(r#"{{"name":"t{n}","inputSchema":{schema}}}"#);
+        Item { name: format!("t{n}"), raw: Object::parse(raw.into()).unwrap() }
+    };
+    let lists = Lists { tools: (0..50).map(tool).collect(), ..Lists::default() };
+    let (name, shelf) = shelf(Names::Prefixed, "up", lists);
+    let problems = shelf.problems.clone();
+    let n = shelf.n_tools();
+    assert_eq!(
+        problems,
+        [format!("{} tools are not offered: the schemas of its server are too large", 50 - n)]
+    );
+    let catalog = merge([(name, shelf)].into_iter().collect(), None);
+    assert!(catalog.resolve(Kind::Tool, "up__t0").is_some());
+    assert!(catalog.resolve(Kind::Tool, "up__t49").is_none(), "neither listed nor callable");
+}

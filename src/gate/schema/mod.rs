@@ -5,6 +5,7 @@
 //! uncallable. Integers beyond 64 bits are compared as doubles here; the bytes that are
 //! forwarded stay as they were written. Patterns run in linear time where they can.
 
+mod budget;
 mod cost;
 mod refs;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use crate::domain::limits;
+pub use budget::SchemaBudget;
 use cost::{Cost, Extent};
 
 /// A compiled `inputSchema`.
@@ -42,12 +44,32 @@ pub enum SchemaError {
     Dialect { dialect: String },
     #[error("the schema {what}")]
     Unbounded { what: &'static str },
+    #[error("the schemas of its server {what}")]
+    Budget { what: &'static str },
     #[error("the schema cannot be compiled: {reason}")]
     Compile { reason: String },
 }
 
+impl SchemaError {
+    /// Whether the schemas before this one have used up what their server may cost.
+    pub fn is_budget(&self) -> bool {
+        matches!(self, Self::Budget { .. })
+    }
+}
+
 impl Schema {
+    /// One schema alone.
     pub fn compile(input_schema: &[u8]) -> Result<Self, SchemaError> {
+        Self::compile_within(input_schema, &mut SchemaBudget::open())
+    }
+
+    /// One of the schemas of a server.
+    pub fn compile_within(
+        input_schema: &[u8],
+        budget: &mut SchemaBudget,
+    ) -> Result<Self, SchemaError> {
+        let over = |what| SchemaError::Budget { what };
+        budget.draw(input_schema.len()).map_err(over)?;
         if input_schema.len() > limits::SCHEMA_BYTES_MAX {
             return Err(SchemaError::TooBig { bytes: input_schema.len() });
         }
@@ -57,18 +79,24 @@ impl Schema {
             return Ok(Self { checker: None });
         }
         let draft = dialect(&schema)?;
-        if regexes(&schema) > limits::SCHEMA_REGEXES_MAX {
+        let n_patterns = regexes(&schema);
+        if n_patterns > limits::SCHEMA_REGEXES_MAX {
             return Err(SchemaError::Unbounded { what: "has too many patterns" });
         }
         let cost = Cost::of(&schema).map_err(|what| SchemaError::Unbounded { what })?;
-        let (validator, backtracks) = match build(&schema, draft, Engine::Linear) {
-            Ok(validator) => (validator, false),
-            Err(reason) => match build(&schema, draft, Engine::Backtracking) {
-                Ok(validator) => (validator, true),
-                Err(_) => return Err(SchemaError::Compile { reason }),
-            },
-        };
-        Ok(Self { checker: Some(Checker { validator, cost, backtracks }) })
+        let mut reason = String::new();
+        for (engine, each) in attempts(n_patterns) {
+            budget.draw_patterns(n_patterns, each).map_err(over)?;
+            match build(&schema, draft, engine, each) {
+                Ok(validator) => {
+                    let backtracks = engine == Engine::Backtracking;
+                    return Ok(Self { checker: Some(Checker { validator, cost, backtracks }) });
+                }
+                Err(why) if reason.is_empty() => reason = why,
+                Err(_) => {}
+            }
+        }
+        Err(SchemaError::Compile { reason })
     }
 
     /// `arguments` is the text of one JSON object. The error is a sentence for the caller.
@@ -91,7 +119,7 @@ impl Schema {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Engine {
     /// Time in proportion to the text, whatever the pattern.
     Linear,
@@ -99,11 +127,17 @@ enum Engine {
     Backtracking,
 }
 
-fn build(schema: &Value, draft: Draft, engine: Engine) -> Result<Validator, String> {
+/// Nearly every pattern is small: only one that is not gets, and costs its server, more room.
+fn attempts(n_patterns: usize) -> [(Engine, usize); 3] {
+    let share = limits::SCHEMA_REGEXES_BYTES_MAX / n_patterns.max(1);
+    let most = share.min(limits::SCHEMA_REGEX_BYTES_MAX);
+    let little = most.min(limits::SCHEMA_REGEX_BYTES_USUAL);
+    [(Engine::Linear, little), (Engine::Linear, most), (Engine::Backtracking, most)]
+}
+
+fn build(schema: &Value, draft: Draft, engine: Engine, bytes: usize) -> Result<Validator, String> {
     // Formats are notes to the reader here, as 2020-12 has it: the server judges them itself.
     let options = jsonschema::options().with_draft(draft).should_validate_formats(false).offline();
-    let share = limits::SCHEMA_REGEXES_BYTES_MAX / regexes(schema).max(1);
-    let bytes = share.min(limits::SCHEMA_REGEX_BYTES_MAX);
     let options = match engine {
         Engine::Linear => options
             .with_pattern_options(PatternOptions::regex().size_limit(bytes).dfa_size_limit(bytes)),

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Schema, SchemaError};
+use super::{Schema, SchemaBudget, SchemaError};
 use crate::domain::limits;
 
 #[track_caller]
@@ -194,4 +194,28 @@ fn a_schema_beyond_the_bound_is_not_read() {
     assert!(matches!(Schema::compile(big.as_bytes()), Err(SchemaError::TooBig { .. })));
     let nested = r#"{"not":"#.repeat(200) + "{}" + &"}".repeat(200);
     assert!(Schema::compile(nested.as_bytes()).is_err());
+}
+
+#[test]
+fn one_server_cannot_have_more_compiled_than_its_budget() {
+    let over = |error: Option<SchemaError>| matches!(error, Some(SchemaError::Budget { .. }));
+    let padded = format!(r#"{{"title":"{}","type":"object"}}"#, "x".repeat(200 * 1024));
+    let mut budget = SchemaBudget::open();
+    let compile = |text: &str, budget: &mut SchemaBudget| {
+        Schema::compile_within(text.as_bytes(), budget).err()
+    };
+    let n = (0..100).take_while(|_| compile(&padded, &mut budget).is_none()).count();
+    assert_eq!(n, limits::SCHEMAS_BYTES_MAX / padded.len());
+    assert!(over(compile(&padded, &mut budget)));
+
+    // A large pattern is compiled, and costs much more than a usual one.
+    let patterns = |pattern: &str| format!(r#"{{"properties":{{"a":{{"pattern":"{pattern}"}}}}}}"#);
+    let count = |schema: &str| {
+        let mut budget = SchemaBudget::open();
+        (0..5000).take_while(|_| compile(schema, &mut budget).is_none()).count()
+    };
+    let each = limits::SCHEMA_REGEX_BYTES_MAX + limits::SCHEMA_REGEX_BYTES_USUAL;
+    assert_eq!(count(&patterns("[a-z]{4000}")), limits::SCHEMAS_PATTERN_BYTES_MAX / each);
+    let usual = limits::SCHEMAS_PATTERN_BYTES_MAX / limits::SCHEMA_REGEX_BYTES_USUAL;
+    assert_eq!(count(&patterns("^[a-z]+$")), usual);
 }
