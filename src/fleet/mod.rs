@@ -7,6 +7,7 @@
 mod backoff;
 mod catalog;
 mod naming;
+mod relist;
 mod replica;
 
 use std::{

@@ -19,13 +19,11 @@ use tracing::{error, info, warn};
 use super::{
     backoff::Backoff,
     catalog::{Headers, Lists, Reading, Shelf},
+    relist::{Listing, keep_listed},
 };
 use crate::{
     config::{Names, ServerConfig, Target},
-    domain::{
-        ServerName,
-        limits::{RELIST_PAUSE, SCHEMA_COMPILERS_MAX},
-    },
+    domain::{ServerName, limits::SCHEMA_COMPILERS_MAX},
     upstream::{Connector, Session},
     wire::List,
 };
@@ -118,8 +116,7 @@ impl Life {
         let mut backoff = Backoff::default();
         while !self.stop.is_cancelled() {
             let born = Instant::now();
-            // In a box: four lists at once make a large future.
-            let why = Box::pin(self.live_once()).await;
+            let why = self.live_once().await;
             if self.stop.is_cancelled() {
                 break;
             }
@@ -160,36 +157,21 @@ impl Life {
     /// in one breath. Only the first lists must come: later a server that is slow to list, or
     /// cannot, keeps its calls and its old lists.
     async fn serve(&self, session: &Arc<Session>) -> String {
-        let mut changes = session.list_changed();
-        let mut is_first = true;
-        loop {
-            changes.borrow_and_update();
-            let listed = tokio::select! {
-                biased;
-                why = session.closed() => return why,
-                listed = self.lists(session) => listed,
-            };
-            match listed {
-                Ok(lists) => self.publish(session, lists).await,
-                Err(why) if is_first => return why,
-                Err(why) => {
-                    warn!(server.id = %self.replica.config.name, why, "Lists could not be renewed");
-                }
-            }
-            is_first = false;
-            let more = tokio::select! {
-                biased;
-                why = session.closed() => return why,
-                changed = changes.changed() => changed,
-            };
-            if more.is_err() {
-                return session.closed().await;
-            }
-            tokio::select! {
-                biased;
-                why = session.closed() => return why,
-                () = tokio::time::sleep(RELIST_PAUSE) => {}
-            }
+        let list = || -> Listing<'_> {
+            Box::pin(async {
+                // In a box: four lists at once make a large future.
+                let lists = Box::pin(self.lists(session)).await?;
+                self.publish(session, lists).await;
+                Ok(())
+            })
+        };
+        let failed = |why: &str| {
+            warn!(server.id = %self.replica.config.name, why, "Lists could not be renewed");
+        };
+        tokio::select! {
+            biased;
+            why = session.closed() => why,
+            why = keep_listed(session.list_changed(), list, failed) => why,
         }
     }
 

@@ -144,7 +144,8 @@ impl Stdio {
             life: life.clone(),
             tasks: Mutex::default(),
         }));
-        this.spawn(live(actor, events, life.clone()));
+        let epitaph = Epitaph(Arc::clone(&this.0.shared));
+        this.spawn(live((actor, epitaph), events, life.clone()));
         if let Some(life) = life {
             let inbox = this.0.inbox.downgrade();
             this.spawn(report_exit(life, inbox));
@@ -230,8 +231,11 @@ impl Stdio {
 }
 
 /// Runs the actor, makes its end known, and sees the child to its grave.
-async fn live<R, W>(actor: Actor<R, W>, events: mpsc::Receiver<Event>, life: Option<Life>)
-where
+async fn live<R, W>(
+    (actor, _epitaph): (Actor<R, W>, Epitaph),
+    events: mpsc::Receiver<Event>,
+    life: Option<Life>,
+) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
@@ -239,6 +243,19 @@ where
     actor.run(events).await;
     if let Some(life) = life {
         life.shut_down().await;
+    }
+}
+
+/// However the actor ends, whoever waits for the end of the session hears of it.
+struct Epitaph(Arc<Shared>);
+
+impl Drop for Epitaph {
+    fn drop(&mut self) {
+        self.0.over.send_if_modified(|why| {
+            let is_news = why.is_none();
+            why.get_or_insert_with(|| "the session's own task failed".into());
+            is_news
+        });
     }
 }
 

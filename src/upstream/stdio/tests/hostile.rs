@@ -239,3 +239,30 @@ async fn a_flood_of_questions_from_a_deaf_child_stays_bounded() {
     let (_, call) = rig.start("{}", WAIT, None);
     assert_eq!(call.await.unwrap().unwrap_err(), CallError::Deadline { sent: Sent::No });
 }
+
+/// A pipe whose reading is a defect of ours.
+struct Defect;
+
+impl tokio::io::AsyncRead for Defect {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        panic!("as the test wants it")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_defect_of_ours_ends_the_session_for_everybody() {
+    let rig = Rig::new();
+    let name = crate::domain::ServerName::parse("fake").unwrap();
+    let (stdin, _theirs) = tokio::io::duplex(1 << 10);
+    let pipes = super::Pipes { stdout: Defect, stdin };
+    let session = super::Stdio::over(&name, pipes, None, rig.latch.clone());
+    let why = tokio::time::timeout(WAIT, session.closed()).await.unwrap();
+    assert_eq!(why, "the session's own task failed");
+    let (_, ask) = rig.ask("{}", WAIT);
+    let refused = session.ask(ask).await.unwrap_err();
+    assert_eq!(refused.as_str(), "unavailable");
+}
