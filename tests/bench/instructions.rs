@@ -1,0 +1,181 @@
+//! How many instructions the pure pieces of a call take, each with a bound that fails the run.
+//!
+//! `tests/run counts`: needs valgrind and the runner that the stage installs. A bound is the
+//! measured count plus a fifth; whoever raises one says why. Counts do not depend on what else the
+//! machine does, but do on the compiler and on the vector units that valgrind lets the program
+//! see. Whatever is set up or waits (runtime, audit writer, pipes) is not counted.
+
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
+
+use std::{hint::black_box, sync::Arc};
+
+use bytes::Bytes;
+use gungraun::{
+    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use http::HeaderMap;
+use portcullis::{
+    config::ToolFilter,
+    domain::{
+        Call, CallIds, Caller, Era, Generation, Kind, Nonce, Principal, ServerName, Subject,
+        Verdict,
+    },
+    gate::{Definition, Latch, Policy, Schema, judge},
+    wire::{
+        Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
+        RequestId, Version, decode, encode_call, encode_result,
+        headers::{Mismatch, ParamHeader, check_param_headers, parse_param_headers},
+    },
+};
+
+const BYTES_MAX: usize = 1 << 24;
+
+fn at_most(n_instructions: u64) -> LibraryBenchmarkConfig {
+    let mut counted = Callgrind::with_args(["--cache-sim=no"]);
+    counted.hard_limits([(EventKind::Ir, n_instructions)]);
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(counted);
+    config
+}
+
+/// A `tools/call` as a modern client sends it: 0.4 KB with the shortest text.
+fn call(text_bytes: usize) -> Bytes {
+    let text = "x".repeat(text_bytes);
+    format!(
+        r#"{{"jsonrpc":"2.0","id":17,"method":"tools/call","params":{{"name":"files__read","arguments":{{"path":"docs/readme.md","limit":100,"text":"{text}"}},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}},"io.modelcontextprotocol/clientInfo":{{"name":"bench","version":"1.0.0"}},"progressToken":"p1"}}}}}}"#
+    )
+    .into()
+}
+
+#[library_benchmark]
+#[bench::call_400_b(args = (8), setup = call, config = at_most(20_300))]
+#[bench::call_16_kib(args = (16 << 10), setup = call, config = at_most(39_300))]
+fn decoded(raw: Bytes) -> Message {
+    decode(black_box(raw), BYTES_MAX).unwrap()
+}
+
+/// A call that has been read, and how it is to be said upstream.
+struct Outward {
+    params: CallParams,
+    version: Version,
+    id: RequestId,
+    client: ClientFace,
+}
+
+fn outward(version: Version, text_bytes: usize) -> &'static Outward {
+    let Message::Request(request) = decode(call(text_bytes), BYTES_MAX).unwrap() else {
+        unreachable!()
+    };
+    Box::leak(Box::new(Outward {
+        params: CallParams::parse(CallMethod::ToolsCall, &request.params.unwrap()).unwrap(),
+        version,
+        id: RequestId::from_u64(1),
+        client: ClientFace {
+            info: r#"{"name":"portcullis","version":"0.1.0"}"#.into(),
+            capabilities: "{}".into(),
+        },
+    }))
+}
+
+#[library_benchmark]
+#[bench::modern_400_b(args = (Version::MODERN, 8), setup = outward, config = at_most(9_300))]
+#[bench::modern_16_kib(args = (Version::MODERN, 16 << 10), setup = outward, config = at_most(9_450))]
+#[bench::legacy_400_b(args = (Version::LATEST_LEGACY, 8), setup = outward, config = at_most(5_900))]
+#[bench::legacy_16_kib(args = (Version::LATEST_LEGACY, 16 << 10), setup = outward, config = at_most(6_000))]
+fn encoded_call(call: &'static Outward) -> Frame {
+    let Outward { params, version, id, client } = black_box(call);
+    let form = CallForm { version: *version, id, name: "read", progress_token: None, client };
+    encode_call(params, &form)
+}
+
+/// A result of ten rows, on its way to a client of `to`.
+fn result(to: Version) -> (Version, RequestId, Object) {
+    let row =
+        |n| format!(r#"{{"id":{n},"name":"row {n}","price":{n}.25,"tags":["a","b"],"ok":true}}"#);
+    let rows = (0..10).map(row).collect::<Vec<_>>().join(",");
+    let raw = format!(
+        r#"{{"jsonrpc":"2.0","id":17,"result":{{"content":[],"structuredContent":{{"rows":[{rows}]}}}}}}"#
+    );
+    let Message::Response(response) = decode(raw.into(), BYTES_MAX).unwrap() else {
+        unreachable!()
+    };
+    let Body::Result(result) = response.body else { unreachable!() };
+    (to, RequestId::from_u64(1), result)
+}
+
+#[library_benchmark]
+#[bench::modern(args = (Version::MODERN), setup = result, config = at_most(4_500))]
+#[bench::legacy(args = (Version::LATEST_LEGACY), setup = result, config = at_most(4_150))]
+fn encoded_result((to, id, result): (Version, RequestId, Object)) -> Frame {
+    encode_result(to, black_box(&id), black_box(&result), Caching::Never)
+}
+
+/// Everything that `admit` asks before it writes the intent.
+struct Question {
+    latch: Latch,
+    policy: Policy,
+    schema: Schema,
+    call: Call,
+}
+
+fn question() -> &'static Question {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ServerName::parse("files").unwrap();
+    let filter = ToolFilter { enabled: Some(["read".to_owned()].into()), ..Default::default() };
+    let schema = br#"{"type":"object","properties":{"path":{"type":"string","minLength":1},
+        "head":{"type":"integer"}},"required":["path"],"additionalProperties":false}"#;
+    Box::leak(Box::new(Question {
+        latch: Latch::open(dir.path()),
+        policy: Policy::from_filters([(&files, &filter)]),
+        schema: Schema::compile(schema).unwrap(),
+        call: Call {
+            id: CallIds::new(Nonce(1)).next(1_700_000_000_000),
+            caller: Arc::new(Caller {
+                principal: Principal::new("local"),
+                client: "bench/1.0".into(),
+                conversation: Some("0123456789abcdef".into()),
+                era: Era::Modern,
+            }),
+            server: files,
+            subject: Subject::parse(Kind::Tool, "read").unwrap(),
+            arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
+            generation: Generation(1),
+        },
+    }))
+}
+
+#[library_benchmark]
+#[bench::known_tool(args = (), setup = question, config = at_most(4_550))]
+fn judged(question: &'static Question) -> Verdict {
+    let Question { latch, policy, schema, call } = black_box(question);
+    judge(latch.epoch(), policy, call, Definition::Known(schema))
+}
+
+/// Two arguments that a client repeats in headers, one of them nested.
+fn repeated() -> &'static (Vec<ParamHeader>, Object, HeaderMap) {
+    let object = |text: &'static str| Object::parse(Bytes::from_static(text.as_bytes())).unwrap();
+    let schema = object(
+        r#"{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"},
+            "page":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"Page"}}}}}"#,
+    );
+    let arguments = object(r#"{"path":"docs/readme.md","region":"eu-west","page":{"n":42}}"#);
+    let sent = [("mcp-param-region", "eu-west"), ("mcp-param-page", "42")]
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    let headers = parse_param_headers(&schema).unwrap();
+    Box::leak(Box::new((headers, arguments, sent.into_iter().collect())))
+}
+
+#[library_benchmark]
+#[bench::two_agree(args = (), setup = repeated, config = at_most(6_100))]
+fn headers_checked(
+    repeated: &'static (Vec<ParamHeader>, Object, HeaderMap),
+) -> Result<(), Mismatch> {
+    let (headers, arguments, sent) = black_box(repeated);
+    check_param_headers(headers, arguments, sent)
+}
+
+library_benchmark_group!(
+    name = pieces,
+    benchmarks = [decoded, encoded_call, encoded_result, judged, headers_checked]
+);
+main!(library_benchmark_groups = pieces);
