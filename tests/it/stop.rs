@@ -1,10 +1,15 @@
 //! The emergency stop, from outside: it acts on calls in flight, stays, and is undone on purpose.
 
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+};
+
 use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, journal, stdio_server, wait_until},
+    harness::{Gateway, SOON, journal, stdio_server, wait_until},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,5 +81,46 @@ async fn the_api_and_the_command_line_engage_the_same_stop() {
     assert_eq!(record["why"], "odd calls");
     // The admin surface is not on the main listener.
     assert!(gateway.get("/admin/estop").starts_with("HTTP/1.1 404"));
+    assert_eq!(gateway.status()["stop"]["engaged"], true);
+}
+
+/// A request on the admin socket, answered whole.
+fn admin(gateway: &Gateway, request: &str, header: &str, body: &str) -> String {
+    let mut stream = UnixStream::connect(gateway.dir.path().join("admin.sock")).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let n_bytes = body.len();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: {n_bytes}\r\n\
+         Connection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn no_web_page_speaks_to_the_admin_api_not_even_a_trusted_one() {
+    let gateway = Gateway::start("[gateway]\norigins = [\"https://app.example\"]\n");
+    let requests = [
+        ("GET /health", ""),
+        ("GET /admin/status", ""),
+        ("GET /admin/estop", ""),
+        ("POST /admin/estop", "{}"),
+        ("POST /admin/estop/reset", r#"{"id":"x","reason":"y"}"#),
+        ("GET /elsewhere", ""),
+    ];
+    let origins =
+        ["https://app.example", "http://localhost:8080", "http://evil.example", "null", ""];
+    for (request, body) in requests {
+        for origin in origins {
+            let answer = admin(&gateway, request, &format!("Origin: {origin}\r\n"), body);
+            assert!(answer.starts_with("HTTP/1.1 403"), "{request} from {origin}: {answer}");
+        }
+    }
+    assert_eq!(gateway.status()["stop"]["engaged"], false);
+    // The same without an origin is heard.
+    assert!(admin(&gateway, "POST /admin/estop", "", "{}").starts_with("HTTP/1.1 200"));
     assert_eq!(gateway.status()["stop"]["engaged"], true);
 }

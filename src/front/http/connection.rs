@@ -297,3 +297,55 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use http::Response;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        join,
+        sync::Semaphore,
+        time::{Instant, sleep},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Body, HTTP_WRITE_STALL_MAX, Principal, Visitor, converse};
+
+    /// How long a connection with a long answer on it lasts, for a client that does `read` and
+    /// then takes nothing more.
+    async fn lasts(read: impl AsyncFn(&mut DuplexStream)) -> Duration {
+        let (ours, mut client) = duplex(64);
+        let visitor = Visitor { principal: Principal::new("local") };
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let answer = async |_, _| Response::new(Body::text("x".repeat(1 << 20)));
+        let began = Instant::now();
+        let connection = async {
+            converse(ours, visitor, answer, CancellationToken::new(), place).await;
+            began.elapsed()
+        };
+        let client = async {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            read(&mut client).await;
+            client
+        };
+        join!(connection, client).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_cut_off_and_a_slow_one_is_not() {
+        let second = Duration::from_secs(1);
+        let deaf = lasts(async |_| ()).await;
+        assert!(deaf >= HTTP_WRITE_STALL_MAX && deaf < HTTP_WRITE_STALL_MAX + second, "{deaf:?}");
+        let slow = lasts(async |client| {
+            for _ in 0..5 {
+                sleep(HTTP_WRITE_STALL_MAX - second).await;
+                client.read_u8().await.unwrap();
+            }
+        });
+        let slow = slow.await;
+        let want = 5 * (HTTP_WRITE_STALL_MAX - second) + HTTP_WRITE_STALL_MAX;
+        assert!(slow >= want && slow < want + second, "{slow:?}");
+    }
+}

@@ -1,5 +1,13 @@
 //! The emergency stop at the last hop.
 
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use tokio::io::AsyncBufReadExt;
+
 use super::{Rig, WAIT, result_of};
 use crate::domain::{CallError, Sent};
 
@@ -43,7 +51,7 @@ async fn a_stop_spoils_the_line_that_is_half_written_and_drops_what_waits() {
     let (_, behind) = rig.start(r#"{"name":"behind"}"#, WAIT, None);
     // The pipe is full now: forty bytes of the first line are in it.
     while rig.stdin.buffer().is_empty() {
-        tokio::io::AsyncBufReadExt::fill_buf(&mut rig.stdin).await.unwrap();
+        rig.stdin.fill_buf().await.unwrap();
     }
     rig.stop();
     assert_eq!(half.await.unwrap().unwrap_err(), CallError::Stopped { sent: Sent::Unknown });
@@ -57,6 +65,39 @@ async fn a_stop_spoils_the_line_that_is_half_written_and_drops_what_waits() {
     assert!(rig.line().await.contains(&format!("\"id\":{id},")));
     rig.answer(id, "{}").await;
     result_of(call.await.unwrap());
+}
+
+/// Both wake the actor at once: the stop, and room in the pipe for a call that waits to be written.
+/// Many rounds, because a choice between the two that is left to chance often goes well.
+#[tokio::test(start_paused = true)]
+async fn the_stop_wins_over_room_in_a_full_pipe_in_the_same_turn() {
+    let params = r#"{"name":"t"}"#;
+    let line_bytes = Rig::new().ask(params, WAIT).1.frame.len() + 1;
+    for _ in 0..32 {
+        let mut rig = Rig::with_stdin_of(line_bytes);
+        let (first_id, first) = rig.start(params, WAIT, None);
+        let (second_id, second) = rig.start(params, WAIT, None);
+        // The paused clock moves only once nobody can go on: the first line fills the pipe, and
+        // the second waits for room.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        rig.stop();
+        let mut line = String::new();
+        let took =
+            pin!(rig.stdin.read_line(&mut line)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(took.is_ready() && line.len() == line_bytes, "the pipe was not full: {line}");
+        assert!(line.contains(&format!("\"id\":{first_id},")), "{line}");
+
+        assert_eq!(second.await.unwrap().unwrap_err(), CallError::Stopped { sent: Sent::No });
+        assert_eq!(first.await.unwrap().unwrap_err(), CallError::Stopped { sent: Sent::Yes });
+        let next = rig.line().await;
+        assert!(next.contains(&format!("\"requestId\":{first_id},")), "{next}");
+        rig.reset();
+        let (id, call) = rig.call();
+        let next = rig.line().await;
+        assert!(next.contains(&format!("\"id\":{id},")), "not {second_id}: {next}");
+        rig.answer(id, "{}").await;
+        result_of(call.await.unwrap());
+    }
 }
 
 #[tokio::test(start_paused = true)]
