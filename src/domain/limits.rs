@@ -48,6 +48,12 @@ pub const IN_FLIGHT_MAX: usize = 1024;
 /// Notifications waiting for one slow client before further ones are dropped.
 pub const NOTICE_QUEUE_MAX: usize = 64;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Subscriptions (`subscriptions/listen`) of modern clients at once.
+pub const LISTENS_MAX: usize = 16_384;
+/// Resources of one listen or one legacy session that are watched.
+pub const LISTEN_URIS_MAX: usize = 256;
+/// How long a client waits for a server to agree that a resource is watched.
+pub const WATCH_WAIT: Duration = Duration::from_secs(2);
 /// Rounds of questions for one call before it is given up.
 pub const QUESTION_ROUNDS_MAX: usize = 8;
 /// Questions in one round.
@@ -96,6 +102,14 @@ pub const LIST_PAGES_MAX: usize = 200;
 /// All pages of one list of a server together.
 pub const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Resources of one server that are watched at once.
+pub const WATCHED_MAX: usize = 4096;
+/// How long a server may take to agree to a subscription of ours.
+pub const WATCH_ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// News of one server (resources updated) that wait to be handed on.
+pub const WATCH_NEWS_MAX: usize = 256;
+/// After this a subscription at a server is opened anew.
+pub const UPSTREAM_LISTEN_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 50;
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);

@@ -9,6 +9,7 @@ mod catalog;
 mod naming;
 mod relist;
 mod replica;
+mod watch;
 
 use std::{
     collections::HashMap,
@@ -24,10 +25,11 @@ pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
 use catalog::{Clashes, Shelves};
 use replica::{Life, Listed, Replica};
 pub use replica::{Ready, State};
+pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
     config::{Names, ServerConfig},
-    domain::{CallError, Sent, ServerName, limits::CATALOG_NEWS_MAX},
+    domain::{CallError, ResourceUri, Sent, ServerName, limits::CATALOG_NEWS_MAX},
     gate::{Permit, Policy},
     upstream::{Connector, NoticeSender, Outgoing},
     wire::{CallParams, Response, headers::ParamHeader},
@@ -109,6 +111,17 @@ impl Fleet {
         let deadline = replica.config.tool_timeout;
         let outgoing = Outgoing { params, deadline, param_headers: headers };
         session.call(&permit, &outgoing, notices).await
+    }
+
+    /// Asks for news of a server's resource; whether that is granted, the watch says.
+    pub fn watch(
+        &self,
+        server: &ServerName,
+        uri: ResourceUri,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Watch, NotWatched> {
+        let replica = self.replicas.get(server).ok_or(NotWatched::Unavailable)?;
+        replica.board.add(uri, mailbox)
     }
 
     /// Every server, in order of name.

@@ -20,6 +20,7 @@ use super::{
     backoff::Backoff,
     catalog::{Headers, Lists, Reading, Shelf},
     relist::{Listing, keep_listed},
+    watch::Board,
 };
 use crate::{
     config::{Names, ServerConfig, Target},
@@ -72,6 +73,7 @@ pub(super) struct Replica {
     /// One permit a call in flight.
     pub(super) leases: Semaphore,
     pub(super) state: watch::Receiver<State>,
+    pub(super) board: Arc<Board>,
     pub(super) restarts: std::sync::atomic::AtomicU64,
 }
 
@@ -103,6 +105,7 @@ impl Replica {
             leases: Semaphore::new(config.in_flight),
             config: Arc::new(config),
             state,
+            board: Arc::default(),
             restarts: 0.into(),
         };
         (Arc::new(replica), sender)
@@ -147,6 +150,7 @@ impl Life {
             biased;
             () = self.stop.cancelled() => String::new(),
             why = self.serve(&session) => why,
+            () = self.replica.board.attend(&session) => String::new(),
         };
         self.replica.session.store(None);
         session.close().await;

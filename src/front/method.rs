@@ -30,6 +30,11 @@ pub(super) enum Method {
     Ping,
     /// Answered where the session is known.
     SetLevel,
+    /// The same; to be watched, or not any more.
+    Subscribe,
+    Unsubscribe,
+    /// Answered where there is a stream.
+    Listen,
     Discover,
     List(List),
     Call(CallMethod),
@@ -41,6 +46,9 @@ pub(super) fn known(era: Era, method: &str) -> Option<Method> {
         (Era::Legacy, "initialize") => Some(Method::Initialize),
         (Era::Legacy, "ping") => Some(Method::Ping),
         (Era::Legacy, "logging/setLevel") => Some(Method::SetLevel),
+        (Era::Legacy, "resources/subscribe") => Some(Method::Subscribe),
+        (Era::Legacy, "resources/unsubscribe") => Some(Method::Unsubscribe),
+        (Era::Modern, "subscriptions/listen") => Some(Method::Listen),
         (Era::Modern, "server/discover") => Some(Method::Discover),
         _ => {
             let list = List::parse(method).map(Method::List);
@@ -58,7 +66,13 @@ pub(super) fn unknown_method(method: &str) -> ErrorObject {
 pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: &Request) -> Plan {
     match method {
         Method::Initialize => Plan::Result(initialize(peer)),
-        Method::Ping | Method::SetLevel => Plan::Result("{}".to_owned()),
+        Method::Ping | Method::SetLevel | Method::Subscribe | Method::Unsubscribe => {
+            Plan::Result("{}".to_owned())
+        }
+        Method::Listen => {
+            let told = "subscriptions/listen needs a stream of its own";
+            Plan::Fail(ErrorObject::new(code::INVALID_REQUEST, told))
+        }
         Method::Discover => Plan::Result(discover()),
         Method::List(which) => match list(snapshot, peer, which, request.params.as_ref()) {
             Ok(result) => Plan::Result(result),
@@ -93,13 +107,7 @@ const INSTRUCTIONS: &str = "Tools, prompts and resources of several servers behi
 pub(super) fn initialize(version: Version) -> String {
     json!({
         "protocolVersion": version.as_str(),
-        "capabilities": {
-            "tools": { "listChanged": true },
-            "prompts": { "listChanged": true },
-            "resources": { "listChanged": true },
-            "completions": {},
-            "logging": {},
-        },
+        "capabilities": capabilities(),
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     })
@@ -110,13 +118,23 @@ fn discover() -> String {
     json!({
         "resultType": "complete",
         "supportedVersions": [Version::MODERN.as_str()],
-        "capabilities": { "tools": {}, "prompts": {}, "resources": {}, "completions": {}, "logging": {} },
+        "capabilities": capabilities(),
         "instructions": INSTRUCTIONS,
         "ttlMs": 0,
         "cacheScope": "private",
         "_meta": { "io.modelcontextprotocol/serverInfo": server_info() },
     })
     .to_string()
+}
+
+fn capabilities() -> serde_json::Value {
+    json!({
+        "tools": { "listChanged": true },
+        "prompts": { "listChanged": true },
+        "resources": { "subscribe": true, "listChanged": true },
+        "completions": {},
+        "logging": {},
+    })
 }
 
 fn server_info() -> serde_json::Value {

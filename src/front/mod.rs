@@ -9,6 +9,7 @@ mod admin;
 mod dispatch;
 mod exchange;
 mod http;
+mod listen;
 mod method;
 mod peer;
 mod questions;
@@ -34,7 +35,7 @@ use crate::{
     config::{Config, Limits, Listen},
     domain::{
         CallIds, Nonce,
-        limits::{ABANDON_GRACE, DRAIN_GRACE},
+        limits::{ABANDON_GRACE, DRAIN_GRACE, LISTENS_MAX},
     },
     fleet::Fleet,
     gate::Gate,
@@ -66,6 +67,8 @@ pub struct Front {
     limits: Limits,
     /// One permit a call in flight, over all servers.
     in_flight: Semaphore,
+    /// One permit a subscription of a modern client.
+    listens: Arc<Semaphore>,
     /// Where the MCP endpoint really listens, once it does.
     endpoint: OnceLock<String>,
     /// Cancelled when no new request is taken any more.
@@ -93,6 +96,7 @@ impl Front {
             doors: http::Doors::new(&config.gateway.hosts, &config.gateway.origins),
             limits: config.limits,
             in_flight: Semaphore::new(config.limits.in_flight),
+            listens: Arc::new(Semaphore::new(LISTENS_MAX)),
             endpoint: OnceLock::new(),
             drain: CancellationToken::new(),
             abandon: CancellationToken::new(),

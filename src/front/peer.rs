@@ -11,6 +11,7 @@ use super::{
     Front,
     dispatch::{Answer, Ask},
     exchange::{Lines, Wants},
+    listen::Watching,
     method::{self, Method, Plan},
     questions::{self, Acquaintance},
     reject::{self, Reply},
@@ -30,6 +31,7 @@ pub(super) struct Peer {
     pub(super) caller: Arc<Caller>,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) known: Arc<Acquaintance>,
+    pub(super) watching: Arc<Watching>,
 }
 
 /// One request of a peer that is to be called.
@@ -61,6 +63,10 @@ impl Peer {
         if method == Method::SetLevel {
             return Some(self.set_level(&request));
         }
+        if matches!(method, Method::Subscribe | Method::Unsubscribe) {
+            let wanted = method == Method::Subscribe;
+            return Some(self.watching.answer(&front, self.version, &request, wanted).await);
+        }
         let snapshot = front.publisher.load();
         match method::plan(&snapshot, self.version, method, &request) {
             Plan::Result(result) => Some(Reply::ok(encode_own_result(&request.id, &result))),
@@ -86,6 +92,11 @@ impl Peer {
             }
             Some(_) | None => Err(ErrorObject::unsupported_version(meta.version())),
         }
+    }
+
+    /// Whether this is a subscription that can be opened.
+    pub(super) fn listens(&self, request: &Request) -> bool {
+        matches!(self.check(request), Ok((Method::Listen, _)))
     }
 
     /// From which level on the client hears log messages.

@@ -18,8 +18,8 @@ use crate::{
 
 /// Our own codes; outside the range that JSON-RPC and MCP keep for themselves.
 const STOPPED: i64 = -31001;
-const UNAVAILABLE: i64 = -31002;
-const BUSY: i64 = -31003;
+pub(super) const UNAVAILABLE: i64 = -31002;
+pub(super) const BUSY: i64 = -31003;
 const DEADLINE: i64 = -31004;
 const AUDIT: i64 = -31005;
 const PROTOCOL: i64 = -31006;

@@ -18,7 +18,7 @@ use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::questions::Acquaintance;
+use super::{listen::Watching, questions::Acquaintance};
 use crate::{
     domain::{
         Caller, Principal,
@@ -42,6 +42,7 @@ pub(super) struct LegacySession {
     pub(super) caller: Arc<Caller>,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) known: Arc<Acquaintance>,
+    pub(super) watching: Arc<Watching>,
     /// Cancelled when the session ends; its streams end with it.
     pub(super) ended: CancellationToken,
     used_ms: AtomicU64,
@@ -92,6 +93,7 @@ impl Sessions {
             caller: Arc::new(caller),
             in_flight: Arc::default(),
             known: Arc::new(known),
+            watching: Arc::default(),
             ended: CancellationToken::new(),
             used_ms: AtomicU64::new(now_ms),
         });

@@ -5,7 +5,10 @@
 //! before its `initialize` is answered. When the input ends, calls in flight get their grace and
 //! the process ends.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -17,18 +20,19 @@ use tokio::{
 use super::{
     Front,
     exchange::{Exchange, Fate, Outlet},
+    listen::{Feed, Watching},
     method::{self, Method},
     peer::Peer,
     questions::Acquaintance,
 };
 use crate::{
     domain::{
-        Caller, Era, Principal,
+        Caller, Era, Principal, ResourceUri,
         limits::{DRAIN_GRACE, NOTICE_QUEUE_MAX, STDIO_READ_BYTES},
     },
     wire::{
         self, Batch, ErrorObject, Frame, LineReader, Message, Meta, ProgressToken, Request,
-        Version, WireError, encode_error, encode_notification, join_batch,
+        Version, WireError, encode_error, encode_list_changed, encode_updated, join_batch,
     },
 };
 
@@ -41,12 +45,14 @@ pub(super) async fn serve(
     let (out, lines) = mpsc::channel(NOTICE_QUEUE_MAX);
     let mut writer = JoinSet::new();
     writer.spawn(write(lines, output));
-    let mut client = Client { front, out, peer: None, running: JoinSet::new() };
+    let mut client =
+        Client { front, out, peer: None, running: JoinSet::new(), listening: JoinSet::new() };
     let mut reader = LineReader::new(client.front.limits.body_bytes);
     let mut changes = client.front.publisher.relisted();
     let mut seen = *changes.borrow_and_update();
     let mut chunk = vec![0_u8; STDIO_READ_BYTES];
     loop {
+        let watching = client.peer.as_ref().map(|peer| peer.watching.clone());
         let read = tokio::select! {
             biased;
             () = client.front.drain.cancelled() => break,
@@ -55,6 +61,13 @@ pub(super) async fn serve(
             Some(ended) = client.running.join_next() => {
                 if ended.is_err_and(|error| error.is_panic()) {
                     tracing::error!("A request ended without an answer");
+                }
+                continue;
+            }
+            Some(_) = client.listening.join_next() => continue,
+            updated = updated(watching.as_deref()) => {
+                for uri in updated {
+                    client.say(encode_updated(None, uri.as_str())).await;
                 }
                 continue;
             }
@@ -86,6 +99,8 @@ struct Client {
     /// Known after the first message.
     peer: Option<Peer>,
     running: JoinSet<()>,
+    /// Subscriptions of a modern client; they take no place among the calls.
+    listening: JoinSet<()>,
 }
 
 impl Client {
@@ -106,6 +121,15 @@ impl Client {
             Message::Request(request) => {
                 let opens = opens(&request);
                 let peer = self.peer_for(&request);
+                if peer.listens(&request) {
+                    self.listening.spawn(listen(
+                        self.front.clone(),
+                        peer,
+                        request,
+                        self.out.clone(),
+                    ));
+                    return;
+                }
                 let token = Meta::progress_token_of(request.params.as_ref());
                 let answering = answer(self.front.clone(), peer, request, self.out.clone(), token);
                 if !opens {
@@ -155,7 +179,13 @@ impl Client {
             era: version.era(),
         };
         let known = Arc::new(Acquaintance::new(params));
-        let peer = Peer { version, caller: Arc::new(caller), in_flight: Arc::default(), known };
+        let peer = Peer {
+            version,
+            caller: Arc::new(caller),
+            in_flight: Arc::default(),
+            known,
+            watching: Arc::default(),
+        };
         // A question that names no version, such as an early ping, does not decide.
         if opens || modern {
             self.peer = Some(peer.clone());
@@ -182,7 +212,7 @@ impl Client {
     async fn tell(&self, news: impl Iterator<Item = &'static str>) {
         let legacy = self.peer.as_ref().is_some_and(|peer| peer.version.era() == Era::Legacy);
         for method in news.filter(|_| legacy) {
-            self.say(encode_notification(method, None)).await;
+            self.say(encode_list_changed(None, method)).await;
         }
     }
 
@@ -205,7 +235,14 @@ impl Client {
 
     /// Calls in flight get their grace; then they are cancelled by being dropped.
     async fn finish(mut self) {
-        let all = async { while self.running.join_next().await.is_some() {} };
+        // Subscriptions end with their input; on a drain they say so themselves.
+        if !self.front.drain.is_cancelled() {
+            self.listening.abort_all();
+        }
+        let all = async {
+            while self.running.join_next().await.is_some() {}
+            while self.listening.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(DRAIN_GRACE, all).await.is_err() {
             tracing::warn!("Calls were still in flight when their grace ended");
         }
@@ -228,6 +265,56 @@ async fn answer(
     let dress = |frame: &Frame, lines: &mut VecDeque<Frame>| lines.push_back(frame.clone());
     let outlet = Outlet { out, dress, idle: None, fate: Fate::EndsWithClient };
     Exchange::new(answering, ears).run(outlet).await;
+}
+
+/// Resources that a legacy client watches and that have changed.
+async fn updated(watching: Option<&Watching>) -> BTreeSet<ResourceUri> {
+    match watching {
+        Some(watching) => watching.updated().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One subscription, until its client withdraws it or the drain begins.
+async fn listen(front: Arc<Front>, peer: Peer, request: Request, out: mpsc::Sender<Frame>) {
+    let fail = |error| encode_error(Some(&request.id), &error);
+    let said = async |frames: Vec<Frame>| {
+        for frame in frames {
+            if out.send(frame).await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    let Some(ongoing) = peer.in_flight.begin(&request.id) else {
+        let told = "a request with this id is in flight already";
+        said(vec![fail(ErrorObject::new(wire::code::INVALID_REQUEST, told))]).await;
+        return;
+    };
+    let opened = tokio::select! {
+        biased;
+        () = ongoing.withdrawn.cancelled() => return,
+        opened = Feed::open(&front, &request) => opened,
+    };
+    let (mut feed, acknowledged) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            said(vec![fail(error)]).await;
+            return;
+        }
+    };
+    let mut frames = vec![acknowledged];
+    while said(frames).await {
+        frames = tokio::select! {
+            biased;
+            () = ongoing.withdrawn.cancelled() => return,
+            () = front.drain.cancelled() => {
+                said(vec![feed.end()]).await;
+                return;
+            }
+            frames = feed.next() => frames,
+        };
+    }
 }
 
 async fn write(mut lines: mpsc::Receiver<Frame>, mut output: impl AsyncWrite + Unpin) {

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::news::News;
 use crate::{
     domain::CallError,
     wire::{
@@ -23,6 +24,8 @@ pub(super) enum Heard {
     Log(Notice),
     /// One of its lists is another now.
     ListChanged,
+    /// About something that we watch.
+    News(News),
     /// A request of the server, and what we say to it.
     Asked { reply: Frame, kind: Question },
     /// A notification that concerns nobody here.
@@ -64,7 +67,7 @@ fn notified(notification: Notification) -> Heard {
         "notifications/tools/list_changed"
         | "notifications/prompts/list_changed"
         | "notifications/resources/list_changed" => Heard::ListChanged,
-        _ => Heard::Other,
+        method => News::read(method, notice.params.as_ref()).map_or(Heard::Other, Heard::News),
     }
 }
 
@@ -107,6 +110,7 @@ mod tests {
             Heard::Log(_) => "log".to_owned(),
             Heard::ListChanged => "list".to_owned(),
             Heard::Asked { reply, .. } => String::from_utf8(reply.into_bytes().to_vec()).unwrap(),
+            Heard::News(news) => format!("{news:?}"),
             Heard::Other => "other".to_owned(),
         };
         assert_eq!(got, want);
@@ -127,6 +131,10 @@ mod tests {
             check(&format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#), "list");
         }
         check(r#"{"jsonrpc":"2.0","method":"notifications/unheard_of"}"#, "other");
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#,
+            "Updated(\"a:b\")",
+        );
     }
 
     #[test]

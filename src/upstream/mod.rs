@@ -11,6 +11,7 @@ mod handshake;
 mod http;
 mod inbound;
 mod listing;
+mod news;
 mod pace;
 mod stdio;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::{
 
 pub use connect::Connector;
 pub use error::ConnectError;
+pub use news::{ListenEnd, News};
 pub use pace::Oddities;
 
 use handshake::Greeting;

@@ -24,7 +24,11 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::harness::{PORTCULLIS, within};
 
 mod answers;
+mod ears;
 
+pub(crate) use ears::Ear;
+
+const SUBSCRIPTION: &str = "/params/_meta/io.modelcontextprotocol~1subscriptionId";
 pub(crate) const MODERN: &str = "2026-07-28";
 pub(crate) const LEGACY: &str = "2025-11-25";
 
@@ -121,7 +125,8 @@ impl Client {
                     asks.send(message).unwrap_or_default();
                     continue;
                 }
-                let key = message.get("id").or_else(|| message.pointer("/params/progressToken"));
+                let key = ["/id", "/params/progressToken", SUBSCRIPTION];
+                let key = key.into_iter().find_map(|at| message.pointer(at));
                 let sender = key.and_then(|key| known.lock().unwrap().get(&bare(key)).cloned());
                 match sender {
                     Some(sender) => sender.send(message).unwrap_or_default(),

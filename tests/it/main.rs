@@ -27,3 +27,4 @@ mod questions;
 mod relay;
 mod slow;
 mod stop;
+mod subscriptions;

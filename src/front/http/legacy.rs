@@ -38,8 +38,8 @@ use crate::{
     },
     sys,
     wire::{
-        Message, Meta, Request, Version, WireError, encode_error, encode_notification,
-        encode_own_result, headers, join_batch, sse_event,
+        Frame, Message, Meta, Request, Version, WireError, encode_error, encode_list_changed,
+        encode_own_result, encode_updated, headers, join_batch, sse_event,
     },
 };
 
@@ -152,6 +152,7 @@ fn peer(session: &LegacySession) -> Peer {
         caller: session.caller.clone(),
         in_flight: session.in_flight.clone(),
         known: session.known.clone(),
+        watching: session.watching.clone(),
     }
 }
 
@@ -178,11 +179,11 @@ pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) ->
     let (parts, body) = mpsc::channel(NOTICE_QUEUE_MAX);
     let mut changes = front.publisher.relisted();
     let mut seen = *changes.borrow_and_update();
-    let drain = front.drain.clone();
+    let (drain, place) = (front.drain.clone(), session.watching.stream());
     front.tasks.spawn(async move {
         let mut part = Bytes::from_static(b": open\n\n");
         loop {
-            if parts.send(part).await.is_err() {
+            if !part.is_empty() && parts.send(part).await.is_err() {
                 return;
             }
             part = tokio::select! {
@@ -193,10 +194,15 @@ pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) ->
                 changed = changes.changed() => match changed {
                     Ok(()) => {
                         let now = *changes.borrow_and_update();
-                        news(now.news(std::mem::replace(&mut seen, now)))
+                        let news = now.news(std::mem::replace(&mut seen, now));
+                        let news = news.filter(|_| place.is_newest());
+                        events(news.map(|method| encode_list_changed(None, method)))
                     }
                     Err(_) => return,
                 },
+                updated = place.updated() => {
+                    events(updated.iter().map(|uri| encode_updated(None, uri.as_str())))
+                }
                 () = tokio::time::sleep(SSE_KEEPALIVE) => Bytes::from_static(b": still here\n\n"),
             };
         }
@@ -204,8 +210,8 @@ pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) ->
     sse(Body::Stream(body))
 }
 
-fn news(methods: impl Iterator<Item = &'static str>) -> Bytes {
-    methods.flat_map(|method| sse_event(&encode_notification(method, None)).concat()).collect()
+pub(super) fn events(frames: impl Iterator<Item = Frame>) -> Bytes {
+    frames.flat_map(|frame| sse_event(&frame).concat()).collect()
 }
 
 /// A call that outlives its connection: dropped before its end, it goes on as a task.

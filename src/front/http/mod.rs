@@ -8,6 +8,7 @@ mod body;
 mod connection;
 mod guard;
 mod legacy;
+mod listen;
 mod modern;
 mod post;
 

@@ -64,6 +64,9 @@ fn checked(asked: &Asked, request: &Request) -> Result<(Method, Meta), ErrorObje
 }
 
 async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Response<Body> {
+    if method == Method::Listen {
+        return super::listen::listen(asked, request).await;
+    }
     let snapshot = asked.front.publisher.load();
     match method::plan(&snapshot, Version::MODERN, method, &request) {
         Plan::Result(result) => {

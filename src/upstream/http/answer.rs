@@ -180,6 +180,8 @@ fn hear(core: &Arc<Core>, asked: &Asked<'_>, message: Message, source: Source) -
         Heard::Progress { id, notice } => core.route(id, notice),
         // It came with the answer to this call, so it belongs to it.
         Heard::Log(notice) => core.forward(asked.notices, notice),
+        // Without anybody who attends nobody is told.
+        Heard::News(news) => drop(core.news.send(news)),
         Heard::ListChanged => core.list_changed.send_modify(|n| *n += 1),
         Heard::Asked { reply, kind } => {
             if kind == Question::Refused {

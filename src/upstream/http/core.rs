@@ -16,7 +16,7 @@ use http::{
 };
 use hyper::body::Incoming;
 use tokio::{
-    sync::watch,
+    sync::{broadcast, watch},
     time::{sleep, timeout},
 };
 
@@ -34,7 +34,7 @@ use crate::{
         limits::{REDIAL_PAUSE, UPSTREAM_ERRAND_TIMEOUT},
     },
     gate::{Epoch, Latch},
-    upstream::{NoticeSender, pace::Counts},
+    upstream::{NoticeSender, news::News, pace::Counts},
     wire::{
         ClientFace, Frame, Notice, Version,
         headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, MCP_SESSION_ID, encode_value},
@@ -53,6 +53,7 @@ pub(super) struct Core {
     pub(super) next_id: AtomicU64,
     pub(super) counts: Counts,
     pub(super) list_changed: watch::Sender<u64>,
+    pub(super) news: broadcast::Sender<News>,
     /// Why the session is over, once it is.
     pub(super) over: watch::Sender<Option<Arc<str>>>,
     /// How long opening a session may take.

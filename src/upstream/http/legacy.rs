@@ -172,6 +172,8 @@ impl Ear<'_> {
             Heard::Progress { id, notice } => self.core.route(id, notice),
             // Nobody can tell which call a log message belongs to.
             Heard::Log(_) | Heard::Other => {}
+            // Without anybody who attends nobody is told.
+            Heard::News(news) => drop(self.core.news.send(news)),
             Heard::ListChanged => self.core.list_changed.send_modify(|n| *n += 1),
             Heard::Asked { reply, kind } => {
                 if kind == Question::Refused {

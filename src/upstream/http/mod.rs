@@ -24,13 +24,13 @@ use std::{
 use http::{HeaderName, HeaderValue};
 use tokio::{
     select,
-    sync::watch,
+    sync::{broadcast, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::DropGuard;
 
 use self::{core::Core, line::Slot};
-use super::{NoticeSender, pace::Counts};
+use super::{NoticeSender, news::News, pace::Counts};
 use crate::{
     domain::{
         CallError, Era,
@@ -149,6 +149,23 @@ impl Http {
 
     pub(super) fn list_changed(&self) -> watch::Receiver<u64> {
         self.0.core.list_changed.subscribe()
+    }
+
+    pub(super) fn lists_may_differ(&self) {
+        self.0.core.list_changed.send_modify(|n| *n += 1);
+    }
+
+    pub(super) fn news(&self) -> broadcast::Receiver<News> {
+        self.0.core.news.subscribe()
+    }
+
+    /// The number of the legacy session; a renewed one has forgotten what it was told.
+    pub(super) fn conversation(&self) -> u64 {
+        self.0.core.conversation.n()
+    }
+
+    pub(super) async fn next_conversation(&self, n: u64) {
+        self.0.core.conversation.next(n).await;
     }
 
     /// Waits until the session is over, and says why.

@@ -10,7 +10,10 @@ use http::{
     HeaderMap, HeaderValue, StatusCode, Uri,
     header::{HOST, USER_AGENT},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{broadcast, watch},
+    time::timeout,
+};
 
 use super::{
     About, Asked, Http, answer,
@@ -22,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{HttpTarget, ServerConfig},
-    domain::{CallError, Era},
+    domain::{CallError, Era, limits::WATCH_NEWS_MAX},
     gate::Latch,
     upstream::{
         ConnectError,
@@ -102,6 +105,7 @@ fn core(
         next_id: AtomicU64::new(1),
         counts: Counts::default(),
         list_changed: watch::Sender::new(0),
+        news: broadcast::Sender::new(WATCH_NEWS_MAX),
         over: watch::Sender::new(None),
         handshake_timeout: server.startup_timeout,
         conversation: Conversation::default(),

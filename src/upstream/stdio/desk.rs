@@ -230,6 +230,8 @@ impl Desk {
             Heard::Progress { id, notice } => self.progress(id, notice),
             // Nobody can tell which call a log message belongs to.
             Heard::Log(_) | Heard::Other => {}
+            // Without anybody who attends nobody is told.
+            Heard::News(news) => drop(self.shared.news.send(news)),
             Heard::ListChanged => self.shared.list_changed.send_modify(|n| *n += 1),
             Heard::Asked { reply, kind } => {
                 if kind == Question::Refused {

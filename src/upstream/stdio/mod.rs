@@ -23,16 +23,16 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::JoinSet,
     time::Instant,
 };
 
-use super::{NoticeSender, pace::Counts};
+use super::{NoticeSender, news::News, pace::Counts};
 use crate::{
     domain::{
         CallError, Sent, ServerName,
-        limits::{SESSION_INBOX_MAX, STDIO_CLOSE_TIMEOUT},
+        limits::{SESSION_INBOX_MAX, STDIO_CLOSE_TIMEOUT, WATCH_NEWS_MAX},
     },
     gate::{Epoch, Latch},
     jail::{Child, Exit, Life},
@@ -60,6 +60,7 @@ struct Inner {
 struct Shared {
     counts: Counts,
     list_changed: watch::Sender<u64>,
+    news: broadcast::Sender<News>,
     /// Why the session is over, once it is.
     over: watch::Sender<Option<Arc<str>>>,
     /// A call was dropped while the inbox was full: look for it.
@@ -132,6 +133,7 @@ impl Stdio {
         let shared = Arc::new(Shared {
             counts: Counts::default(),
             list_changed: watch::Sender::new(0),
+            news: broadcast::Sender::new(WATCH_NEWS_MAX),
             over: watch::Sender::new(None),
             sweep: AtomicBool::new(false),
         });
@@ -186,6 +188,14 @@ impl Stdio {
 
     pub(super) fn list_changed(&self) -> watch::Receiver<u64> {
         self.0.shared.list_changed.subscribe()
+    }
+
+    pub(super) fn lists_may_differ(&self) {
+        self.0.shared.list_changed.send_modify(|n| *n += 1);
+    }
+
+    pub(super) fn news(&self) -> broadcast::Receiver<News> {
+        self.0.shared.news.subscribe()
     }
 
     pub(super) fn stderr_tail(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ mod answer;
 mod call;
 mod input;
 mod list;
+mod listen;
 mod meta;
 mod modern;
 mod notice;
@@ -16,6 +17,10 @@ pub use answer::{Caching, encode_result};
 pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, encode_call};
 pub use input::{Asking, InputRequired, Progressed, Question, input_responses};
 pub use list::{Item, List, ListPage, parse_page};
+pub use listen::{
+    Filter, acknowledged, encode_acknowledged, encode_list_changed, encode_listen_end,
+    encode_updated,
+};
 pub use meta::Meta;
 pub use modern::{ShownParams, encode_own_result, headers_agree, join_batch};
 pub use notice::{Level, Notice};

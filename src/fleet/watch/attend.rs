@@ -1,0 +1,211 @@
+//! What is watched at a server follows what is wanted, for as long as one session lasts.
+//!
+//! A legacy server is told of each URI; a modern one gets one listen for all of them and for its
+//! lists, and a new one before the old one goes when another set is wanted. What may have been
+//! missed in a gap counts as changed. Ends only by being dropped, with the session.
+
+use std::{collections::BTreeSet, pin::Pin, time::Duration};
+
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::Board;
+use crate::{
+    domain::{
+        ResourceUri,
+        limits::{RESTART_BACKOFF_MAX, RESTART_BACKOFF_MIN, WATCH_ASK_TIMEOUT},
+    },
+    upstream::{ListenEnd, News, Session},
+};
+
+type Listening<'a> = Pin<Box<dyn Future<Output = ListenEnd> + Send + 'a>>;
+
+impl Board {
+    /// Runs beside the session; never returns.
+    pub(in crate::fleet) async fn attend(&self, session: &Session) {
+        self.unsettle();
+        let is_offered =
+            if session.is_modern() { session.lets_listen() } else { session.lets_watch() };
+        if is_offered && session.is_modern() {
+            self.listen(session).await;
+        } else if is_offered {
+            self.subscribe(session).await;
+        }
+        self.refuse().await;
+    }
+
+    /// The server offers nothing of the kind.
+    async fn refuse(&self) {
+        let mut wanted = self.wanted.subscribe();
+        loop {
+            wanted.borrow_and_update();
+            self.settle(&self.uris(), |_| false);
+            if wanted.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// A legacy server: each URI by itself.
+    async fn subscribe(&self, session: &Session) {
+        let mut news = session.news();
+        let mut wanted = self.wanted.subscribe();
+        let mut held: BTreeSet<ResourceUri> = BTreeSet::new();
+        let mut memory = session.memory();
+        loop {
+            wanted.borrow_and_update();
+            let uris = self.uris();
+            for uri in held.difference(&uris) {
+                if session.subscribe(uri.as_str(), false).await.is_err() {
+                    tracing::debug!(uri = uri.as_str(), "Server did not end a subscription");
+                }
+            }
+            held.retain(|uri| uris.contains(uri));
+            for uri in &uris {
+                let agreed = held.contains(uri)
+                    || session.subscribe(uri.as_str(), true).await.unwrap_or(false);
+                if agreed {
+                    held.insert(uri.clone());
+                }
+                self.settle(&BTreeSet::from([uri.clone()]), |_| agreed);
+            }
+            loop {
+                tokio::select! {
+                    heard = news.recv() => self.hear(heard).await,
+                    changed = wanted.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    () = session.next_memory(memory) => {
+                        memory = session.memory();
+                        held.clear();
+                        self.tell_all();
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A modern server: one listen for everything. Returns when it turns out to have none.
+    async fn listen(&self, session: &Session) {
+        let mut news = session.news();
+        let mut wanted = self.wanted.subscribe();
+        let mut current: Option<Listening<'_>> = None;
+        let mut pause = RESTART_BACKOFF_MIN;
+        let mut had_gap = false;
+        loop {
+            wanted.borrow_and_update();
+            let asked = self.uris();
+            let open = Opening { session, asked: &asked, current: &mut current };
+            match self.open(open, &mut news).await {
+                Ok((next, honoured)) => {
+                    // Only now the old one goes.
+                    current = Some(next);
+                    self.settle(&asked, |uri| honoured.iter().any(|one| one == uri.as_str()));
+                    if std::mem::take(&mut had_gap) {
+                        session.lists_may_differ();
+                        self.tell_all();
+                    }
+                    pause = RESTART_BACKOFF_MIN;
+                }
+                Err(ListenEnd::NotOffered) => return,
+                Err(ListenEnd::Over) => {
+                    had_gap |= current.is_none();
+                    self.wait(pause, &mut news, &mut current).await;
+                    pause = pause.saturating_mul(2).min(RESTART_BACKOFF_MAX);
+                    continue;
+                }
+            }
+            loop {
+                tokio::select! {
+                    heard = news.recv() => self.hear(heard).await,
+                    changed = wanted.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    end = during(&mut current) => {
+                        current = None;
+                        had_gap = true;
+                        if end == ListenEnd::NotOffered {
+                            return;
+                        }
+                        self.wait(pause, &mut news, &mut current).await;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens a listen and waits for its acknowledgement; the one that stands goes on meanwhile.
+    async fn open<'a>(
+        &self,
+        opening: Opening<'a, '_>,
+        news: &mut broadcast::Receiver<News>,
+    ) -> Result<(Listening<'a>, Vec<String>), ListenEnd> {
+        let Opening { session, asked, current } = opening;
+        let id = session.draw_own_id();
+        let watched = if session.lets_watch() { Some(asked) } else { None };
+        let uris = watched.into_iter().flatten().map(|uri| uri.as_str().to_owned()).collect();
+        let mut next: Listening<'a> = Box::pin(session.listen(id, uris));
+        let until = Instant::now() + WATCH_ASK_TIMEOUT;
+        loop {
+            tokio::select! {
+                biased;
+                heard = news.recv() => match heard {
+                    Ok(News::Acknowledged { id: own, uris }) if own == id => return Ok((next, uris)),
+                    heard => self.hear(heard).await,
+                },
+                end = &mut next => return Err(end),
+                _ = during(current) => *current = None,
+                () = sleep_until(until) => return Err(ListenEnd::Over),
+            }
+        }
+    }
+
+    /// A pause in which what is still open is heard.
+    async fn wait(
+        &self,
+        pause: Duration,
+        news: &mut broadcast::Receiver<News>,
+        current: &mut Option<Listening<'_>>,
+    ) {
+        let until = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                heard = news.recv() => self.hear(heard).await,
+                _ = during(current) => *current = None,
+                () = sleep_until(until) => return,
+            }
+        }
+    }
+
+    async fn hear(&self, heard: Result<News, RecvError>) {
+        match heard {
+            Ok(News::Updated(uri)) => self.tell(&uri),
+            // Of a listen that was given up.
+            Ok(News::Acknowledged { .. }) => {}
+            Err(RecvError::Lagged(_)) => self.tell_all(),
+            // The session is ending; whoever holds it drops us.
+            Err(RecvError::Closed) => sleep(RESTART_BACKOFF_MAX).await,
+        }
+    }
+}
+
+/// What is needed to open a listen.
+struct Opening<'a, 'b> {
+    session: &'a Session,
+    asked: &'b BTreeSet<ResourceUri>,
+    current: &'b mut Option<Listening<'a>>,
+}
+
+/// Carries on with a listen; for ever without one.
+async fn during(listening: &mut Option<Listening<'_>>) -> ListenEnd {
+    match listening {
+        Some(listening) => listening.as_mut().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,147 @@
+//! The resources that one legacy session watches, and which of its streams hears of them.
+//!
+//! A session has one mailbox. Over HTTP only the newest of its GET streams reads it, so that no
+//! message comes twice; when that one closes, the next newest takes over. What nobody reads waits,
+//! once for each URI. Ends with its session.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use super::watch;
+use crate::{
+    domain::{
+        Kind, ResourceUri,
+        limits::{LISTEN_URIS_MAX, WATCH_WAIT},
+    },
+    fleet::{Mailbox, NotWatched, Watch},
+    front::{
+        Front,
+        dispatch::Answer,
+        reject::{self, Reply},
+    },
+    wire::{ErrorObject, Request, Version, code, encode_own_result},
+};
+
+#[derive(Debug, Default)]
+pub(in crate::front) struct Watching {
+    mailbox: Arc<Mailbox>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    held: HashMap<ResourceUri, Watch>,
+    streams: BTreeSet<u64>,
+    next: u64,
+}
+
+/// One GET stream among those of its session.
+pub(in crate::front) struct Stream {
+    watching: Arc<Watching>,
+    number: u64,
+}
+
+impl Watching {
+    /// Answers `resources/subscribe` (if `wanted`) or `resources/unsubscribe`.
+    pub(in crate::front) async fn answer(
+        &self,
+        front: &Front,
+        to: Version,
+        request: &Request,
+        wanted: bool,
+    ) -> Reply {
+        let fail =
+            |code, told: &str| Reply::error(to, Some(&request.id), &ErrorObject::new(code, told));
+        let Some(uri) = request.params.as_ref().and_then(|params| params.text("uri")) else {
+            return fail(code::INVALID_PARAMS, "`uri` must be a string");
+        };
+        if !wanted {
+            self.end(&uri);
+            return Reply::ok(encode_own_result(&request.id, "{}"));
+        }
+        let unknown = || {
+            let answer = Answer::Unknown { kind: Kind::Resource, name: uri.clone() };
+            reject::reply(to, &request.id, answer)
+        };
+        let Ok(key) = ResourceUri::parse(&uri) else { return unknown() };
+        if self.holds(&key) {
+            return Reply::ok(encode_own_result(&request.id, "{}"));
+        }
+        let Some(asked) = watch(front, &uri, &self.mailbox) else { return unknown() };
+        let agreed = match asked {
+            Ok(watch) => watch.honoured(Instant::now() + WATCH_WAIT).await.map(|()| watch),
+            Err(error) => Err(error),
+        };
+        match agreed.map(|watch| self.keep(key, watch)) {
+            Ok(true) => Reply::ok(encode_own_result(&request.id, "{}")),
+            Ok(false) => fail(reject::BUSY, "this session watches too many resources"),
+            Err(NotWatched::Refused) => {
+                fail(code::INVALID_PARAMS, "the server of this resource lets nobody watch it")
+            }
+            Err(NotWatched::Unavailable) => {
+                fail(reject::UNAVAILABLE, "this resource cannot be watched now")
+            }
+        }
+    }
+
+    /// What was updated; for a client with one stream.
+    pub(in crate::front) async fn updated(&self) -> BTreeSet<ResourceUri> {
+        self.mailbox.heard(|| true).await
+    }
+
+    /// The newest stream from now on.
+    pub(in crate::front) fn stream(self: &Arc<Self>) -> Stream {
+        let mut inner = self.lock();
+        let number = inner.next;
+        inner.next = inner.next.wrapping_add(1);
+        inner.streams.insert(number);
+        drop(inner);
+        Stream { watching: self.clone(), number }
+    }
+
+    fn holds(&self, uri: &ResourceUri) -> bool {
+        self.lock().held.contains_key(uri)
+    }
+
+    fn keep(&self, uri: ResourceUri, watch: Watch) -> bool {
+        let mut inner = self.lock();
+        let has_room = inner.held.len() < LISTEN_URIS_MAX;
+        if has_room {
+            inner.held.insert(uri, watch);
+        }
+        has_room
+    }
+
+    fn end(&self, uri: &str) {
+        let Ok(uri) = ResourceUri::parse(uri) else { return };
+        let ended = self.lock().held.remove(&uri);
+        drop(ended);
+        self.mailbox.forget(&uri);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream {
+    pub(in crate::front) fn is_newest(&self) -> bool {
+        self.watching.lock().streams.last() == Some(&self.number)
+    }
+
+    /// What was updated, once this is the newest stream.
+    pub(in crate::front) async fn updated(&self) -> BTreeSet<ResourceUri> {
+        self.watching.mailbox.heard(|| self.is_newest()).await
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.watching.lock().streams.remove(&self.number);
+        self.watching.mailbox.ring();
+    }
+}

@@ -1,0 +1,148 @@
+//! Watching resources and lists at a server: one `subscriptions/listen`, or legacy subscriptions.
+//!
+//! Only the asking is here. What is wanted, and who is told, the fleet knows. News come on one
+//! bounded channel a session; whoever reads it too slowly is told that some were lost. Nothing
+//! here carries a caller's content, so it needs no permit.
+
+use serde_json::json;
+use tokio::sync::broadcast;
+
+use super::{Line, Session, handshake::modern_params, http, stdio};
+use crate::{
+    domain::{
+        CallError, Era, Sent,
+        limits::{UPSTREAM_LISTEN_MAX, WATCH_ASK_TIMEOUT},
+    },
+    wire::{Body, Filter, List, Object, RequestId, Response, acknowledged, encode_request},
+};
+
+/// What a server says about what we watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    Updated(String),
+    /// The listen with our number is honoured for these URIs.
+    Acknowledged {
+        id: u64,
+        uris: Vec<String>,
+    },
+}
+
+/// How a listen ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenEnd {
+    /// The stream is gone; another may be opened.
+    Over,
+    /// The server has no such thing.
+    NotOffered,
+}
+
+impl News {
+    pub(super) fn read(method: &str, params: Option<&Object>) -> Option<Self> {
+        if method == "notifications/resources/updated" {
+            return params?.text("uri").map(Self::Updated);
+        }
+        acknowledged(method, params).map(|(id, uris)| Self::Acknowledged { id, uris })
+    }
+}
+
+impl Session {
+    pub fn news(&self) -> broadcast::Receiver<News> {
+        match &self.line {
+            Line::Stdio(line) => line.news(),
+            Line::Http(line) => line.news(),
+        }
+    }
+
+    /// Whether the server says that its resources can be watched.
+    pub fn lets_watch(&self) -> bool {
+        let declared = self.capabilities().and_then(|all| all.object("resources"));
+        declared.is_some_and(|resources| resources.peek("subscribe") == Some(b"true"))
+    }
+
+    /// Whether there is anything to listen for at a modern server.
+    pub fn lets_listen(&self) -> bool {
+        let tells = |list: List| {
+            let declared = self.capabilities().and_then(|all| all.object(list.capability()));
+            declared.is_some_and(|one| one.peek("listChanged") == Some(b"true"))
+        };
+        self.lets_watch() || [List::Tools, List::Prompts, List::Resources].into_iter().any(tells)
+    }
+
+    /// News may have been missed: every list is to be asked for again.
+    pub fn lists_may_differ(&self) {
+        match &self.line {
+            Line::Stdio(line) => line.lists_may_differ(),
+            Line::Http(line) => line.lists_may_differ(),
+        }
+    }
+
+    /// A number for what the server remembers of us; with another it remembers nothing.
+    pub fn memory(&self) -> u64 {
+        match &self.line {
+            Line::Stdio(_) => 0,
+            Line::Http(line) => line.conversation(),
+        }
+    }
+
+    /// Waits until the server's memory has another number than `n`.
+    pub async fn next_memory(&self, n: u64) {
+        match &self.line {
+            Line::Stdio(_) => std::future::pending().await,
+            Line::Http(line) => line.next_conversation(n).await,
+        }
+    }
+
+    /// `resources/subscribe` or `resources/unsubscribe` at a legacy server; whether it agreed.
+    pub async fn subscribe(&self, uri: &str, wanted: bool) -> Result<bool, CallError> {
+        let method = if wanted { "resources/subscribe" } else { "resources/unsubscribe" };
+        let params = json!({ "uri": uri }).to_string();
+        let asking = self.ask_own(self.draw_own_id(), method, params.as_bytes());
+        let response = tokio::time::timeout(WATCH_ASK_TIMEOUT, asking).await;
+        let response = response.unwrap_or(Err(CallError::Deadline { sent: Sent::Unknown }))?;
+        Ok(matches!(response.body, Body::Result(_)))
+    }
+
+    /// Opens a listen at a modern server under our number, which the caller drew; the future is the
+    /// listen, and dropping it closes it. Every list change is asked for.
+    pub async fn listen(&self, id: u64, uris: Vec<String>) -> ListenEnd {
+        let filter = Filter { tools: true, prompts: true, resources: true, uris };
+        let more = format!(r#""notifications":{}"#, filter.to_json());
+        let params = modern_params(&self.face, more.as_bytes());
+        match self.ask_own(id, "subscriptions/listen", &params).await.map(|answer| answer.body) {
+            Ok(Body::Error(error)) if error.integer("code") == Some(-32601) => {
+                ListenEnd::NotOffered
+            }
+            Ok(_) | Err(_) => ListenEnd::Over,
+        }
+    }
+
+    pub fn draw_own_id(&self) -> u64 {
+        match &self.line {
+            Line::Stdio(line) => line.draw_id(),
+            Line::Http(line) => line.draw_id(),
+        }
+    }
+
+    pub fn is_modern(&self) -> bool {
+        self.version().era() == Era::Modern
+    }
+
+    async fn ask_own(
+        &self,
+        id: u64,
+        method: &'static str,
+        params: &[u8],
+    ) -> Result<Response, CallError> {
+        let frame = encode_request(&RequestId::from_u64(id), method, Some(params));
+        let wait = UPSTREAM_LISTEN_MAX;
+        match &self.line {
+            Line::Stdio(line) => {
+                line.ask(stdio::Ask { id, frame, epoch: None, wait, notices: None }).await
+            }
+            Line::Http(line) => {
+                let about = http::About::own(Some(self.version()), method);
+                line.ask(http::Asked { wait, ..http::Asked::own(id, frame, about) }).await
+            }
+        }
+    }
+}
