@@ -64,8 +64,7 @@ impl Peer {
             return Some(self.set_level(&request));
         }
         if matches!(method, Method::Subscribe | Method::Unsubscribe) {
-            let wanted = method == Method::Subscribe;
-            return Some(self.watching.answer(&front, self.version, &request, wanted).await);
+            return Some(self.watching.answer(&front, self.version, &request, method).await);
         }
         let snapshot = front.publisher.load();
         match method::plan(&snapshot, self.version, method, &request) {

@@ -5,10 +5,7 @@
 //! before its `initialize` is answered. When the input ends, calls in flight get their grace and
 //! the process ends.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
@@ -20,14 +17,14 @@ use tokio::{
 use super::{
     Front,
     exchange::{Exchange, Fate, Outlet},
-    listen::{Feed, Watching},
+    listen::{listen_on_pipe, updated},
     method::{self, Method},
     peer::Peer,
     questions::Acquaintance,
 };
 use crate::{
     domain::{
-        Caller, Era, Principal, ResourceUri,
+        Caller, Era, Principal,
         limits::{DRAIN_GRACE, NOTICE_QUEUE_MAX, STDIO_READ_BYTES},
     },
     wire::{
@@ -122,7 +119,7 @@ impl Client {
                 let opens = opens(&request);
                 let peer = self.peer_for(&request);
                 if peer.listens(&request) {
-                    self.listening.spawn(listen(
+                    self.listening.spawn(listen_on_pipe(
                         self.front.clone(),
                         peer,
                         request,
@@ -265,56 +262,6 @@ async fn answer(
     let dress = |frame: &Frame, lines: &mut VecDeque<Frame>| lines.push_back(frame.clone());
     let outlet = Outlet { out, dress, idle: None, fate: Fate::EndsWithClient };
     Exchange::new(answering, ears).run(outlet).await;
-}
-
-/// Resources that a legacy client watches and that have changed.
-async fn updated(watching: Option<&Watching>) -> BTreeSet<ResourceUri> {
-    match watching {
-        Some(watching) => watching.updated().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// One subscription, until its client withdraws it or the drain begins.
-async fn listen(front: Arc<Front>, peer: Peer, request: Request, out: mpsc::Sender<Frame>) {
-    let fail = |error| encode_error(Some(&request.id), &error);
-    let said = async |frames: Vec<Frame>| {
-        for frame in frames {
-            if out.send(frame).await.is_err() {
-                return false;
-            }
-        }
-        true
-    };
-    let Some(ongoing) = peer.in_flight.begin(&request.id) else {
-        let told = "a request with this id is in flight already";
-        said(vec![fail(ErrorObject::new(wire::code::INVALID_REQUEST, told))]).await;
-        return;
-    };
-    let opened = tokio::select! {
-        biased;
-        () = ongoing.withdrawn.cancelled() => return,
-        opened = Feed::open(&front, &request) => opened,
-    };
-    let (mut feed, acknowledged) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            said(vec![fail(error)]).await;
-            return;
-        }
-    };
-    let mut frames = vec![acknowledged];
-    while said(frames).await {
-        frames = tokio::select! {
-            biased;
-            () = ongoing.withdrawn.cancelled() => return,
-            () = front.drain.cancelled() => {
-                said(vec![feed.end()]).await;
-                return;
-            }
-            frames = feed.next() => frames,
-        };
-    }
 }
 
 async fn write(mut lines: mpsc::Receiver<Frame>, mut output: impl AsyncWrite + Unpin) {

@@ -92,9 +92,16 @@ impl Session {
         }
     }
 
-    /// `resources/subscribe` or `resources/unsubscribe` at a legacy server; whether it agreed.
-    pub async fn subscribe(&self, uri: &str, wanted: bool) -> Result<bool, CallError> {
-        let method = if wanted { "resources/subscribe" } else { "resources/unsubscribe" };
+    /// At a legacy server; whether it agreed.
+    pub async fn subscribe(&self, uri: &str) -> Result<bool, CallError> {
+        self.say_of("resources/subscribe", uri).await
+    }
+
+    pub async fn unsubscribe(&self, uri: &str) -> Result<bool, CallError> {
+        self.say_of("resources/unsubscribe", uri).await
+    }
+
+    async fn say_of(&self, method: &'static str, uri: &str) -> Result<bool, CallError> {
         let params = json!({ "uri": uri }).to_string();
         let asking = self.ask_own(self.draw_own_id(), method, params.as_bytes());
         let response = tokio::time::timeout(WATCH_ASK_TIMEOUT, asking).await;
@@ -105,7 +112,7 @@ impl Session {
     /// Opens a listen at a modern server under our number, which the caller drew; the future is the
     /// listen, and dropping it closes it. Every list change is asked for.
     pub async fn listen(&self, id: u64, uris: Vec<String>) -> ListenEnd {
-        let filter = Filter { tools: true, prompts: true, resources: true, uris };
+        let filter = Filter::every_list(uris);
         let more = format!(r#""notifications":{}"#, filter.to_json());
         let params = modern_params(&self.face, more.as_bytes());
         match self.ask_own(id, "subscriptions/listen", &params).await.map(|answer| answer.body) {

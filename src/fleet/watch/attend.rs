@@ -58,14 +58,14 @@ impl Board {
             wanted.borrow_and_update();
             let uris = self.uris();
             for uri in held.difference(&uris) {
-                if session.subscribe(uri.as_str(), false).await.is_err() {
+                if session.unsubscribe(uri.as_str()).await.is_err() {
                     tracing::debug!(uri = uri.as_str(), "Server did not end a subscription");
                 }
             }
             held.retain(|uri| uris.contains(uri));
             for uri in &uris {
-                let agreed = held.contains(uri)
-                    || session.subscribe(uri.as_str(), true).await.unwrap_or(false);
+                let agreed =
+                    held.contains(uri) || session.subscribe(uri.as_str()).await.unwrap_or(false);
                 if agreed {
                     held.insert(uri.clone());
                 }

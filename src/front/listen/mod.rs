@@ -5,6 +5,7 @@
 //! and the policy are asked first, as they are for reading. While the gateway is stopped nothing
 //! new is watched. Knows no transport.
 
+mod pipe;
 mod watching;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -14,6 +15,7 @@ use tokio::{
     time::Instant,
 };
 
+pub(super) use pipe::{listen_on_pipe, updated};
 pub(super) use watching::Watching;
 
 use super::{Front, reject, snapshot::Relisted};

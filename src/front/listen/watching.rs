@@ -21,6 +21,7 @@ use crate::{
     front::{
         Front,
         dispatch::Answer,
+        method::Method,
         reject::{self, Reply},
     },
     wire::{ErrorObject, Request, Version, code, encode_own_result},
@@ -46,20 +47,20 @@ pub(in crate::front) struct Stream {
 }
 
 impl Watching {
-    /// Answers `resources/subscribe` (if `wanted`) or `resources/unsubscribe`.
+    /// Answers `resources/subscribe` or `resources/unsubscribe`.
     pub(in crate::front) async fn answer(
         &self,
         front: &Front,
         to: Version,
         request: &Request,
-        wanted: bool,
+        method: Method,
     ) -> Reply {
         let fail =
             |code, told: &str| Reply::error(to, Some(&request.id), &ErrorObject::new(code, told));
         let Some(uri) = request.params.as_ref().and_then(|params| params.text("uri")) else {
             return fail(code::INVALID_PARAMS, "`uri` must be a string");
         };
-        if !wanted {
+        if method == Method::Unsubscribe {
             self.end(&uri);
             return Reply::ok(encode_own_result(&request.id, "{}"));
         }

@@ -21,27 +21,41 @@ use super::encode_own_result;
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
+/// The kinds of list changes: the key of a filter, and the notification.
+const KINDS: [(&str, &str); 3] = [
+    ("toolsListChanged", "notifications/tools/list_changed"),
+    ("promptsListChanged", "notifications/prompts/list_changed"),
+    ("resourcesListChanged", "notifications/resources/list_changed"),
+];
+
 /// What a listener wants to hear of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub tools: bool,
-    pub prompts: bool,
-    pub resources: bool,
+    /// Of `KINDS`.
+    lists: Vec<(&'static str, &'static str)>,
     pub uris: Vec<String>,
 }
 
 impl Filter {
+    /// Every list change, and these resources.
+    pub fn every_list(uris: Vec<String>) -> Self {
+        Self { lists: KINDS.to_vec(), uris }
+    }
+
     /// The filter in the parameters of a listen.
     pub fn parse(params: Option<&Object>) -> Result<Self, WireError> {
         let wrong = |rule| WireError::Params { rule };
         let asked = params
             .and_then(|params| params.object("notifications"))
             .ok_or(wrong("`notifications` must be an object"))?;
-        let wants = |key: &str| match asked.peek(key) {
-            None | Some(b"false" | b"null") => Ok(false),
-            Some(b"true") => Ok(true),
-            Some(_) => Err(wrong("a kind of list change must be true or false")),
-        };
+        let mut lists = Vec::new();
+        for kind in KINDS {
+            match asked.peek(kind.0) {
+                None | Some(b"false" | b"null") => {}
+                Some(b"true") => lists.push(kind),
+                Some(_) => return Err(wrong("a kind of list change must be true or false")),
+            }
+        }
         let uris: Vec<String> = match asked.get("resourceSubscriptions") {
             None => Vec::new(),
             Some(list) => serde_json::from_slice(&list)
@@ -50,22 +64,13 @@ impl Filter {
         if uris.len() > LISTEN_URIS_MAX {
             return Err(wrong("`resourceSubscriptions` names too many URIs"));
         }
-        let (tools, prompts) = (wants("toolsListChanged")?, wants("promptsListChanged")?);
-        Ok(Self { tools, prompts, resources: wants("resourcesListChanged")?, uris })
+        Ok(Self { lists, uris })
     }
 
     /// The value of `notifications`.
     pub fn to_json(&self) -> Value {
-        let mut members = Map::new();
-        for (key, wanted) in [
-            ("toolsListChanged", self.tools),
-            ("promptsListChanged", self.prompts),
-            ("resourcesListChanged", self.resources),
-        ] {
-            if wanted {
-                members.insert(key.to_owned(), true.into());
-            }
-        }
+        let wanted = self.lists.iter().map(|(key, _)| ((*key).to_owned(), true.into()));
+        let mut members: Map<String, Value> = wanted.collect();
         if !self.uris.is_empty() {
             members.insert("resourceSubscriptions".to_owned(), json!(self.uris));
         }
@@ -74,12 +79,7 @@ impl Filter {
 
     /// Whether a list change of this method is wanted.
     pub fn wants(&self, method: &str) -> bool {
-        match method {
-            "notifications/tools/list_changed" => self.tools,
-            "notifications/prompts/list_changed" => self.prompts,
-            "notifications/resources/list_changed" => self.resources,
-            _ => false,
-        }
+        self.lists.iter().any(|(_, known)| *known == method)
     }
 }
 

@@ -1,0 +1,70 @@
+//! Subscriptions of a client on a pair of pipes: a modern one's listens, a legacy one's resources.
+//!
+//! A listen ends when its client withdraws it, without an answer, or with its result when the
+//! gateway drains. The transport owns the task that carries it and the one writer of the output.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::sync::mpsc;
+
+use super::{Feed, Watching};
+use crate::{
+    domain::ResourceUri,
+    front::{Front, peer::Peer},
+    wire::{ErrorObject, Frame, Request, code, encode_error},
+};
+
+/// Resources that a legacy client watches and that have changed.
+pub(in crate::front) async fn updated(watching: Option<&Watching>) -> BTreeSet<ResourceUri> {
+    match watching {
+        Some(watching) => watching.updated().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One subscription, until its client withdraws it or the drain begins.
+pub(in crate::front) async fn listen_on_pipe(
+    front: Arc<Front>,
+    peer: Peer,
+    request: Request,
+    out: mpsc::Sender<Frame>,
+) {
+    let fail = |error| encode_error(Some(&request.id), &error);
+    let said = async |frames: Vec<Frame>| {
+        for frame in frames {
+            if out.send(frame).await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    let Some(ongoing) = peer.in_flight.begin(&request.id) else {
+        let told = "a request with this id is in flight already";
+        said(vec![fail(ErrorObject::new(code::INVALID_REQUEST, told))]).await;
+        return;
+    };
+    let opened = tokio::select! {
+        biased;
+        () = ongoing.withdrawn.cancelled() => return,
+        opened = Feed::open(&front, &request) => opened,
+    };
+    let (mut feed, acknowledged) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            said(vec![fail(error)]).await;
+            return;
+        }
+    };
+    let mut frames = vec![acknowledged];
+    while said(frames).await {
+        frames = tokio::select! {
+            biased;
+            () = ongoing.withdrawn.cancelled() => return,
+            () = front.drain.cancelled() => {
+                said(vec![feed.end()]).await;
+                return;
+            }
+            frames = feed.next() => frames,
+        };
+    }
+}
