@@ -348,7 +348,7 @@ async fn a_legacy_get_stream_carries_changes_of_prompts() {
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     let capabilities = &answer["result"]["capabilities"];
     assert_eq!(capabilities["prompts"], json!({ "listChanged": true }));
-    assert_eq!(capabilities["resources"], json!({ "listChanged": true }));
+    assert_eq!(capabilities["resources"], json!({ "subscribe": true, "listChanged": true }));
     assert_eq!(capabilities["completions"], json!({}));
     let mut headers = HeaderMap::new();
     headers.insert("mcp-session-id", session);
