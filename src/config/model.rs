@@ -106,6 +106,7 @@ pub struct ServerConfig {
     pub target: Target,
     pub filter: ToolFilter,
     pub protocol: ProtocolPin,
+    pub isolation: Isolation,
     pub startup_timeout: Duration,
     pub tool_timeout: Duration,
     /// Calls that may wait for this server at once.
@@ -163,4 +164,15 @@ pub enum ProtocolPin {
     Auto,
     Modern,
     Legacy,
+}
+
+/// Who shares a session with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Everybody, in one session that is told of no capability.
+    Shared,
+    /// The calls of one principal.
+    PerPrincipal,
+    /// The calls of one conversation; callers who have none count by principal.
+    PerSession,
 }

@@ -60,6 +60,12 @@ pub const QUESTION_ROUNDS_MAX: usize = 8;
 pub const QUESTIONS_MAX: usize = 16;
 /// How long a person may take to answer; a state handed out is good for as long.
 pub const QUESTION_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Sessions of one server that belong to one caller each.
+pub const LEASES_MAX: usize = 64;
+/// A caller's own session without a call; longer than anybody may take to answer a question.
+pub const LEASE_IDLE_MAX: Duration = Duration::from_secs(660);
+/// How long questions of one call are collected before they are handed out.
+pub const QUESTION_GATHER: Duration = Duration::from_millis(30);
 /// The pause before a server that asked for nothing but a second try gets it.
 pub const QUESTION_RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long abandoned calls may take to write their outcomes and last answers.

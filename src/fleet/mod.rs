@@ -6,6 +6,7 @@
 
 mod backoff;
 mod catalog;
+mod lease;
 mod naming;
 mod relist;
 mod replica;
@@ -23,12 +24,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
 use catalog::{Clashes, Shelves};
+use lease::{Key, Seat};
 use replica::{Life, Listed, Replica};
 pub use replica::{Ready, State};
 pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
-    config::{Names, ServerConfig},
+    config::{Isolation, Names, ServerConfig},
     domain::{CallError, ResourceUri, Sent, ServerName, limits::CATALOG_NEWS_MAX},
     gate::{Permit, Policy},
     upstream::{Connector, NoticeSender, Outgoing},
@@ -77,7 +79,7 @@ impl Fleet {
         let mut replicas = HashMap::new();
         for config in servers {
             let server = config.name.clone();
-            let (replica, state) = Replica::new(config);
+            let (replica, state) = Replica::new(config, connector, &stop, &tasks);
             replicas.insert(server, replica.clone());
             let life = Life {
                 replica,
@@ -107,10 +109,16 @@ impl Fleet {
         let down = CallError::Unavailable { sent: Sent::No };
         let replica = self.replicas.get(&permit.call().server).ok_or(down)?;
         let _lease = replica.leases.try_acquire().map_err(|_| CallError::Busy)?;
-        let session = replica.session.load_full().ok_or(down)?;
+        let seat = match replica.config.isolation {
+            Isolation::Shared => Seat::shared(replica.session.load_full().ok_or(down)?),
+            isolation => {
+                let key = Key::of(isolation, &permit.call().caller, params.capabilities());
+                replica.own_sessions.seat(key).await?
+            }
+        };
         let deadline = replica.config.tool_timeout;
         let outgoing = Outgoing { params, deadline, param_headers: headers };
-        session.call(&permit, &outgoing, notices).await
+        seat.session().call(&permit, &outgoing, notices).await
     }
 
     /// Asks for news of a server's resource; whether that is granted, the watch says.

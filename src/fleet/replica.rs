@@ -13,12 +13,13 @@ use tokio::{
     task::spawn_blocking,
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use super::{
     backoff::Backoff,
     catalog::{Headers, Lists, Reading, Shelf},
+    lease::Leases,
     relist::{Listing, keep_listed},
     watch::Board,
 };
@@ -72,6 +73,8 @@ pub(super) struct Replica {
     pub(super) session: ArcSwapOption<Session>,
     /// One permit a call in flight.
     pub(super) leases: Semaphore,
+    /// The sessions of callers who share none.
+    pub(super) own_sessions: Leases,
     pub(super) state: watch::Receiver<State>,
     pub(super) board: Arc<Board>,
     pub(super) restarts: std::sync::atomic::AtomicU64,
@@ -98,12 +101,19 @@ pub(super) struct Life {
 }
 
 impl Replica {
-    pub(super) fn new(config: ServerConfig) -> (Arc<Self>, watch::Sender<State>) {
+    pub(super) fn new(
+        config: ServerConfig,
+        connector: &Connector,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> (Arc<Self>, watch::Sender<State>) {
         let (sender, state) = watch::channel(State::Starting);
+        let config = Arc::new(config);
         let replica = Self {
             session: ArcSwapOption::empty(),
             leases: Semaphore::new(config.in_flight),
-            config: Arc::new(config),
+            own_sessions: Leases::new(config.clone(), connector, stop, tasks),
+            config,
             state,
             board: Arc::default(),
             restarts: 0.into(),
@@ -260,7 +270,7 @@ impl Life {
 }
 
 /// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -20,6 +20,7 @@ mod hostile;
 mod http_rules;
 mod jail;
 mod keys;
+mod leases;
 mod lifecycle;
 mod mirrored;
 mod provide;

@@ -10,7 +10,7 @@ mod stdio;
 use std::{collections::BTreeSet, ops::Range, time::Duration};
 
 use super::{
-    Code, ProtocolPin, ServerConfig, Target, ToolFilter,
+    Code, Isolation, ProtocolPin, ServerConfig, Target, ToolFilter,
     check::Check,
     report::{Note, Notes, holds_key, holds_known_key},
     secret::{Lookup, ReferenceError, expand, has_reference},
@@ -24,7 +24,7 @@ use crate::domain::{
     },
 };
 
-pub(super) const SERVER_KEYS: [&str; 15] = [
+pub(super) const SERVER_KEYS: [&str; 16] = [
     "command",
     "args",
     "env",
@@ -39,6 +39,7 @@ pub(super) const SERVER_KEYS: [&str; 15] = [
     "startup_timeout_sec",
     "tool_timeout_sec",
     "protocol",
+    "isolation",
     "in_flight",
 ];
 const STDIO_KEYS: [&str; 3] = ["args", "env", "cwd"];
@@ -75,6 +76,12 @@ pub(super) fn read(
         ("legacy", ProtocolPin::Legacy),
     ];
     let protocol = section.word("protocol", &words, notes).unwrap_or(ProtocolPin::Auto);
+    let words = [
+        ("shared", Isolation::Shared),
+        ("per-principal", Isolation::PerPrincipal),
+        ("per-session", Isolation::PerSession),
+    ];
+    let isolation = section.word("isolation", &words, notes).unwrap_or(Isolation::Shared);
     let mut seconds =
         |key, range, default: Duration| section.seconds(key, range, notes).unwrap_or(default);
     let startup_timeout = seconds("startup_timeout_sec", STARTUP_TIMEOUT_RANGE_S, STARTUP_TIMEOUT);
@@ -85,6 +92,7 @@ pub(super) fn read(
         target: target?,
         filter,
         protocol,
+        isolation,
         startup_timeout,
         tool_timeout,
         in_flight,

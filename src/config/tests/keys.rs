@@ -24,7 +24,7 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 30] = [
     (GATEWAY, "listen", r#""[::1]:9""#, listen, "Tcp(127.0.0.1:7411)", "Tcp([::1]:9)"),
     (GATEWAY, "listen", r#""unix:/l.sock""#, listen, "Tcp(127.0.0.1:7411)", "Unix(\"/l.sock\")"),
     (
@@ -150,6 +150,8 @@ const ROWS: [Row; 28] = [
     ),
     (Into::Stdio, "protocol", r#""modern""#, protocol, "Auto", "Modern"),
     (Into::Http, "protocol", r#""legacy""#, protocol, "Auto", "Legacy"),
+    (Into::Stdio, "isolation", r#""per-session""#, isolation, "Shared", "PerSession"),
+    (Into::Http, "isolation", r#""per-principal""#, isolation, "Shared", "PerPrincipal"),
     (Into::Stdio, "in_flight", "3", |c| c.servers[0].in_flight.to_string(), "256", "3"),
 ];
 
@@ -159,6 +161,10 @@ fn listen(config: &Config) -> String {
 
 fn durability(config: &Config) -> String {
     format!("{:?}", config.audit.durability)
+}
+
+fn isolation(config: &Config) -> String {
+    format!("{:?}", config.servers[0].isolation)
 }
 
 fn protocol(config: &Config) -> String {

@@ -30,6 +30,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         }),
         filter: crate::config::ToolFilter::default(),
         protocol: crate::config::ProtocolPin::Auto,
+        isolation: crate::config::Isolation::Shared,
         startup_timeout: Duration::from_secs(1),
         tool_timeout: Duration::from_secs(1),
         in_flight: 1,

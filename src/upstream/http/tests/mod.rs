@@ -122,6 +122,7 @@ fn config(url: &str) -> ServerConfig {
         target: Target::Http(HttpTarget { url: url.parse().unwrap(), headers }),
         filter: ToolFilter::default(),
         protocol: ProtocolPin::Auto,
+        isolation: crate::config::Isolation::Shared,
         startup_timeout: WAIT,
         tool_timeout: WAIT,
         in_flight: 16,

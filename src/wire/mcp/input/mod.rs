@@ -149,7 +149,7 @@ impl Asking {
 }
 
 /// The capabilities that a server is told of: the client's own, and of those only what we relay.
-pub(super) fn relayable(capabilities: Option<&Object>) -> Bytes {
+pub fn relayable(capabilities: Option<&Object>) -> Bytes {
     let known = |key: &str| RELAYED.contains(&key);
     match capabilities {
         None => Bytes::from_static(b"{}"),
