@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{
@@ -52,12 +53,34 @@ impl Connector {
 
     /// Opens a session within the server's start-up timeout. Dropping the future undoes it.
     pub async fn connect(&self, server: &ServerConfig) -> Result<Session, ConnectError> {
+        self.connect_as(server, Arc::clone(&self.face)).await
+    }
+
+    /// The same for one caller's own session, which a legacy child is told the capabilities of.
+    /// Behind HTTP nothing is declared: questions are not relayed from there.
+    pub async fn connect_for(
+        &self,
+        server: &ServerConfig,
+        capabilities: Bytes,
+    ) -> Result<Session, ConnectError> {
+        let face = match server.target {
+            Target::Stdio(_) => Arc::new(ClientFace { capabilities, info: self.face.info.clone() }),
+            Target::Http(_) => Arc::clone(&self.face),
+        };
+        self.connect_as(server, face).await
+    }
+
+    async fn connect_as(
+        &self,
+        server: &ServerConfig,
+        face: Arc<ClientFace>,
+    ) -> Result<Session, ConnectError> {
         let known = match server.protocol {
             ProtocolPin::Auto => self.eras.get(server),
             ProtocolPin::Modern => Some(Era::Modern),
             ProtocolPin::Legacy => Some(Era::Legacy),
         };
-        let opened = timeout(server.startup_timeout, self.open(server, known)).await;
+        let opened = timeout(server.startup_timeout, self.open(server, known, &face)).await;
         let opened = opened.unwrap_or_else(|_| {
             let after = server.startup_timeout;
             Err(ConnectError::Silent { server: server.name.clone(), after })
@@ -66,7 +89,7 @@ impl Connector {
             Ok((line, greeting)) => {
                 self.eras.learn(server, greeting.version.era());
                 let name = server.name.clone();
-                Ok(Session::new(name, line, greeting, Arc::clone(&self.face)))
+                Ok(Session::new(name, line, greeting, face))
             }
             Err(error) => {
                 self.eras.forget(server);
@@ -79,15 +102,16 @@ impl Connector {
         &self,
         server: &ServerConfig,
         era: Option<Era>,
+        face: &Arc<ClientFace>,
     ) -> Result<(Line, Greeting), ConnectError> {
         match &server.target {
             Target::Stdio(target) => {
                 let launch = || self.launch(server, target);
-                let (child, greeting) = shake_hands(server, &self.face, era, launch).await?;
+                let (child, greeting) = shake_hands(server, face, era, launch).await?;
                 Ok((Line::Stdio(child), greeting))
             }
             Target::Http(target) => {
-                let (latch, face) = (self.latch.clone(), Arc::clone(&self.face));
+                let (latch, face) = (self.latch.clone(), Arc::clone(face));
                 let (http, greeting) = http::open(server, target, era, latch, face).await?;
                 Ok((Line::Http(http), greeting))
             }
@@ -254,7 +278,7 @@ async fn ask(
 ) -> Result<Response, CallError> {
     let id = child.draw_id();
     let frame = encode_request(&RequestId::from_u64(id), method, Some(params));
-    child.ask(Ask { id, frame, epoch: None, wait, notices: None }).await
+    child.ask(Ask { id, frame, epoch: None, wait, notices: None, talk: None }).await
 }
 
 /// Sees the child off, so that its last words are complete.

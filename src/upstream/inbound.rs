@@ -1,7 +1,7 @@
-//! What a message from a server means to a mute session, whichever transport it came by.
+//! What a message from a server means to a session, whichever transport it came by.
 //!
-//! A mute session declared no capability, so a server may ask nothing of it but `ping`; anything
-//! else is refused. Pure: says what was heard and what is to be answered, does nothing.
+//! A mute session declared no capability, so a server may ask nothing of it but `ping`; what is
+//! to be said to anything else is a refusal, unless the session knows whom to ask. Pure: says what was heard and what is to be answered, does nothing.
 
 use bytes::Bytes;
 
@@ -27,7 +27,7 @@ pub(super) enum Heard {
     /// About something that we watch.
     News(News),
     /// A request of the server, and what we say to it.
-    Asked { reply: Frame, kind: Question },
+    Asked { reply: Frame, kind: Question, request: Request },
     /// A notification that concerns nobody here.
     Other,
 }
@@ -44,7 +44,7 @@ pub(super) fn understand(message: Message) -> Heard {
             Heard::Answer { id: response.id.as_ref().and_then(RequestId::as_u64), response }
         }
         Message::Notification(notification) => notified(notification),
-        Message::Request(request) => asked(&request),
+        Message::Request(request) => asked(request),
     }
 }
 
@@ -71,13 +71,13 @@ fn notified(notification: Notification) -> Heard {
     }
 }
 
-fn asked(request: &Request) -> Heard {
+fn asked(request: Request) -> Heard {
     let nothing = Object::parse(Bytes::from_static(b"{}"));
     match (request.method.as_str(), nothing) {
         ("ping", Ok(nothing)) => {
             let reply =
                 encode_result(Version::LATEST_LEGACY, &request.id, &nothing, Caching::Never);
-            Heard::Asked { reply, kind: Question::Ping }
+            Heard::Asked { reply, kind: Question::Ping, request }
         }
         _ => {
             let error = ErrorObject {
@@ -86,7 +86,7 @@ fn asked(request: &Request) -> Heard {
                 data: None,
             };
             let reply = encode_error(Some(&request.id), &error);
-            Heard::Asked { reply, kind: Question::Refused }
+            Heard::Asked { reply, kind: Question::Refused, request }
         }
     }
 }

@@ -83,8 +83,15 @@ async fn page(
         Line::Stdio(line) => {
             let id = line.draw_id();
             let frame = encode(id);
-            line.ask(stdio::Ask { id, frame, epoch: None, wait: LIST_TIMEOUT, notices: None })
-                .await?
+            line.ask(stdio::Ask {
+                id,
+                frame,
+                epoch: None,
+                wait: LIST_TIMEOUT,
+                notices: None,
+                talk: None,
+            })
+            .await?
         }
         Line::Http(line) => {
             let id = line.draw_id();

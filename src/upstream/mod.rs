@@ -22,7 +22,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    domain::{CallError, Era, Sent, ServerName, Subject},
+    domain::{CallError, Era, Kind, Sent, ServerName, Subject},
     gate::Permit,
     wire::{
         CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object,
@@ -114,6 +114,7 @@ impl Session {
                     epoch: Some(permit.epoch()),
                     wait: call.deadline,
                     notices: call.params.progress_token().and_then(|_| notices.cloned()),
+                    talk: self.talking(call),
                 })
                 .await
             }
@@ -201,6 +202,23 @@ impl Session {
         }
         tracing::error!(call.id = %permit.call().id, "Judged call is not the one to be sent");
         Err(CallError::Unavailable { sent: Sent::No })
+    }
+
+    /// How the caller can be asked in the middle of this call: never on a shared session, and
+    /// never while something is completed.
+    fn talking(&self, call: &Outgoing) -> Option<stdio::Talking> {
+        let may_ask = match call.params.kind() {
+            Kind::Tool | Kind::Prompt | Kind::Resource => self.version().era() == Era::Legacy,
+            Kind::PromptArgument | Kind::TemplateArgument => false,
+        };
+        let can = Object::parse(self.face.capabilities.clone()).ok()?;
+        let token = call.params.state();
+        if !may_ask || (can.is_empty() && token.is_none()) {
+            return None;
+        }
+        let responses = call.params.responses();
+        let resume = token.map(|token| stdio::Resume { token: token.to_owned(), responses });
+        Some(stdio::Talking { can, resume })
     }
 
     fn encode(&self, id: u64, permit: &Permit, call: &Outgoing) -> Frame {

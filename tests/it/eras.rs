@@ -35,6 +35,11 @@ impl Cell {
 
     /// With a client of these capabilities.
     pub(crate) async fn able(kind: Kind, server: Server, capabilities: Value) -> Self {
+        Self::with(kind, server, capabilities, "").await
+    }
+
+    /// The same, and with more keys for the server.
+    pub(crate) async fn with(kind: Kind, server: Server, capabilities: Value, keys: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("journal.jsonl");
         let audit = dir.path().join("state/audit");
@@ -50,6 +55,7 @@ impl Cell {
             }
             Server::ModernStdio | Server::LegacyStdio => (stdio_server("up", &args), None),
         };
+        let tables = tables + keys;
         let (client, gateway, dir) = match kind {
             Kind::ModernHttp | Kind::LegacyHttp => {
                 let gateway = Gateway::start_in(dir, &tables);

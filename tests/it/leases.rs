@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::{
     client::{Client, Kind},
+    eras::{Cell, Server},
     harness::{Gateway, journal, stdio_server},
+    questions::{KINDS, able, answer, text},
 };
 
 /// How many sessions a legacy child's command was asked for when two conversations have called.
@@ -29,5 +31,32 @@ async fn sessions_of_two_conversations(isolation: &str) -> usize {
 async fn isolation_decides_who_shares_a_session() {
     for (isolation, want) in [("shared", 1), ("per-principal", 2), ("per-session", 3)] {
         assert_eq!(sessions_of_two_conversations(isolation).await, want, "{isolation}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_stdio_server_asks_every_kind_of_client() {
+    for kind in KINDS {
+        let keys = "isolation = \"per-session\"\n";
+        let cell = Cell::with(kind, Server::LegacyStdio, able(), keys).await;
+        let arguments = json!({ "message": "who?" });
+        let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
+        assert!(text(&got).contains("accept") && text(&got).contains("ann"), "{kind:?} {got}");
+        assert_eq!(n, 1, "{kind:?}");
+        let arguments = json!({ "prompt": "capital?" });
+        let (got, _) = cell.client.call_answering("up__test_sampling", arguments, answer).await;
+        assert_eq!(text(&got), "LLM response: Paris", "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_server_is_never_told_of_capabilities() {
+    for kind in KINDS {
+        let cell = Cell::able(kind, Server::LegacyStdio, able()).await;
+        let arguments = json!({ "message": "who?" });
+        let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
+        assert_eq!(n, 0, "{kind:?} {got}");
+        let is_refused = got["result"]["isError"] == true || got["error"].is_object();
+        assert!(is_refused, "{kind:?} {got}");
     }
 }

@@ -8,13 +8,14 @@ use crate::{
     harness::{Gateway, HttpFixture, audit_in, journal},
 };
 
-const KINDS: [Kind; 4] = [Kind::ModernHttp, Kind::LegacyHttp, Kind::ModernStdio, Kind::LegacyStdio];
+pub(crate) const KINDS: [Kind; 4] =
+    [Kind::ModernHttp, Kind::LegacyHttp, Kind::ModernStdio, Kind::LegacyStdio];
 
-fn able() -> Value {
+pub(crate) fn able() -> Value {
     json!({ "elicitation": { "form": {} }, "sampling": {}, "roots": {} })
 }
 
-fn answer(method: &str) -> Value {
+pub(crate) fn answer(method: &str) -> Value {
     match method {
         "elicitation/create" => json!({
             "action": "accept",
@@ -28,7 +29,7 @@ fn answer(method: &str) -> Value {
     }
 }
 
-fn text(response: &Value) -> &str {
+pub(crate) fn text(response: &Value) -> &str {
     let text = response.pointer("/result/content/0/text").and_then(Value::as_str);
     text.unwrap_or_else(|| panic!("no text in {response}"))
 }

@@ -164,7 +164,7 @@ impl Keeper {
         let connected = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            connected = self.connector.connect(&self.config) => {
+            connected = self.connector.connect_for(&self.config, self.key.capabilities.clone()) => {
                 connected.inspect_err(|error| self.report(error)).ok()
             }
         };

@@ -183,7 +183,7 @@ fn hear(core: &Arc<Core>, asked: &Asked<'_>, message: Message, source: Source) -
         // Without anybody who attends nobody is told.
         Heard::News(news) => drop(core.news.send(news)),
         Heard::ListChanged => core.list_changed.send_modify(|n| *n += 1),
-        Heard::Asked { reply, kind } => {
+        Heard::Asked { reply, kind, .. } => {
             if kind == Question::Refused {
                 core.counts.question();
             }

@@ -175,7 +175,7 @@ impl Ear<'_> {
             // Without anybody who attends nobody is told.
             Heard::News(news) => drop(self.core.news.send(news)),
             Heard::ListChanged => self.core.list_changed.send_modify(|n| *n += 1),
-            Heard::Asked { reply, kind } => {
+            Heard::Asked { reply, kind, .. } => {
                 if kind == Question::Refused {
                     self.core.counts.question();
                 }

@@ -5,6 +5,8 @@
 //! each call as it enters a batch, and that nothing a child says out of turn does more than be
 //! counted. Knows nothing of eras, tools or why a call is made.
 
+mod asking;
+
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -21,6 +23,7 @@ use super::{
     outbox::{Letter, Outbox},
     pending::{Pending, Waiting},
     stderr::escaped,
+    talk::Talks,
 };
 use crate::{
     domain::{
@@ -32,7 +35,7 @@ use crate::{
         inbound::{Heard, MALFORMED, Question, meant, understand},
         pace::{Pace, Turn},
     },
-    wire::{Frame, LineReader, Notice, RequestId, Response, decode, encode_cancelled},
+    wire::{Frame, LineReader, Notice, Object, RequestId, Response, decode, encode_cancelled},
 };
 
 /// Everything but the pipes.
@@ -43,6 +46,9 @@ pub(super) struct Desk {
     pub(super) reader: LineReader,
     pub(super) outbox: Outbox,
     pending: Pending,
+    talks: Talks,
+    /// What the session has declared, once somebody on it could be asked.
+    can: Option<Object>,
     pace: Pace,
     /// The timer is set to this moment, which is never later than the first deadline.
     alarm: Option<Instant>,
@@ -71,6 +77,8 @@ impl Desk {
             reader: LineReader::new(UPSTREAM_MESSAGE_BYTES_MAX),
             outbox: Outbox::default(),
             pending: Pending::default(),
+            talks: Talks::default(),
+            can: None,
             pace: Pace::new(ODDITIES_LOGGED_PER_SECOND_MAX),
             alarm: None,
             course: Course::Open,
@@ -117,13 +125,13 @@ impl Desk {
     }
 
     fn accept(&mut self, asked: Asked) {
-        let Asked { id, frame, epoch, deadline, notices, reply } = asked;
+        let Asked { id, frame, epoch, deadline, notices, talk, reply } = asked;
         if reply.is_closed() {
             // Withdrawn before it was looked at.
             return;
         }
         let refusal = match self.course {
-            Course::Open if self.pending.is_full() => Some(CallError::Busy),
+            Course::Open if self.pending.is_full(self.talks.len()) => Some(CallError::Busy),
             Course::Open => None,
             Course::Ending { .. } | Course::Over { .. } => {
                 Some(CallError::Unavailable { sent: Sent::No })
@@ -134,10 +142,22 @@ impl Desk {
             reply.send(Err(refusal)).ok();
             return;
         }
-        self.pending.insert(id, Waiting { reply, notices, epoch, deadline });
-        self.outbox.push(Letter { id, epoch, frame });
-        if self.alarm.is_none_or(|alarm| deadline < alarm) {
-            self.alarm = Some(deadline);
+        let (can, resume) = talk.map(|talk| (talk.can, talk.resume)).unzip();
+        self.can = can.clone().or_else(|| self.can.take());
+        let waiting = Waiting { reply, notices, epoch, deadline, can, asked_as: id };
+        match resume.flatten() {
+            Some(resume) => self.resume(waiting, &resume),
+            None => {
+                self.pending.insert(id, waiting);
+                self.outbox.push(Letter { id, epoch, frame });
+            }
+        }
+        self.ring_by(deadline);
+    }
+
+    fn ring_by(&mut self, moment: Instant) {
+        if self.alarm.is_none_or(|alarm| moment < alarm) {
+            self.alarm = Some(moment);
         }
     }
 
@@ -156,6 +176,7 @@ impl Desk {
 
     /// Forgets a request, and tells the server if it may know of it.
     fn withdraw(&mut self, id: u64, reason: &str) {
+        let id = self.pending.waits_for(id).unwrap_or(id);
         if self.pending.remove(id).is_some() {
             self.cancel(id, reason);
         }
@@ -163,6 +184,7 @@ impl Desk {
 
     /// To be called after the request has left the table. Returns what the server has of it.
     fn cancel(&mut self, id: u64, reason: &str) -> Sent {
+        self.call_off(id, reason);
         let sent = self.outbox.withdraw(id);
         if sent != Sent::No {
             self.say(encode_cancelled(&RequestId::from_u64(id), reason));
@@ -233,8 +255,11 @@ impl Desk {
             // Without anybody who attends nobody is told.
             Heard::News(news) => drop(self.shared.news.send(news)),
             Heard::ListChanged => self.shared.list_changed.send_modify(|n| *n += 1),
-            Heard::Asked { reply, kind } => {
+            Heard::Asked { reply, kind, request } => {
                 if kind == Question::Refused {
+                    if self.ask(request) {
+                        return;
+                    }
                     self.shared.counts.question();
                 }
                 self.say(reply);
@@ -243,8 +268,15 @@ impl Desk {
     }
 
     fn answer(&mut self, id: Option<u64>, response: Response) {
-        let asked = self.asked(id);
-        if !asked.is_some_and(|id| self.pending.answer(id, Ok(response))) {
+        let Some(id) = self.asked(id) else {
+            self.shared.counts.stray();
+            return;
+        };
+        let (called_off, response) = self.talks.answered(id, response);
+        for frame in called_off {
+            self.say(frame);
+        }
+        if response.is_some_and(|response| !self.pending.answer(id, Ok(response))) {
             self.shared.counts.stray();
         }
     }
@@ -279,7 +311,11 @@ impl Desk {
         let stopped = pending.ids(|waiting| !holds(waiting));
         let sent: Vec<Sent> = stopped.iter().map(|id| self.outbox.sent(*id)).collect();
         self.outbox.revoke(|epoch| self.latch.holds(epoch));
+        for call in self.talks.stopped(|epoch| self.latch.holds(epoch)) {
+            self.call_off(call, "emergency stop");
+        }
         for (id, sent) in stopped.into_iter().zip(sent) {
+            self.call_off(id, "emergency stop");
             self.pending.answer(id, Err(CallError::Stopped { sent }));
             if sent != Sent::No {
                 self.say(encode_cancelled(&RequestId::from_u64(id), "emergency stop"));
@@ -295,6 +331,7 @@ impl Desk {
         {
             self.course = Course::Over { why: why.clone() };
         }
+        self.talk(now);
         for id in self.pending.ids(|waiting| waiting.deadline <= now) {
             let waiting = self.pending.remove(id);
             let sent = self.cancel(id, "no answer in time");
@@ -306,7 +343,10 @@ impl Desk {
             Course::Ending { until, .. } => Some(*until),
             Course::Open | Course::Over { .. } => None,
         };
-        self.alarm = [self.pending.earliest_deadline(), last_words].into_iter().flatten().min();
+        self.alarm = [self.pending.earliest_deadline(), self.talks.earliest(), last_words]
+            .into_iter()
+            .flatten()
+            .min();
     }
 
     /// Sets the timer if an earlier moment has come up. It is never set later before it rings.

@@ -10,6 +10,7 @@ mod desk;
 mod outbox;
 mod pending;
 mod stderr;
+mod talk;
 #[cfg(test)]
 mod tests;
 
@@ -36,9 +37,10 @@ use crate::{
     },
     gate::{Epoch, Latch},
     jail::{Child, Exit, Life},
-    wire::{Frame, Response},
+    wire::{Frame, Object, Response},
 };
 use actor::Actor;
+pub(super) use talk::Resume;
 
 /// The handle to one child's session.
 #[derive(Clone, Debug)]
@@ -90,6 +92,16 @@ pub(super) struct Ask {
     pub(super) epoch: Option<Epoch>,
     pub(super) wait: Duration,
     pub(super) notices: Option<NoticeSender>,
+    pub(super) talk: Option<Talking>,
+}
+
+/// A call whose caller can be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Talking {
+    /// What the session has declared.
+    pub(super) can: Object,
+    /// The answers to what it was asked, if it was.
+    pub(super) resume: Option<Resume>,
 }
 
 /// An `Ask` with the way back.
@@ -100,6 +112,7 @@ struct Asked {
     epoch: Option<Epoch>,
     deadline: Instant,
     notices: Option<NoticeSender>,
+    talk: Option<Talking>,
     reply: pending::Reply,
 }
 
@@ -163,9 +176,9 @@ impl Stdio {
     /// Sends a request and waits for its answer. Dropping the future withdraws the request.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Response, CallError> {
         let (reply, answer) = oneshot::channel();
-        let Ask { id, frame, epoch, wait, notices } = ask;
+        let Ask { id, frame, epoch, wait, notices, talk } = ask;
         let deadline = Instant::now() + wait;
-        let asked = Asked { id, frame, epoch, deadline, notices, reply };
+        let asked = Asked { id, frame, epoch, deadline, notices, talk, reply };
         self.0.inbox.try_send(Event::Asked(asked)).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => CallError::Busy,
             mpsc::error::TrySendError::Closed(_) => CallError::Unavailable { sent: Sent::No },

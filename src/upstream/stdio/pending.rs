@@ -11,7 +11,7 @@ use crate::{
     domain::{CallError, limits::SESSION_PENDING_MAX},
     gate::Epoch,
     upstream::NoticeSender,
-    wire::Response,
+    wire::{Object, Response},
 };
 
 pub(super) type Reply = oneshot::Sender<Result<Response, CallError>>;
@@ -24,14 +24,18 @@ pub(super) struct Waiting {
     /// The latch epoch it was admitted in; our own requests have none.
     pub(super) epoch: Option<Epoch>,
     pub(super) deadline: Instant,
+    /// What its caller can be asked, if anything.
+    pub(super) can: Option<Object>,
+    /// The number of the request that waits, where it resumed a call of another number.
+    pub(super) asked_as: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Pending(HashMap<u64, Waiting>);
 
 impl Pending {
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= SESSION_PENDING_MAX
+    pub(super) fn is_full(&self, n_parked: usize) -> bool {
+        self.0.len().saturating_add(n_parked) >= SESSION_PENDING_MAX
     }
 
     pub(super) fn insert(&mut self, id: u64, waiting: Waiting) {
@@ -50,6 +54,24 @@ impl Pending {
         // A caller that is gone withdraws by itself.
         waiting.reply.send(answer).ok();
         true
+    }
+
+    /// The call that a request of this number waits for.
+    pub(super) fn waits_for(&self, asked_as: u64) -> Option<u64> {
+        if self.0.contains_key(&asked_as) {
+            return Some(asked_as);
+        }
+        self.0.iter().find(|(_, waiting)| waiting.asked_as == asked_as).map(|(id, _)| *id)
+    }
+
+    pub(super) fn epoch(&self, id: u64) -> Option<Epoch> {
+        self.0.get(&id)?.epoch
+    }
+
+    /// The oldest call whose caller can be asked, and what.
+    pub(super) fn oldest_able(&self) -> Option<(u64, &Object)> {
+        let able = self.0.iter().filter_map(|(id, waiting)| Some((*id, waiting.can.as_ref()?)));
+        able.min_by_key(|(id, _)| *id)
     }
 
     pub(super) fn notices(&self, id: u64) -> Option<&NoticeSender> {

@@ -184,6 +184,7 @@ async fn last_words_after_the_last_read_still_count() {
         epoch: latch.epoch().ok(),
         wait: WAIT,
         notices: None,
+        talk: None,
     };
     let unwritten = async { session.ask(unwritten).await };
     let last_words = async {

@@ -3,6 +3,7 @@
 mod calls;
 mod hostile;
 mod stop;
+mod talk;
 
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ impl Rig {
     fn ask(&self, params: &str, wait: Duration) -> (u64, Ask) {
         let id = self.session.draw_id();
         let frame = encode_request(&RequestId::from_u64(id), "tools/call", Some(params.as_bytes()));
-        (id, Ask { id, frame, epoch: Some(self.epoch()), wait, notices: None })
+        (id, Ask { id, frame, epoch: Some(self.epoch()), wait, notices: None, talk: None })
     }
 
     /// A call under way in a task of its own.

@@ -179,6 +179,11 @@ impl CallParams {
         self.state.as_deref()
     }
 
+    /// The answers to what the server asked, by the keys of its questions.
+    pub fn responses(&self) -> Option<Object> {
+        self.raw.object(RESPONSES)
+    }
+
     pub fn with_state(self, state: Option<Text>) -> Self {
         Self { state, ..self }
     }

@@ -136,7 +136,7 @@ impl Asking {
         }
     }
 
-    fn is_in(self, capabilities: &Object) -> bool {
+    pub fn is_in(self, capabilities: &Object) -> bool {
         let elicitation = || capabilities.object("elicitation");
         match self {
             // An empty object has meant forms since there are forms.

@@ -1,0 +1,252 @@
+//! Questions of a child about the calls that wait for it.
+//!
+//! Owns which question belongs to which call, and the tokens under which parked calls are found
+//! again. A call's questions are gathered for a moment, then handed out together; from there until
+//! the answers come the call is parked: its request stays open at the child and no clock of the
+//! call runs, only that of `QUESTION_WAIT_MAX`. Does no IO and asks nobody.
+
+use std::{collections::HashMap, fmt::Write as _};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    domain::limits::{QUESTION_GATHER, QUESTION_WAIT_MAX, QUESTIONS_MAX},
+    gate::Epoch,
+    wire::{
+        Asking, Body, Caching, ErrorObject, Frame, Object, Request, RequestId, Response, Version,
+        encode_error, encode_result, input_responses, quote,
+    },
+};
+
+/// The answers to what a parked call was asked.
+#[derive(Clone, Debug)]
+pub(in crate::upstream) struct Resume {
+    pub(in crate::upstream) token: String,
+    pub(in crate::upstream) responses: Option<Object>,
+}
+
+/// What is being asked about each call, by the call's number.
+#[derive(Debug, Default)]
+pub(super) struct Talks(HashMap<u64, Talk>);
+
+#[derive(Debug)]
+struct Talk {
+    token: String,
+    open: Vec<Open>,
+    phase: Phase,
+    /// The child answered the call without waiting for us.
+    early: Option<Response>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Gathering { until: Instant },
+    Parked { until: Instant, epoch: Option<Epoch> },
+}
+
+/// One question that the child waits for.
+#[derive(Debug)]
+struct Open {
+    request: Request,
+    asking: Asking,
+}
+
+/// What came of the answers.
+pub(super) enum Resumed {
+    /// Nobody asked under this token.
+    Unknown,
+    /// Some answers are missing.
+    Again(Response),
+    /// The call is over; this was its answer.
+    Early(Response),
+    /// To be written; then the call with this number waits again.
+    Answers { call: u64, frames: Vec<Frame> },
+}
+
+impl Talks {
+    pub(super) fn len(&self) -> usize {
+        self.0.values().filter(|talk| matches!(talk.phase, Phase::Parked { .. })).count()
+    }
+
+    /// The oldest call that is parked.
+    pub(super) fn oldest_parked(&self) -> Option<u64> {
+        self.parked(|_, _| true).into_iter().min()
+    }
+
+    /// Whether the question has a place with this call. `None` without one or without randomness.
+    pub(super) fn add(&mut self, call: u64, request: Request, can: &Object) -> Option<()> {
+        let asking = Asking::parse(request.method.as_str(), request.params.as_ref())?;
+        if !asking.is_in(can) {
+            return None;
+        }
+        if !self.0.contains_key(&call) {
+            let until = Instant::now() + QUESTION_GATHER;
+            let (open, phase) = (Vec::new(), Phase::Gathering { until });
+            let talk = Talk { token: token()?, open, phase, early: None };
+            self.0.insert(call, talk);
+        }
+        let talk = self.0.get_mut(&call)?;
+        let is_new = talk.open.iter().all(|open| open.request.id != request.id);
+        if talk.open.len() >= QUESTIONS_MAX || !is_new {
+            return None;
+        }
+        talk.open.push(Open { request, asking });
+        Some(())
+    }
+
+    /// The calls whose questions are to be handed out.
+    pub(super) fn due(&self, now: Instant) -> Vec<u64> {
+        let is_due = |talk: &Talk| matches!(talk.phase, Phase::Gathering { until } if until <= now);
+        self.0.iter().filter(|(_, talk)| is_due(talk)).map(|(call, _)| *call).collect()
+    }
+
+    /// Parks the call and says what its caller is told.
+    pub(super) fn park(&mut self, call: u64, epoch: Option<Epoch>) -> Option<Response> {
+        let talk = self.0.get_mut(&call)?;
+        talk.phase = Phase::Parked { until: Instant::now() + QUESTION_WAIT_MAX, epoch };
+        talk.asks(call)
+    }
+
+    /// Parked calls that nobody has answered for too long.
+    pub(super) fn expired(&self, now: Instant) -> Vec<u64> {
+        self.parked(|until, _| until <= now)
+    }
+
+    /// Parked calls of an epoch that no longer holds.
+    pub(super) fn stopped(&self, holds: impl Fn(Epoch) -> bool) -> Vec<u64> {
+        self.parked(|_, epoch| !epoch.is_none_or(&holds))
+    }
+
+    pub(super) fn earliest(&self) -> Option<Instant> {
+        let moment = |talk: &Talk| match talk.phase {
+            Phase::Gathering { until } | Phase::Parked { until, .. } => until,
+        };
+        self.0.values().map(moment).min()
+    }
+
+    /// The child has answered a call. Handed back unless the call is parked.
+    pub(super) fn answered(
+        &mut self,
+        call: u64,
+        response: Response,
+    ) -> (Vec<Frame>, Option<Response>) {
+        match self.0.get_mut(&call) {
+            Some(talk) if matches!(talk.phase, Phase::Parked { .. }) => {
+                talk.early = Some(response);
+                (Vec::new(), None)
+            }
+            Some(_) => (self.end(call), Some(response)),
+            None => (Vec::new(), Some(response)),
+        }
+    }
+
+    pub(super) fn is_parked(&self, call: u64) -> bool {
+        self.0.get(&call).is_some_and(|talk| matches!(talk.phase, Phase::Parked { .. }))
+    }
+
+    /// Takes the call's questions back: what the child is told instead of answers.
+    pub(super) fn end(&mut self, call: u64) -> Vec<Frame> {
+        let open = self.0.remove(&call).map(|talk| talk.open).unwrap_or_default();
+        open.iter().filter_map(Open::call_off).collect()
+    }
+
+    pub(super) fn resume(&mut self, resume: &Resume) -> Resumed {
+        let mut found = self.0.iter().filter(|(_, talk)| talk.token == resume.token);
+        let Some(call) = found.next().map(|(call, _)| *call).filter(|call| self.is_parked(*call))
+        else {
+            return Resumed::Unknown;
+        };
+        let Some(talk) = self.0.get_mut(&call) else { return Resumed::Unknown };
+        if let Some(early) = talk.early.take() {
+            self.0.remove(&call);
+            return Resumed::Early(early);
+        }
+        let answer = |(n, open): (usize, &Open)| {
+            let said = resume.responses.as_ref()?.object(&key(n))?;
+            Some(encode_result(Version::LATEST_LEGACY, &open.request.id, &said, Caching::Never))
+        };
+        let frames: Option<Vec<Frame>> = talk.open.iter().enumerate().map(answer).collect();
+        let Some(frames) = frames else {
+            // Questions that came meanwhile are among them now.
+            talk.phase = match talk.phase {
+                Phase::Parked { epoch, .. } => {
+                    Phase::Parked { until: Instant::now() + QUESTION_WAIT_MAX, epoch }
+                }
+                gathering @ Phase::Gathering { .. } => gathering,
+            };
+            return talk.asks(call).map_or(Resumed::Unknown, Resumed::Again);
+        };
+        self.0.remove(&call);
+        Resumed::Answers { call, frames }
+    }
+
+    fn parked(&self, matches: impl Fn(Instant, Option<Epoch>) -> bool) -> Vec<u64> {
+        let is_meant = |talk: &Talk| match talk.phase {
+            Phase::Parked { until, epoch } => matches(until, epoch),
+            Phase::Gathering { .. } => false,
+        };
+        self.0.iter().filter(|(_, talk)| is_meant(talk)).map(|(call, _)| *call).collect()
+    }
+}
+
+impl Talk {
+    /// The result that asks.
+    fn asks(&self, call: u64) -> Option<Response> {
+        let keys: Vec<String> = (0..self.open.len()).map(key).collect();
+        let asked = keys.iter().zip(&self.open).map(|(key, open)| (key.as_str(), open.asked()));
+        let requests = input_responses(asked);
+        let mut text = br#"{"resultType":"input_required","inputRequests":"#.to_vec();
+        text.extend_from_slice(&requests);
+        text.extend_from_slice(br#","requestState":"#);
+        text.extend_from_slice(&quote(&self.token));
+        text.push(b'}');
+        let result = Object::parse(text.into()).ok()?;
+        Some(Response { id: Some(RequestId::from_u64(call)), body: Body::Result(result) })
+    }
+}
+
+impl Open {
+    fn asked(&self) -> Bytes {
+        let mut text = br#"{"method":"#.to_vec();
+        text.extend_from_slice(&quote(self.asking.method()));
+        if let Some(params) = &self.request.params {
+            text.extend_from_slice(br#","params":"#);
+            text.extend_from_slice(params.raw());
+        }
+        text.push(b'}');
+        text.into()
+    }
+
+    fn call_off(&self) -> Option<Frame> {
+        let id = &self.request.id;
+        match self.asking {
+            Asking::Form | Asking::Url => {
+                let cancel = Object::parse(Bytes::from_static(br#"{"action":"cancel"}"#)).ok()?;
+                Some(encode_result(Version::LATEST_LEGACY, id, &cancel, Caching::Never))
+            }
+            Asking::Sampling | Asking::Roots => {
+                let message = "nobody answered".to_owned();
+                let error = ErrorObject { code: DECLINED, message, data: None };
+                Some(encode_error(Some(id), &error))
+            }
+        }
+    }
+}
+
+/// What the specification has a client say that declines to sample.
+const DECLINED: i64 = -1;
+
+fn key(n: usize) -> String {
+    format!("q{n}")
+}
+
+fn token() -> Option<String> {
+    let mut random = [0_u8; 16];
+    getrandom::fill(&mut random).ok()?;
+    Some(random.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    }))
+}
