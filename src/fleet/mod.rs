@@ -111,7 +111,7 @@ impl Fleet {
         let _lease = replica.leases.try_acquire().map_err(|_| CallError::Busy)?;
         let seat = match replica.config.isolation {
             Isolation::Shared => Seat::shared(replica.session.load_full().ok_or(down)?),
-            isolation => {
+            isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
                 let key = Key::of(isolation, &permit.call().caller, params.capabilities());
                 replica.own_sessions.seat(key).await?
             }

@@ -5,7 +5,10 @@
 //! the answers come the call is parked: its request stays open at the child and no clock of the
 //! call runs, only that of `QUESTION_WAIT_MAX`. Does no IO and asks nobody.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt::Write as _,
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -80,13 +83,14 @@ impl Talks {
         if !asking.is_in(can) {
             return None;
         }
-        if !self.0.contains_key(&call) {
-            let until = Instant::now() + QUESTION_GATHER;
-            let (open, phase) = (Vec::new(), Phase::Gathering { until });
-            let talk = Talk { token: token()?, open, phase, early: None };
-            self.0.insert(call, talk);
-        }
-        let talk = self.0.get_mut(&call)?;
+        let talk = match self.0.entry(call) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let until = Instant::now() + QUESTION_GATHER;
+                let (open, phase) = (Vec::new(), Phase::Gathering { until });
+                place.insert(Talk { token: token()?, open, phase, early: None })
+            }
+        };
         let is_new = talk.open.iter().all(|open| open.request.id != request.id);
         if talk.open.len() >= QUESTIONS_MAX || !is_new {
             return None;
