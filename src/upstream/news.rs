@@ -144,7 +144,8 @@ impl Session {
         let wait = UPSTREAM_LISTEN_MAX;
         match &self.line {
             Line::Stdio(line) => {
-                line.ask(stdio::Ask { id, frame, epoch: None, wait, notices: None }).await
+                line.ask(stdio::Ask { id, frame, epoch: None, wait, notices: None, talk: None })
+                    .await
             }
             Line::Http(line) => {
                 let about = http::About::own(Some(self.version()), method);
