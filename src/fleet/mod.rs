@@ -10,6 +10,7 @@ mod lease;
 mod naming;
 mod relist;
 mod replica;
+mod stocking;
 mod watch;
 
 use std::{

@@ -10,22 +10,22 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
-    task::spawn_blocking,
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{
     backoff::Backoff,
     catalog::{Headers, Lists, Reading, Shelf},
     lease::Leases,
     relist::{Listing, keep_listed},
+    stocking::stock,
     watch::Board,
 };
 use crate::{
     config::{Names, ServerConfig, Target},
-    domain::{ServerName, limits::SCHEMA_COMPILERS_MAX},
+    domain::ServerName,
     upstream::{Connector, Session},
     wire::List,
 };
@@ -62,9 +62,6 @@ impl State {
         }
     }
 }
-
-/// Few at a time: a server that lists a lot must not take every core.
-static COMPILERS: Semaphore = Semaphore::const_new(SCHEMA_COMPILERS_MAX);
 
 /// The handle on one replica.
 #[derive(Debug)]
@@ -175,8 +172,7 @@ impl Life {
             Box::pin(async {
                 // In a box: four lists at once make a large future.
                 let lists = Box::pin(self.lists(session)).await?;
-                self.publish(session, lists).await;
-                Ok(())
+                self.publish(session, lists).await
             })
         };
         let failed = |why: &str| {
@@ -222,21 +218,13 @@ impl Life {
         Ok(Lists { tools: tools?, prompts, resources, templates, reading, problems })
     }
 
-    async fn publish(&self, session: &Arc<Session>, lists: Lists) {
+    async fn publish(&self, session: &Arc<Session>, lists: Lists) -> Result<(), String> {
         let config = &self.replica.config;
         let headers = match config.target {
             Target::Stdio(_) => Headers::NotSent,
             Target::Http(_) => Headers::Sent,
         };
-        let (names, server) = (self.names, config.name.clone());
-        // Compiling a stranger's schemas takes up to seconds: not on a thread that serves calls.
-        let Ok(place) = COMPILERS.acquire().await else { return };
-        let stocked = spawn_blocking(move || Shelf::stock(names, &server, lists, headers)).await;
-        let Ok(shelf) = stocked else {
-            error!(server.id = %config.name, "Lists could not be taken in");
-            return;
-        };
-        drop(place);
+        let shelf = stock(self.names, &config.name, lists, headers).await?;
         for problem in &shelf.problems {
             warn!(server.id = %config.name, problem, "Something that the server lists is not offered");
         }
@@ -255,10 +243,11 @@ impl Life {
         self.replica.session.store(Some(session.clone()));
         let (published, done) = oneshot::channel();
         let news = Listed { server: config.name.clone(), shelf, published };
-        if self.news.send(news).await.is_err() || done.await.is_err() {
-            return;
+        // Without a keeper the gateway is about to end.
+        if self.news.send(news).await.is_ok() && done.await.is_ok() {
+            self.state.send_replace(State::Ready(ready));
         }
-        self.state.send_replace(State::Ready(ready));
+        Ok(())
     }
 
     async fn sleep(&self, pause: Duration) {
