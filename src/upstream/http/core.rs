@@ -26,7 +26,7 @@ use super::{
     conversation::Conversation,
     legacy::Routes,
     line::{Line, Parts, Pool, Slot},
-    tasks::Tasks,
+    tasks::{Over, Tasks},
 };
 use crate::{
     domain::{
@@ -54,8 +54,7 @@ pub(super) struct Core {
     pub(super) counts: Counts,
     pub(super) list_changed: watch::Sender<u64>,
     pub(super) news: broadcast::Sender<News>,
-    /// Why the session is over, once it is.
-    pub(super) over: watch::Sender<Option<Arc<str>>>,
+    pub(super) over: Over,
     /// How long opening a session may take.
     pub(super) handshake_timeout: Duration,
     pub(super) conversation: Conversation,
@@ -187,13 +186,7 @@ impl Core {
 
     /// The session is of no more use to whoever comes next. The first reason stands.
     pub(super) fn end(&self, why: &str) {
-        self.over.send_if_modified(|over| {
-            let first = over.is_none();
-            if first {
-                *over = Some(why.into());
-            }
-            first
-        });
+        self.over.end(why);
     }
 
     pub(super) fn forward(&self, notices: Option<&NoticeSender>, notice: Notice) {

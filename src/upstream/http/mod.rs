@@ -170,11 +170,7 @@ impl Http {
 
     /// Waits until the session is over, and says why.
     pub(super) async fn closed(&self) -> String {
-        let mut over = self.0.core.over.subscribe();
-        match over.wait_for(Option::is_some).await {
-            Ok(why) => why.as_deref().unwrap_or_default().to_owned(),
-            Err(_) => "the session was dropped".to_owned(),
-        }
+        self.0.core.over.closed().await
     }
 
     /// Ends a legacy session at the server, then everything here.

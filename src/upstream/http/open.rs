@@ -21,7 +21,7 @@ use super::{
     core::Core,
     line::{Pool, Slot},
     socket::{Address, Security},
-    tasks::Tasks,
+    tasks::{Over, Tasks},
 };
 use crate::{
     config::{HttpTarget, ServerConfig},
@@ -95,6 +95,7 @@ fn core(
     }
     let host = HeaderValue::from_str(authority.as_str());
     headers.insert(HOST, host.map_err(|_| broken("the host in its url cannot be sent"))?);
+    let over = Over::new();
     Ok(Core {
         server: server.name.clone(),
         pool: Pool::new(address),
@@ -106,11 +107,11 @@ fn core(
         counts: Counts::default(),
         list_changed: watch::Sender::new(0),
         news: broadcast::Sender::new(WATCH_NEWS_MAX),
-        over: watch::Sender::new(None),
+        tasks: Tasks::new(over.clone()),
+        over,
         handshake_timeout: server.startup_timeout,
         conversation: Conversation::default(),
         routes: super::legacy::Routes::default(),
-        tasks: Tasks::new(),
     })
 }
 

@@ -228,7 +228,8 @@ async fn a_server_that_refuses_one_connection_keeps_its_session() {
     };
     let (answered, ()) = tokio::join!(biased; bare.call(), serve);
     result_of(answered);
-    assert!(bare.http.0.core.over.borrow().is_none(), "the session is over");
+    let closed = tokio::time::timeout(std::time::Duration::ZERO, bare.http.closed()).await;
+    assert!(closed.is_err(), "the session is over");
 }
 
 #[tokio::test]
@@ -280,4 +281,11 @@ async fn a_body_of_which_only_the_first_part_is_flushed_is_unknown() {
     let wait = std::time::Duration::from_millis(200);
     assert!(tokio::time::timeout(wait, line.send(request)).await.is_err());
     assert_eq!(slot.sent(), Sent::Unknown);
+}
+
+#[tokio::test]
+async fn a_defect_of_ours_ends_an_http_session_too() {
+    let (bare, _socket) = Bare::open().await;
+    bare.http.0.core.tasks.run(async { panic!("as the test wants it") });
+    assert_eq!(soon(bare.http.closed()).await, "a task of the session failed");
 }

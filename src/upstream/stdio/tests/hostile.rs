@@ -1,8 +1,12 @@
 //! Children that lie, flood, stammer, go deaf or die.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
 
 use super::{Rig, WAIT, result_of, until};
 use crate::{
@@ -241,29 +245,40 @@ async fn a_flood_of_questions_from_a_deaf_child_stays_bounded() {
     assert_eq!(call.await.unwrap().unwrap_err(), CallError::Deadline { sent: Sent::No });
 }
 
-/// A pipe whose reading is a defect of ours.
-struct Defect;
+/// A pipe on which the first word is a defect of ours.
+struct Defect(DuplexStream);
 
-impl tokio::io::AsyncRead for Defect {
+impl AsyncRead for Defect {
     fn poll_read(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-        _: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        panic!("as the test wants it")
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        match Pin::new(&mut self.0).poll_read(context, buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(_) => panic!("as the test wants it"),
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_defect_of_ours_ends_the_session_for_everybody() {
-    let rig = Rig::new();
+    let mut rig = Rig::new();
     let name = crate::domain::ServerName::parse("fake").unwrap();
-    let (stdin, _theirs) = tokio::io::duplex(1 << 10);
-    let pipes = super::Pipes { stdout: Defect, stdin };
-    let session = super::Stdio::over(&name, pipes, None, rig.latch.clone());
-    let why = tokio::time::timeout(WAIT, session.closed()).await.unwrap();
+    let (ours_in, stdin) = tokio::io::duplex(1 << 10);
+    let (stdout, ours_out) = tokio::io::duplex(1 << 10);
+    let pipes = super::Pipes { stdout: Defect(ours_out), stdin: ours_in };
+    rig.session = super::Stdio::over(&name, pipes, None, rig.latch.clone());
+    (rig.stdin, rig.stdout) = (BufReader::new(stdin), stdout);
+    let (_, call) = rig.call();
+    assert!(rig.line().await.contains("tools/call"));
+    rig.say("x").await;
+    // The clock is paused: anybody who hangs meets a deadline instead.
+    let lost = call.await.unwrap().unwrap_err();
+    assert_eq!(lost, CallError::Unavailable { sent: Sent::Unknown });
+    let why = tokio::time::timeout(WAIT, rig.session.closed()).await.unwrap();
     assert_eq!(why, "the session's own task failed");
-    let (_, ask) = rig.ask("{}", WAIT);
-    let refused = session.ask(ask).await.unwrap_err();
-    assert_eq!(refused.as_str(), "unavailable");
+    let (_, late) = rig.call();
+    assert_eq!(late.await.unwrap().unwrap_err(), CallError::Unavailable { sent: Sent::No });
+    tokio::time::timeout(WAIT, rig.session.close()).await.unwrap();
 }
