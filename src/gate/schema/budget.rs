@@ -41,3 +41,24 @@ impl SchemaBudget {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::SchemaBudget;
+    use crate::domain::limits::SCHEMAS_TIME_MAX;
+
+    #[test]
+    fn nothing_is_compiled_after_the_time_of_a_server() {
+        let opened = Instant::now();
+        let mut budget = SchemaBudget::open();
+        let until = budget.until.unwrap();
+        assert!(until >= opened + SCHEMAS_TIME_MAX && until <= Instant::now() + SCHEMAS_TIME_MAX);
+        assert_eq!(budget.draw(1), Ok(()));
+        budget.until = until.checked_sub(SCHEMAS_TIME_MAX + Duration::from_millis(1));
+        assert_eq!(budget.draw(1), Err("take too long to compile"));
+        budget.until = None;
+        assert_eq!(budget.draw(1), Err("take too long to compile"), "a clock that ends");
+    }
+}
