@@ -1,8 +1,8 @@
 //! What is put on record, and its bytes.
 //!
 //! A record is rendered on the side of whoever reports it, straight into bytes, so that the
-//! writer thread only counts, hashes and writes. Arguments appear as digest and length, never
-//! as content. Strings that others chose are escaped and cut to a bound. The layout is golden:
+//! writer thread only counts, hashes and writes. Arguments, questions and answers appear as
+//! digest and length, never as content. Strings that others chose are escaped and cut to a bound. The layout is golden:
 //! `kind` is the second member and `call`, where there is one, the third; readers rely on it.
 
 use std::{fmt::Write as _, time::Duration};
@@ -10,7 +10,8 @@ use std::{fmt::Write as _, time::Duration};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{
-    Call, CallError, CallId, Caller, DenyReason, Generation, Kind, Outcome, limits,
+    Call, CallError, CallId, Caller, DenyReason, Generation, Kind, Matter, Outcome, Questions,
+    limits,
 };
 
 /// One thing that happened. Borrowed: it is rendered before the reporter goes on.
@@ -26,9 +27,9 @@ pub enum Record<'a> {
     Stopped {
         why: &'a str,
     },
-    /// Every gate agreed; the call is about to be sent.
+    /// Every gate agreed; it is about to be sent.
     Intent {
-        call: &'a Call,
+        matter: Matter<'a>,
     },
     /// What came of an intent.
     Outcome {
@@ -38,7 +39,7 @@ pub enum Record<'a> {
     },
     /// A gate said no.
     Denied {
-        call: &'a Call,
+        matter: Matter<'a>,
         reason: DenyReason,
         told: &'a str,
     },
@@ -79,7 +80,8 @@ impl Record<'_> {
         match self {
             Self::Started { .. } => "started",
             Self::Stopped { .. } => "stopped",
-            Self::Intent { .. } => "intent",
+            Self::Intent { matter: Matter::Call(_) } => "intent",
+            Self::Intent { matter: Matter::Questions(_) } => "questions",
             Self::Outcome { .. } => "outcome",
             Self::Denied { .. } => "denied",
             Self::Refused { .. } => "refused",
@@ -102,10 +104,10 @@ impl Record<'_> {
                 line.number("generation", generation.0);
             }
             Self::Stopped { why } => line.text("why", why),
-            Self::Intent { call } => line.call(call),
+            Self::Intent { matter } => line.matter(matter),
             Self::Outcome { call, outcome, elapsed } => line.outcome(call, outcome, elapsed),
-            Self::Denied { call, reason, told } => {
-                line.call(call);
+            Self::Denied { matter, reason, told } => {
+                line.matter(matter);
                 line.text("reason", reason.as_str());
                 line.text("told", told);
             }
@@ -141,14 +143,32 @@ const TYPICAL_BYTES: usize = 384;
 struct Line(String);
 
 impl Line {
+    fn matter(&mut self, matter: Matter<'_>) {
+        match matter {
+            Matter::Call(call) => self.call(call),
+            Matter::Questions(questions) => self.questions(questions),
+        }
+    }
+
     fn call(&mut self, call: &Call) {
         self.id("call", call.id);
         self.caller(&call.caller);
         self.text("server", call.server.as_str());
         self.text(call.subject.kind().as_str(), call.subject.as_str());
         self.number("generation", call.generation.0);
-        self.hex("args_sha256", &Sha256::digest(&call.arguments).into());
-        self.number("args_bytes", u64::try_from(call.arguments.len()).unwrap_or(u64::MAX));
+        self.digest(("args_sha256", "args_bytes"), &call.arguments);
+        if let Some(answers) = &call.answers {
+            self.digest(("answers_sha256", "answers_bytes"), answers);
+        }
+    }
+
+    fn questions(&mut self, questions: &Questions) {
+        self.id("call", questions.call);
+        self.caller(&questions.caller);
+        self.text("server", questions.server.as_str());
+        let asks: Vec<&str> = questions.asks.iter().map(|asking| asking.as_str()).collect();
+        self.text("asks", &asks.join(","));
+        self.digest(("questions_sha256", "questions_bytes"), &questions.text);
     }
 
     fn caller(&mut self, caller: &Caller) {
@@ -207,6 +227,12 @@ impl Line {
         self.0.push('"');
         push_hex(&mut self.0, digest);
         self.0.push('"');
+    }
+
+    /// What stands in for content.
+    fn digest(&mut self, (digest, size): (&str, &str), content: &[u8]) {
+        self.hex(digest, &Sha256::digest(content).into());
+        self.number(size, u64::try_from(content.len()).unwrap_or(u64::MAX));
     }
 
     fn text(&mut self, key: &str, value: &str) {

@@ -56,11 +56,12 @@ pub(super) fn open(dir: &Path) -> Result<Opened, AuditError> {
     let mut orphans = BTreeSet::new();
     let scan = Scan::run(&mut file, |entry| {
         let Some(call) = entry.call.and_then(CallId::parse) else { return };
-        if entry.kind == "intent" {
-            orphans.insert(call);
-        } else {
-            orphans.remove(&call);
-        }
+        match entry.kind {
+            "intent" => orphans.insert(call),
+            "outcome" | "orphaned" => orphans.remove(&call),
+            // Of its questions; how the call itself ended is another record.
+            _ => false,
+        };
     })
     .map_err(failed)?;
     let torn = match scan.bad {

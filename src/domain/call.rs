@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    CallId, Era, Generation, NameError, PromptName, ResourceUri, ServerName, ToolName,
+    CallId, DenyReason, Era, Generation, NameError, PromptName, ResourceUri, ServerName, ToolName,
     limits::CLIENT_NAME_BYTES_MAX,
 };
 
@@ -62,6 +62,8 @@ pub struct Call {
     /// or prompt (`{}` when the caller gave none), the text of a resource's URI, the `argument`
     /// that is to be completed.
     pub arguments: Bytes,
+    /// The bytes of the answers that it brings to what the server asked before.
+    pub answers: Option<Bytes>,
     pub generation: Generation,
 }
 
@@ -172,6 +174,8 @@ pub enum CallError {
     Protocol { what: &'static str },
     #[error("the caller withdrew the call")]
     Cancelled { sent: Sent },
+    #[error("what the server asks could not be passed on")]
+    Withheld { reason: DenyReason },
 }
 
 impl CallError {
@@ -182,7 +186,7 @@ impl CallError {
             | Self::Deadline { sent }
             | Self::Cancelled { sent } => sent,
             Self::Busy => Sent::No,
-            Self::Protocol { .. } => Sent::Yes,
+            Self::Protocol { .. } | Self::Withheld { .. } => Sent::Yes,
         }
     }
 
@@ -195,6 +199,7 @@ impl CallError {
             Self::Deadline { .. } => "deadline",
             Self::Protocol { .. } => "protocol",
             Self::Cancelled { .. } => "cancelled",
+            Self::Withheld { reason } => reason.as_str(),
         }
     }
 }

@@ -6,11 +6,13 @@
 mod call;
 mod ids;
 pub mod limits;
+mod matter;
 mod name;
 mod verdict;
 
 pub use call::{Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject};
 pub use ids::{CallId, CallIds, Generation, Nonce};
+pub use matter::{Asking, Matter, Questions};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, ToolName};
 pub use verdict::{DenyReason, Refusal, Verdict};
 

@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use super::{
     Front,
-    questions::{self, Binding},
+    questions::{self, Asked, Binding},
 };
 use crate::{
-    domain::{Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal, Sent},
+    domain::{
+        Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Questions, Refusal, Sent,
+        ServerName,
+    },
     fleet::Resolved,
     gate::{Permit, Ticket},
     sys,
@@ -41,7 +44,7 @@ pub(super) enum Answer {
     /// It wants to know something first; its state is sealed.
     Asks {
         id: CallId,
-        asks: InputRequired,
+        asked: Asked,
     },
     /// There is no such thing for this caller.
     Unknown {
@@ -85,6 +88,7 @@ impl Front {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
+        let server = permit.call().server.clone();
         let (params, notices) = (ask.params.clone(), notices.as_ref());
         let answered = tokio::select! {
             biased;
@@ -92,10 +96,17 @@ impl Front {
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
             answered = self.fleet.call(permit, params, headers, notices) => answered,
         };
-        let read = answered.and_then(|response| {
-            let size = outcome(&response);
-            Ok((size, self.read(id, &ask, response)?))
-        });
+        let read = match answered.and_then(|response| read(&ask, response)) {
+            Ok((outcome, Read::Answer(response))) => {
+                Ok((outcome, Answer::Reply(ask.params.kind(), response)))
+            }
+            // In a box: it is rare, and every call would carry it.
+            Ok((outcome, Read::Asks(asks))) => {
+                let asked = Box::pin(self.let_ask(id, &ask, server, asks)).await;
+                asked.map(|asked| (outcome, Answer::Asks { id, asked }))
+            }
+            Err(error) => Err(error),
+        };
         ticket.conclude(match &read {
             Ok((outcome, _)) => *outcome,
             Err(error) => Outcome::Failed(*error),
@@ -115,22 +126,40 @@ impl Front {
         true
     }
 
-    /// An answer, or questions under a state that only this request can come back with.
-    fn read(&self, id: CallId, ask: &Ask, response: Response) -> Result<Answer, CallError> {
-        let protocol = |what| CallError::Protocol { what };
-        let Body::Result(result) = &response.body else {
-            return Ok(Answer::Reply(ask.params.kind(), response));
+    /// Questions on their way to the caller: past the gate, and under a state that only this
+    /// request can come back with.
+    async fn let_ask(
+        &self,
+        call: CallId,
+        ask: &Ask,
+        server: ServerName,
+        asks: InputRequired,
+    ) -> Result<Asked, CallError> {
+        let asks = self.seal(ask, asks)?;
+        let questions = Questions {
+            call,
+            caller: ask.caller.clone(),
+            server,
+            asks: asks.questions.iter().map(|question| question.method).collect(),
+            text: asks.text(),
         };
-        let progressed = questions::read(result, &ask.params).map_err(protocol)?;
-        let Progressed::Asks(asks) = progressed else {
-            return Ok(Answer::Reply(ask.params.kind(), response));
-        };
-        let Some(state) = asks.state() else { return Ok(Answer::Asks { id, asks }) };
+        let snapshot = self.publisher.load();
+        let admitted = self.gate.admit_questions(&snapshot.policy, questions).await;
+        let withheld = |reason| CallError::Withheld { reason };
+        let permit = admitted.map_err(|refusal| withheld(refusal.reason))?;
+        if !self.gate.latch().holds(permit.epoch()) {
+            return Err(withheld(DenyReason::Stopped));
+        }
+        Ok(Asked { asks, permit })
+    }
+
+    fn seal(&self, ask: &Ask, asks: InputRequired) -> Result<InputRequired, CallError> {
+        let Some(state) = asks.state() else { return Ok(asks) };
         let binding = Binding::of(&ask.caller, &ask.params);
         let sealed = self.sealer.seal(binding, sys::unix_millis(), &state);
         let sealed = sealed.ok_or(CallError::Unavailable { sent: Sent::Yes })?;
-        let asks = asks.with_state(&sealed).map_err(|_| protocol("its state cannot be kept"))?;
-        Ok(Answer::Asks { id, asks })
+        let what = "its state cannot be kept";
+        asks.with_state(&sealed).map_err(|_| CallError::Protocol { what })
     }
 
     async fn admit(&self, id: CallId, ask: &Ask) -> Result<Admitted, Answer> {
@@ -155,6 +184,7 @@ impl Front {
             server: server.clone(),
             subject,
             arguments: ask.params.arguments(),
+            answers: ask.params.answers(),
             generation: snapshot.generation,
         };
         match self.gate.admit(&snapshot.policy, call, definition).await {
@@ -180,6 +210,21 @@ fn refused(id: CallId, ask: &Ask, refusal: Refusal) -> Answer {
         return Answer::Unknown { kind: ask.params.kind(), name: ask.params.name().to_owned() };
     }
     Answer::Refused { id, refusal }
+}
+
+/// What a response turns out to be.
+enum Read {
+    Answer(Response),
+    Asks(InputRequired),
+}
+
+fn read(ask: &Ask, response: Response) -> Result<(Outcome, Read), CallError> {
+    let outcome = outcome(&response);
+    let Body::Result(result) = &response.body else { return Ok((outcome, Read::Answer(response))) };
+    match questions::read(result, &ask.params).map_err(|what| CallError::Protocol { what })? {
+        Progressed::Complete => Ok((outcome, Read::Answer(response))),
+        Progressed::Asks(asks) => Ok((outcome, Read::Asks(asks))),
+    }
 }
 
 fn outcome(response: &Response) -> Outcome {

@@ -152,7 +152,7 @@ impl Peer {
             rounds = rounds.saturating_add(1);
             let ask = Ask { caller: caller.clone(), params, shown: None };
             let answer = front.clone().call(ask, lines.notices.clone()).await;
-            let (Answer::Asks { id, asks }, Era::Legacy) = (&answer, self.version.era()) else {
+            let (Answer::Asks { id, asked }, Era::Legacy) = (&answer, self.version.era()) else {
                 return reject::reply(self.version, &request.id, answer);
             };
             let failed =
@@ -160,11 +160,11 @@ impl Peer {
             if rounds == QUESTION_ROUNDS_MAX {
                 return failed(CallError::Protocol { what: "it asks without end" });
             }
-            let responses = match questions::inquire(&front, &self.known, asks, &lines).await {
+            let responses = match questions::inquire(&front, &self.known, asked, &lines).await {
                 Ok(responses) => responses,
                 Err(error) => return failed(error),
             };
-            params = match first.again(responses, asks.state()) {
+            params = match first.again(responses, asked.asks.state()) {
                 Ok(again) => Arc::new(again),
                 Err(error) => return refused(error),
             };

@@ -58,8 +58,8 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
                 frame: relay_error(to, id, &error),
             },
         },
-        Answer::Asks { asks, .. } => {
-            Reply::ok(encode_result(to, id, asks.result(), Caching::Never))
+        Answer::Asks { asked, .. } => {
+            Reply::ok(encode_result(to, id, asked.asks.result(), Caching::Never))
         }
         Answer::Unknown { kind, name } => Reply::error(to, Some(id), &unknown(to, kind, &name)),
         Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),
@@ -147,8 +147,23 @@ fn failed(call: CallId, error: CallError) -> ErrorObject {
         CallError::Deadline { .. } => (DEADLINE, None),
         CallError::Protocol { .. } => (PROTOCOL, None),
         CallError::Cancelled { .. } => (code::INTERNAL, None),
+        CallError::Withheld { reason } => withheld(reason),
     };
     answer(call, code, error.to_string(), (error.as_str(), error.sent(), retry_ms))
+}
+
+fn withheld(reason: DenyReason) -> (i64, Option<u64>) {
+    match reason {
+        DenyReason::Stopped => (STOPPED, None),
+        DenyReason::AuditUnavailable => (AUDIT, Some(RETRY_UNAVAILABLE_MS)),
+        DenyReason::NotListed
+        | DenyReason::Unknown
+        | DenyReason::Headers
+        | DenyReason::State
+        | DenyReason::Schema
+        | DenyReason::Overloaded
+        | DenyReason::Internal => (INTERNAL, None),
+    }
 }
 
 fn answer(

@@ -1,4 +1,4 @@
-//! The gate: whether one call may reach a server.
+//! The gate: whether one call may reach a server, and its questions their caller.
 //!
 //! Promises: a `Permit` exists only after every gate agreed and its intent is on record; every
 //! refusal is handed to the audit before it is returned; the order of the gates is fixed in
@@ -19,7 +19,7 @@ pub use schema::{Schema, SchemaBudget, SchemaError};
 
 use crate::{
     audit::{Audit, AuditError, Record},
-    domain::{Call, CallId, Caller, DenyReason, Kind, Refusal, Verdict},
+    domain::{Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, Verdict},
 };
 
 /// What the catalog knows of the subject of a call.
@@ -42,17 +42,22 @@ pub struct Gate {
     audit: Audit,
 }
 
-/// The whole decision on one call, in the one order there is. Pure.
+/// The whole decision on whatever is to cross, in the one order there is. Pure.
 pub fn judge(
     latch: Result<Epoch, Stopped>,
     policy: &Policy,
-    call: &Call,
+    matter: Matter<'_>,
     definition: Definition<'_>,
 ) -> Verdict {
     let deny = |reason| Verdict::Deny(Refusal::new(reason, told(reason)));
     if latch.is_err() {
         return deny(DenyReason::Stopped);
     }
+    let call = match matter {
+        Matter::Call(call) => call,
+        // They belong to a call that was judged by the rules below.
+        Matter::Questions(_) => return Verdict::Allow,
+    };
     let schema = match definition {
         Definition::Missing => return deny(DenyReason::Unknown),
         Definition::Known(schema) => Some(schema),
@@ -88,20 +93,10 @@ impl Gate {
         call: Call,
         definition: Definition<'_>,
     ) -> Result<(Permit, Ticket), Refusal> {
-        let epoch = self.latch.epoch();
-        let refusal = match (epoch, judge(epoch, policy, &call, definition)) {
-            (Ok(epoch), Verdict::Allow) => return self.permit(call, epoch).await,
-            (_, Verdict::Deny(refusal)) => refusal,
-            (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
-        };
-        let denied = Record::Denied { call: &call, reason: refusal.reason, told: &refusal.told };
-        self.put(denied).await;
-        Err(refusal)
-    }
-
-    async fn permit(&self, call: Call, epoch: Epoch) -> Result<(Permit, Ticket), Refusal> {
+        let matter = Matter::Call(&call);
+        let epoch = self.agree(policy, matter, definition).await?;
         let ticket = Ticket::open(self.audit.clone(), call.id);
-        match self.audit.append(Record::Intent { call: &call }).await {
+        match self.audit.append(Record::Intent { matter }).await {
             Ok(receipt) => Ok((Permit::mint(call, epoch, receipt), ticket.admitted())),
             // It may still be written: then it has an outcome, that nothing was sent.
             Err(AuditError::Stalled) => Err(refusal(DenyReason::AuditUnavailable)),
@@ -110,6 +105,37 @@ impl Gate {
                 Err(refusal(DenyReason::AuditUnavailable))
             }
         }
+    }
+
+    /// Lets what a server asks through to its caller, on record, or refuses it, on record. It is
+    /// part of a call, whose ticket is still open, so it owes no outcome.
+    pub async fn admit_questions(
+        &self,
+        policy: &Policy,
+        questions: Questions,
+    ) -> Result<Permit<Questions>, Refusal> {
+        let matter = Matter::Questions(&questions);
+        let epoch = self.agree(policy, matter, Definition::Listed).await?;
+        let appended = self.audit.append(Record::Intent { matter }).await;
+        let receipt = appended.map_err(|_| refusal(DenyReason::AuditUnavailable))?;
+        Ok(Permit::mint(questions, epoch, receipt))
+    }
+
+    /// The epoch in which every gate agreed, or the refusal that is on record.
+    async fn agree(
+        &self,
+        policy: &Policy,
+        matter: Matter<'_>,
+        definition: Definition<'_>,
+    ) -> Result<Epoch, Refusal> {
+        let epoch = self.latch.epoch();
+        let refusal = match (epoch, judge(epoch, policy, matter, definition)) {
+            (Ok(epoch), Verdict::Allow) => return Ok(epoch),
+            (_, Verdict::Deny(refusal)) => refusal,
+            (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
+        };
+        self.put(Record::Denied { matter, reason: refusal.reason, told: &refusal.told }).await;
+        Err(refusal)
     }
 
     /// Refuses what never became a `Call`, for example a name that no server has. The stop

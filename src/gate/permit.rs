@@ -1,7 +1,7 @@
 //! Permit and ticket: what an admitted call carries.
 //!
-//! A `Permit` is the proof that every gate agreed and the intent is on record. It is minted here
-//! only, by the gate. A `Ticket` owes the audit an outcome and pays exactly once, also when it is
+//! A `Permit` is the proof that every gate agreed and the intent is on record: for a call, or for
+//! whatever else crosses. It is minted here only, by the gate. A `Ticket` owes the audit an outcome and pays exactly once, also when it is
 //! dropped because a task was cancelled.
 
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use crate::{
 /// ```compile_fail,E0451
 /// fn forge(call: portcullis::domain::Call, epoch: portcullis::gate::Epoch,
 ///          receipt: portcullis::audit::Receipt) -> portcullis::gate::Permit {
-///     portcullis::gate::Permit { call, epoch, receipt }
+///     portcullis::gate::Permit { matter: call, epoch, receipt }
 /// }
 /// ```
 /// nor copied:
@@ -36,19 +36,21 @@ use crate::{
 /// ```
 #[derive(Debug)]
 #[must_use = "an admitted call that is not sent must at least be concluded"]
-pub struct Permit {
-    call: Call,
+pub struct Permit<T = Call> {
+    matter: T,
     epoch: Epoch,
     receipt: Receipt,
 }
 
 impl Permit {
-    pub(super) fn mint(call: Call, epoch: Epoch, receipt: Receipt) -> Self {
-        Self { call, epoch, receipt }
-    }
-
     pub fn call(&self) -> &Call {
-        &self.call
+        &self.matter
+    }
+}
+
+impl<T> Permit<T> {
+    pub(super) fn mint(matter: T, epoch: Epoch, receipt: Receipt) -> Self {
+        Self { matter, epoch, receipt }
     }
 
     /// To be compared with the latch as the last thing before writing.

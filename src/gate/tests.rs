@@ -11,8 +11,8 @@ use crate::{
     audit::{Audit, AuditThread, Durability, verify},
     config::ToolFilter,
     domain::{
-        Call, CallIds, Caller, DenyReason, Era, Generation, Kind, Nonce, Outcome, Principal,
-        Refusal, ServerName, Subject, Verdict,
+        Asking, Call, CallIds, Caller, DenyReason, Era, Generation, Kind, Matter, Nonce, Outcome,
+        Principal, Questions, Refusal, ServerName, Subject, Verdict,
     },
 };
 
@@ -29,6 +29,7 @@ fn call(tool: &str, arguments: &'static str) -> Call {
         server: ServerName::parse("files").unwrap(),
         subject: Subject::parse(Kind::Tool, tool).unwrap(),
         arguments: Bytes::from_static(arguments.as_bytes()),
+        answers: None,
         generation: Generation(1),
     }
 }
@@ -79,7 +80,8 @@ fn lines(dir: &Path) -> Vec<serde_json::Value> {
 fn the_gates_are_asked_in_their_order() {
     #[track_caller]
     fn check(latch: Result<Epoch, Stopped>, tool: &str, definition: Definition<'_>, want: &str) {
-        let got = match judge(latch, &policy(), &call(tool, r#"{"a":1}"#), definition) {
+        let call = call(tool, r#"{"a":1}"#);
+        let got = match judge(latch, &policy(), Matter::Call(&call), definition) {
             Verdict::Allow => "allow",
             Verdict::Deny(refusal) => refusal.reason.as_str(),
         };
@@ -103,9 +105,12 @@ fn the_gates_are_asked_in_their_order() {
 fn a_hidden_tool_and_an_unknown_one_read_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let open = Latch::open(dir.path()).epoch();
-    let told = |tool, definition| match judge(open, &policy(), &call(tool, "{}"), definition) {
-        Verdict::Deny(refusal) => refusal.told,
-        Verdict::Allow => panic!("must be denied"),
+    let told = |tool, definition| {
+        let call = call(tool, "{}");
+        match judge(open, &policy(), Matter::Call(&call), definition) {
+            Verdict::Deny(refusal) => refusal.told,
+            Verdict::Allow => panic!("must be denied"),
+        }
     };
     let hidden = told("delete", Definition::Forwarded);
     assert_eq!(hidden, told("nonsense", Definition::Missing));
@@ -131,13 +136,44 @@ async fn a_permit_follows_its_intent_and_every_refusal_is_on_record() {
 }
 
 #[tokio::test]
-async fn an_audit_that_cannot_write_refuses_the_call() {
+async fn an_audit_that_cannot_write_refuses_calls_and_questions() {
     let House { dir: _dir, gate, audit } = house();
     audit.finish();
     let refused = gate.admit(&policy(), call("read", "{}"), Definition::Forwarded).await;
     assert_eq!(refused.unwrap_err().reason, DenyReason::AuditUnavailable);
+    let refused = gate.admit_questions(&policy(), questions(&call("read", "{}"))).await;
+    assert_eq!(refused.unwrap_err().reason, DenyReason::AuditUnavailable);
     let refused = gate.admit(&policy(), call("delete", "{}"), Definition::Forwarded).await;
     assert_eq!(refused.unwrap_err().reason, DenyReason::NotListed, "a refusal stays a refusal");
+}
+
+fn questions(of: &Call) -> Questions {
+    Questions {
+        call: of.id,
+        caller: of.caller.clone(),
+        server: of.server.clone(),
+        asks: vec![Asking::Form],
+        text: Bytes::from_static(br#"{"q":{"method":"elicitation/create"}}"#),
+    }
+}
+
+#[tokio::test]
+async fn questions_pass_on_record_and_not_while_stopped() {
+    let house = house();
+    let (permit, ticket) = house.admit(call("read", "{}")).await.unwrap();
+    let asked = questions(permit.call());
+    let leave = house.gate.admit_questions(&policy(), asked.clone()).await.unwrap();
+    assert_eq!(leave.receipt().seq, 2, "it is in the file already");
+    assert!(house.gate.latch().holds(leave.epoch()));
+    house.gate.engage(cause("drill"));
+    assert!(!house.gate.latch().holds(leave.epoch()), "what was let through may be too late");
+    let refusal = house.gate.admit_questions(&policy(), asked).await.unwrap_err();
+    assert_eq!(refusal.reason, DenyReason::Stopped);
+    ticket.conclude(Outcome::Answered { result_bytes: 0 });
+    let log = lines(&house.dir.path().join("audit"));
+    assert_eq!((&log[1]["call"], &log[1]["asks"]), (&log[0]["call"], &"form".into()));
+    let want = ["intent", "questions", "latch_engaged", "denied", "outcome"];
+    assert_eq!(house.kinds(), want);
 }
 
 #[tokio::test]

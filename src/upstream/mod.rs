@@ -19,6 +19,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -193,11 +194,12 @@ impl Session {
     /// What was judged is what is sent, to the server that it was judged for.
     fn check(&self, permit: &Permit, call: &Outgoing) -> Result<(), CallError> {
         let here = permit.call().server == self.server;
-        let judged = &permit.call().arguments;
+        let judged = permit.call();
         let sent = call.params.arguments();
-        let same = (judged.as_ptr(), judged.len()) == (sent.as_ptr(), sent.len());
-        let aimed = permit.call().subject.kind() == call.params.kind();
-        if here && aimed && (same || *judged == sent) {
+        let place = |bytes: &Bytes| (bytes.as_ptr(), bytes.len());
+        let same = place(&judged.arguments) == place(&sent) || judged.arguments == sent;
+        let aimed = judged.subject.kind() == call.params.kind();
+        if here && aimed && same && judged.answers == call.params.answers() {
             return Ok(());
         }
         tracing::error!(call.id = %permit.call().id, "Judged call is not the one to be sent");

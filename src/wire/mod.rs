@@ -18,11 +18,11 @@ mod stream;
 pub use error::WireError;
 pub use json::{Edit, Frame, Object, Text, quote};
 pub use mcp::{
-    Asking, Caching, CallForm, CallMethod, CallParams, ClientFace, Filter, InputRequired, Item,
-    Level, List, ListPage, Meta, Notice, Progressed, Question, Sender, ShownParams, Version,
-    acknowledged, encode_acknowledged, encode_call, encode_list_changed, encode_listen_end,
-    encode_own_result, encode_result, encode_updated, headers_agree, input_responses, join_batch,
-    parse_page, relayable,
+    Caching, CallForm, CallMethod, CallParams, ClientFace, Filter, InputRequired, Item, Level,
+    List, ListPage, Meta, Notice, Progressed, Question, Sender, ShownParams, Version, acknowledged,
+    encode_acknowledged, encode_call, encode_list_changed, encode_listen_end, encode_own_result,
+    encode_result, encode_updated, headers_agree, input_responses, join_batch, parse_page,
+    relayable,
 };
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,

@@ -13,8 +13,8 @@ use portcullis::{
     audit::{Audit, AuditThread},
     config::{Durability, ToolFilter},
     domain::{
-        Call, CallIds, Caller, Era, Generation, Kind, Nonce, Outcome, Principal, ServerName,
-        Subject,
+        Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Outcome, Principal,
+        ServerName, Subject,
     },
     gate::{Definition, Gate, Latch, Policy, Schema, judge},
 };
@@ -59,6 +59,7 @@ fn call(ids: &CallIds) -> Call {
         server: ServerName::parse("files").unwrap(),
         subject: Subject::parse(Kind::Tool, "read").unwrap(),
         arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
+        answers: None,
         generation: Generation(1),
     }
 }
@@ -77,7 +78,7 @@ fn pieces(c: &mut Criterion) {
     let one = call(ids);
     c.bench_function("judge", |b| {
         let definition = Definition::Known(&house.schema);
-        b.iter(|| black_box(judge(latch.epoch(), &house.policy, &one, definition)));
+        b.iter(|| black_box(judge(latch.epoch(), &house.policy, Matter::Call(&one), definition)));
     });
 }
 

@@ -18,8 +18,8 @@ use http::HeaderMap;
 use portcullis::{
     config::ToolFilter,
     domain::{
-        Call, CallIds, Caller, Era, Generation, Kind, Nonce, Principal, ServerName, Subject,
-        Verdict,
+        Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
+        Subject, Verdict,
     },
     gate::{Definition, Latch, Policy, Schema, judge},
     wire::{
@@ -140,6 +140,7 @@ fn question() -> &'static Question {
             server: files,
             subject: Subject::parse(Kind::Tool, "read").unwrap(),
             arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
+            answers: None,
             generation: Generation(1),
         },
     }))
@@ -149,7 +150,7 @@ fn question() -> &'static Question {
 #[bench::known_tool(args = (), setup = question, config = at_most(4_550))]
 fn judged(question: &'static Question) -> Verdict {
     let Question { latch, policy, schema, call } = black_box(question);
-    judge(latch.epoch(), policy, call, Definition::Known(schema))
+    judge(latch.epoch(), policy, Matter::Call(call), Definition::Known(schema))
 }
 
 /// Two arguments that a client repeats in headers, one of them nested.

@@ -19,7 +19,7 @@ use crate::{
 const BRIEFLY: &str = "timeout 20";
 
 /// Serves with files bounded to so many blocks of 512 or 1024 bytes.
-fn bounded(blocks: u32, before: &str) -> Command {
+pub(crate) fn bounded(blocks: u32, before: &str) -> Command {
     let script = format!("ulimit -f {blocks}; exec {before} \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &script, "sh", PORTCULLIS, "serve", "--config"]);
@@ -76,7 +76,7 @@ async fn a_call_that_cannot_be_put_on_record_is_refused_and_not_sent() {
 }
 
 #[track_caller]
-fn assert_unrecorded(answer: &Value) {
+pub(crate) fn assert_unrecorded(answer: &Value) {
     assert_eq!(answer["error"]["code"], -31005, "{answer}");
     assert_eq!(answer["error"]["data"]["sent"], "no", "{answer}");
     assert!(answer["error"]["data"]["callId"].is_string(), "{answer}");

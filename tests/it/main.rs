@@ -14,6 +14,7 @@ mod audit_down;
 mod call_path;
 mod cli;
 mod client;
+mod crossing;
 mod eras;
 mod harness;
 mod hostile;

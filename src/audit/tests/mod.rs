@@ -17,8 +17,8 @@ use super::{
     verify,
 };
 use crate::domain::{
-    Call, CallError, CallId, CallIds, Caller, DenyReason, Era, Generation, Kind, Nonce, Outcome,
-    Principal, Sent, ServerName, Subject, limits,
+    Asking, Call, CallError, CallId, CallIds, Caller, DenyReason, Era, Generation, Kind, Matter,
+    Nonce, Outcome, Principal, Questions, Sent, ServerName, Subject, limits,
 };
 
 fn call(ids: &CallIds) -> Call {
@@ -33,7 +33,20 @@ fn call(ids: &CallIds) -> Call {
         server: ServerName::parse("files").unwrap(),
         subject: Subject::parse(Kind::Tool, "read").unwrap(),
         arguments: Bytes::from_static(br#"{"path":"secret.txt"}"#),
+        answers: None,
         generation: Generation(3),
+    }
+}
+
+const SECRET: &[u8] = br#"{"q":"secret.txt"}"#;
+
+fn questions(of: &Call) -> Questions {
+    Questions {
+        call: of.id,
+        caller: of.caller.clone(),
+        server: of.server.clone(),
+        asks: vec![Asking::Form, Asking::Sampling],
+        text: SECRET.into(),
     }
 }
 
@@ -65,7 +78,7 @@ async fn write_log(dir: &Path, n: usize) {
     let ids = ids();
     for _ in 0..n {
         let call = call(&ids);
-        audit.append(Record::Intent { call: &call }).await.unwrap();
+        audit.append(Record::Intent { matter: Matter::Call(&call) }).await.unwrap();
         let outcome = Outcome::Answered { result_bytes: 2 };
         audit.append_later(Record::Outcome { call: call.id, outcome, elapsed: Duration::ZERO });
     }
@@ -81,15 +94,17 @@ fn the_bytes_of_every_kind_are_golden() {
     let gone = Outcome::Failed(CallError::Cancelled { sent: Sent::Unknown });
     let aimed = |kind, name| Call { subject: Subject::parse(kind, name).unwrap(), ..call.clone() };
     let (prompt, resource) = (aimed(Kind::Prompt, "sum up"), aimed(Kind::Resource, "ui://a/\"b"));
+    let answering = Call { answers: Some(SECRET.into()), ..call.clone() };
+    let questions = questions(&call);
     let (id, reason, generation) = (call.id, DenyReason::Schema, Generation(3));
     let records = [
         Record::Started { version: "0.1.0", config_sha256: &digest, generation },
-        Record::Intent { call: &call },
+        Record::Intent { matter: Matter::Call(&call) },
         Record::Outcome { call: id, outcome: Outcome::Answered { result_bytes: 9 }, elapsed },
         Record::Outcome { call: id, outcome: Outcome::ServerError { result_bytes: 0 }, elapsed },
         Record::Outcome { call: id, outcome: failed, elapsed },
         Record::Outcome { call: id, outcome: gone, elapsed },
-        Record::Denied { call: &call, reason, told: "`/path` is\nwrong" },
+        Record::Denied { matter: Matter::Call(&call), reason, told: "`/path` is\nwrong" },
         Record::Refused {
             call: id,
             caller: &call.caller,
@@ -106,8 +121,11 @@ fn the_bytes_of_every_kind_are_golden() {
             what: "is torn",
         },
         Record::Orphaned { call: id },
-        Record::Intent { call: &prompt },
-        Record::Intent { call: &resource },
+        Record::Intent { matter: Matter::Call(&prompt) },
+        Record::Intent { matter: Matter::Call(&resource) },
+        Record::Intent { matter: Matter::Questions(&questions) },
+        Record::Denied { matter: Matter::Questions(&questions), reason, told: "no" },
+        Record::Intent { matter: Matter::Call(&answering) },
         Record::Stopped { why: "SIGTERM" },
     ];
     let (mut chain, mut lines) = (Chain::START, Vec::new());
@@ -119,7 +137,7 @@ fn the_bytes_of_every_kind_are_golden() {
     for (line, record) in text.lines().zip(&records) {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(value["kind"], record.kind());
-        assert!(!line.contains("secret.txt"), "arguments are never on record");
+        assert!(!line.contains("secret.txt"), "content is never on record");
     }
 }
 
@@ -142,7 +160,8 @@ async fn a_receipt_exists_only_after_the_line_is_in_the_file() {
         let ids = ids();
         for n in 1..=20 {
             let call = call(&ids);
-            let receipt = audit.append(Record::Intent { call: &call }).await.unwrap();
+            let receipt =
+                audit.append(Record::Intent { matter: Matter::Call(&call) }).await.unwrap();
             assert_eq!(receipt.seq, n);
             let text = log(dir.path());
             let line = text.lines().last().unwrap();
@@ -165,7 +184,8 @@ async fn intents_of_many_tasks_appear_once_each_in_one_chain() {
             let mut mine = Vec::new();
             for _ in 0..25 {
                 let call = call(&ids);
-                let receipt = audit.append(Record::Intent { call: &call }).await.unwrap();
+                let receipt =
+                    audit.append(Record::Intent { matter: Matter::Call(&call) }).await.unwrap();
                 mine.push((receipt.seq, call.id));
             }
             mine
@@ -210,6 +230,20 @@ async fn a_crash_at_any_byte_keeps_the_longest_valid_prefix_and_loses_nothing() 
         assert_eq!(kinds(dir.path()), want, "cut at {cut}");
         assert!(verify(dir.path()).is_ok());
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_questions_are_on_record_is_still_in_flight() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, thread) = open(dir.path());
+    let call = call(&ids());
+    let questions = questions(&call);
+    for matter in [Matter::Call(&call), Matter::Questions(&questions)] {
+        audit.append(Record::Intent { matter }).await.unwrap();
+    }
+    thread.finish();
+    open(dir.path()).1.finish();
+    assert_eq!(kinds(dir.path()), ["intent", "questions", "orphaned"]);
 }
 
 #[track_caller]

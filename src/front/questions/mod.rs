@@ -3,7 +3,8 @@
 //! A modern client is handed the questions and asks again with the answers. A legacy client is sent
 //! requests, on the stream of the call that they belong to; this room waits for its responses.
 //! Promises that a question ends with its call, that a client is asked only what it declared, and
-//! that a server's state goes through a client's hands sealed. Judges no call.
+//! that a server's state goes through a client's hands sealed. Judges nothing: what
+//! is handed out here the gate has let through.
 
 mod seal;
 
@@ -24,10 +25,10 @@ use super::{Front, exchange::Lines};
 
 use crate::{
     domain::{
-        CallError, Kind, Sent,
+        CallError, Kind, Questions, Sent,
         limits::{QUESTION_RETRY_PAUSE, QUESTION_WAIT_MAX, QUESTIONS_MAX},
     },
-    gate::Latch,
+    gate::{Epoch, Latch, Permit},
     wire::{
         Body, CallParams, Frame, InputRequired, Level, Object, Progressed, Question, RequestId,
         Response, Sender, encode_cancelled, encode_request, input_responses,
@@ -39,6 +40,13 @@ use crate::{
 struct Open {
     last: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Body>>>,
+}
+
+/// Questions that may be handed out.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) asks: InputRequired,
+    pub(super) permit: Permit<Questions>,
 }
 
 /// What a legacy client has said of itself, and what it is being asked.
@@ -185,10 +193,11 @@ pub(super) fn read(result: &Object, params: &CallParams) -> Result<Progressed, &
 pub(super) async fn inquire(
     front: &Front,
     client: &Acquaintance,
-    asks: &InputRequired,
+    asked: &Asked,
     lines: &Lines,
 ) -> Result<Option<Bytes>, CallError> {
     let sent = Sent::Yes;
+    let Asked { asks, permit } = asked;
     let asked = async {
         let Some(voice) = lines.voice.as_ref().filter(|_| !asks.questions.is_empty()) else {
             tokio::time::sleep(QUESTION_RETRY_PAUSE).await;
@@ -198,16 +207,17 @@ pub(super) async fn inquire(
     };
     tokio::select! {
         biased;
-        () = stopped(front.gate.latch()) => Err(CallError::Stopped { sent }),
+        // First, so that nothing is asked under an epoch that is past.
+        () = stopped(front.gate.latch(), permit.epoch()) => Err(CallError::Stopped { sent }),
         () = front.abandon.cancelled() => Err(CallError::Unavailable { sent }),
         asked = asked => asked.map_err(|_| CallError::Cancelled { sent }),
         () = tokio::time::sleep(QUESTION_WAIT_MAX) => Err(CallError::Deadline { sent }),
     }
 }
 
-async fn stopped(latch: &Latch) {
+async fn stopped(latch: &Latch, epoch: Epoch) {
     let mut changes = latch.changed();
-    while latch.epoch().is_ok() {
+    while latch.holds(epoch) {
         if changes.changed().await.is_err() {
             return;
         }

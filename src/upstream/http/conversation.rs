@@ -281,6 +281,6 @@ fn after_a_first_time(error: CallError) -> CallError {
         CallError::Unavailable { .. } => CallError::Unavailable { sent },
         CallError::Deadline { .. } => CallError::Deadline { sent },
         CallError::Cancelled { .. } => CallError::Cancelled { sent },
-        CallError::Busy | CallError::Protocol { .. } => error,
+        CallError::Busy | CallError::Protocol { .. } | CallError::Withheld { .. } => error,
     }
 }

@@ -14,10 +14,13 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    domain::limits::{QUESTION_GATHER, QUESTION_WAIT_MAX, QUESTIONS_MAX},
+    domain::{
+        Asking,
+        limits::{QUESTION_GATHER, QUESTION_WAIT_MAX, QUESTIONS_MAX},
+    },
     gate::Epoch,
     wire::{
-        Asking, Body, Caching, ErrorObject, Frame, Object, Request, RequestId, Response, Version,
+        Body, Caching, ErrorObject, Frame, Object, Request, RequestId, Response, Version,
         encode_error, encode_result, input_responses, quote,
     },
 };

@@ -46,6 +46,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         server: server.name.clone(),
         subject: Subject::parse(Kind::Tool, "real/name").unwrap(),
         arguments,
+        answers: None,
         generation: Generation(1),
     };
     let gate = Gate::new(latch.clone(), audit);
@@ -105,9 +106,13 @@ async fn what_was_not_judged_is_not_sent() {
     let permit = admitted(&latch, dir.path(), Bytes::from_static(b"{\"n\":1}")).await;
     let (session, mut child) = session(&latch, Version::MODERN);
     let (notices, _heard) = mpsc::channel(4);
-    let other = outgoing(r#"{"name":"t","arguments":{"n":2}}"#);
-    let refused = session.call(&permit, &other, Some(&notices)).await.unwrap_err();
-    assert_eq!(refused, CallError::Unavailable { sent: Sent::No });
+    for other in [
+        r#"{"name":"t","arguments":{"n":2}}"#,
+        r#"{"name":"t","arguments":{"n":1},"inputResponses":{"q":{}}}"#,
+    ] {
+        let refused = session.call(&permit, &outgoing(other), Some(&notices)).await.unwrap_err();
+        assert_eq!(refused, CallError::Unavailable { sent: Sent::No });
+    }
     let same = outgoing(r#"{"name":"t","arguments":{"n":1}}"#);
     let answered = super::spawn(async move { session.call(&permit, &same, Some(&notices)).await });
     let said = soon(child.hear()).await.unwrap();

@@ -15,7 +15,7 @@ mod version;
 
 pub use answer::{Caching, encode_result};
 pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, encode_call};
-pub use input::{Asking, InputRequired, Progressed, Question, input_responses, relayable};
+pub use input::{InputRequired, Progressed, Question, input_responses, relayable};
 pub use list::{Item, List, ListPage, parse_page};
 pub use listen::{
     Filter, acknowledged, encode_acknowledged, encode_list_changed, encode_listen_end,

@@ -184,6 +184,11 @@ impl CallParams {
         self.raw.object(RESPONSES)
     }
 
+    /// The bytes of those answers.
+    pub fn answers(&self) -> Option<Bytes> {
+        self.raw.get(RESPONSES)
+    }
+
     pub fn with_state(self, state: Option<Text>) -> Self {
         Self { state, ..self }
     }

@@ -6,9 +6,12 @@
 
 use bytes::Bytes;
 
-use crate::wire::{
-    WireError,
-    json::{Frame, Object, Text, quote},
+use crate::{
+    domain::Asking,
+    wire::{
+        WireError,
+        json::{Frame, Object, Text, quote},
+    },
 };
 
 #[cfg(test)]
@@ -36,15 +39,6 @@ pub struct Question {
     pub key: String,
     pub method: Asking,
     pub params: Option<Object>,
-}
-
-/// What a server may ask a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asking {
-    Form,
-    Url,
-    Sampling,
-    Roots,
 }
 
 /// The kinds of results.
@@ -90,6 +84,11 @@ impl InputRequired {
         Ok(Self { result: Object::parse(restated.into_bytes())?, ..self })
     }
 
+    /// The bytes of the questions.
+    pub fn text(&self) -> Bytes {
+        self.result.get(REQUESTS).unwrap_or_default()
+    }
+
     pub fn result(&self) -> &Object {
         &self.result
     }
@@ -114,6 +113,7 @@ fn questions(asked: &Object) -> Result<Vec<Question>, WireError> {
     asked.members().map(question).collect()
 }
 
+/// What of it the wire knows.
 impl Asking {
     pub fn parse(method: &str, params: Option<&Object>) -> Option<Self> {
         match method {

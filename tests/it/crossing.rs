@@ -1,0 +1,195 @@
+//! Whatever crosses besides calls: what servers ask and what clients answer passes the gate, is on
+//! record before it leaves, and obeys the stop.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    audit_down::{assert_unrecorded, bounded},
+    client::{Client, InFlight, Kind},
+    eras::{Cell, Server},
+    harness::{Gateway, HttpFixture, audit_in, journal, wait_until, write_config},
+    questions::{able, answer, text},
+};
+
+const TOOL: &str = "up__test_elicitation";
+
+fn sha256(content: &Value) -> String {
+    let digest = Sha256::digest(content.to_string());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn of_kind(records: Vec<Value>, kind: &str) -> Vec<Value> {
+    records.into_iter().filter(|record| record["kind"] == kind).collect()
+}
+
+/// How many calls of the tool reached the server.
+fn reached(path: &Path) -> usize {
+    journal(path).iter().filter(|event| event["tool"] == "test_elicitation").count()
+}
+
+/// A server, a gateway over it, and the file without which its tool does nothing.
+struct House {
+    gateway: Gateway,
+    journal: std::path::PathBuf,
+    go: std::path::PathBuf,
+    _server: HttpFixture,
+}
+
+impl House {
+    fn new(bounded_blocks: Option<u32>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, go) = (dir.path().join("journal.jsonl"), dir.path().join("go"));
+        let server = HttpFixture::start(&["--journal", journal.to_str().unwrap()]);
+        let tables = format!("[servers.up]\nurl = {:?}\n", server.url);
+        let gateway = match bounded_blocks {
+            None => Gateway::launch(dir, &tables),
+            Some(blocks) => {
+                let mut command = bounded(blocks, "");
+                command.arg(write_config(dir.path(), &tables));
+                Gateway::spawn(dir, command)
+            }
+        };
+        gateway.wait_ready();
+        Self { gateway, journal, go, _server: server }
+    }
+
+    async fn client(&self, kind: Kind) -> Client {
+        Client::able_http(kind, self.gateway.port, able()).await
+    }
+
+    fn held(&self) -> Value {
+        json!({ "message": "?", "hold_until": self.go })
+    }
+
+    /// Calls the tool and returns once its server has the call, and does nothing.
+    async fn hold(&self, client: &Client) -> InFlight {
+        let n_before = reached(&self.journal);
+        let call = client.begin(TOOL, self.held(), None).await;
+        let arrived = || (reached(&self.journal) > n_before).then_some(());
+        wait_until("the call to arrive", arrived, || self.gateway.log());
+        call
+    }
+
+    fn release(&self) {
+        fs::write(&self.go, "").unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_on_record_before_its_client_has_it() {
+    for (server, keys) in
+        [(Server::ModernHttp, ""), (Server::LegacyStdio, "isolation = \"per-session\"\n")]
+    {
+        for kind in [Kind::ModernHttp, Kind::LegacyHttp] {
+            let cell = Cell::with(kind, server, able(), keys).await;
+            let mut call = cell.client.begin(TOOL, json!({ "message": "secret?" }), None).await;
+            let asked = match kind {
+                Kind::LegacyHttp | Kind::LegacyStdio => cell.client.question(&mut call).await,
+                Kind::ModernHttp | Kind::ModernStdio => call.next().await.unwrap(),
+            };
+            let records = audit_in(&cell.audit);
+            let context = || format!("{kind:?} {server:?} {asked} {}", cell.describe());
+            let [question] = &of_kind(records.clone(), "questions")[..] else {
+                panic!("one record: {}", context())
+            };
+            let [intent] = &of_kind(records, "intent")[..] else {
+                panic!("one call: {}", context())
+            };
+            for key in ["call", "principal", "era", "server"] {
+                assert_eq!(question[key], intent[key], "{}", context());
+            }
+            assert_eq!(question["asks"], "form", "{}", context());
+            if let Some(requests) = asked.pointer("/result/inputRequests") {
+                assert_eq!(question["questions_sha256"], sha256(requests).as_str());
+            }
+            let log = fs::read_to_string(cell.audit.join("000001.jsonl")).unwrap();
+            assert!(!log.contains("secret?"), "content is not recorded");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_on_record_before_the_server_has_them() {
+    let house = House::new(None);
+    let client = house.client(Kind::ModernHttp).await;
+    house.release();
+    let asked = client.call(TOOL, house.held()).await.response;
+    assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+    fs::remove_file(&house.go).unwrap();
+    let answers = json!({ "said": answer("elicitation/create") });
+    let mut params = json!({ "name": TOOL, "arguments": house.held() });
+    params["inputResponses"] = answers.clone();
+    let again = client.begin_request("tools/call", params).await;
+    let arrived = || (reached(&house.journal) == 2).then_some(());
+    wait_until("the answers to arrive", arrived, || house.gateway.log());
+    let intents = of_kind(house.gateway.audit(), "intent");
+    let [first, second] = &intents[..] else { panic!("two calls: {intents:#?}") };
+    assert_eq!(first["answers_sha256"], Value::Null);
+    assert_eq!(second["answers_sha256"], sha256(&answers).as_str(), "{second}");
+    assert_eq!(second["answers_bytes"], answers.to_string().len());
+    house.release();
+    let done = again.finish().await.response;
+    assert!(text(&done).contains("ann"), "{done}");
+    assert!(house.gateway.cli(&["audit", "verify"]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_questions_nor_answers_pass_without_a_record() {
+    let house = House::new(Some(16));
+    let modern = house.client(Kind::ModernHttp).await;
+    let legacy = house.client(Kind::LegacyHttp).await;
+    let asked = modern.call(TOOL, json!({ "message": "?" })).await.response;
+    assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+    let held = [house.hold(&modern).await, house.hold(&legacy).await];
+    let full = async || {
+        for _ in 0..1000 {
+            let refused = modern.call("up__count", json!({ "key": "a" })).await.response;
+            if refused["error"].is_object() {
+                return refused;
+            }
+        }
+        panic!("the bound was never met");
+    };
+    assert_unrecorded(&full().await);
+    let n_before = reached(&house.journal);
+    house.release();
+    for call in held {
+        let told = call.finish().await;
+        assert_eq!(told.notices, Vec::<Value>::new(), "nobody was asked");
+        assert_eq!(told.response["error"]["code"], -31005, "{told:?}");
+        assert_eq!(told.response["error"]["data"]["sent"], "yes", "{told:?}");
+    }
+    let params = json!({ "name": TOOL, "arguments": { "message": "?" },
+                         "inputResponses": { "said": answer("elicitation/create") } });
+    assert_unrecorded(&modern.ask("tools/call", params).await.response);
+    assert_eq!(reached(&house.journal), n_before, "no answer reached the server");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_questions_nor_answers_pass_while_stopped() {
+    let house = House::new(None);
+    let modern = house.client(Kind::ModernHttp).await;
+    let legacy = house.client(Kind::LegacyHttp).await;
+    let asked = modern.call(TOOL, json!({ "message": "?" })).await.response;
+    assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+    let mut open = legacy.begin(TOOL, json!({ "message": "?" }), None).await;
+    let question = legacy.question(&mut open).await;
+    let held = house.hold(&legacy).await;
+    house.gateway.signal("USR1");
+    house.gateway.wait_audit("the engagement", |record| record["kind"] == "latch_engaged");
+    let n_before = reached(&house.journal);
+    house.release();
+    legacy.respond(&question, answer("elicitation/create")).await;
+    let told = held.finish().await;
+    assert_eq!(told.notices, Vec::<Value>::new(), "nobody was asked");
+    assert_eq!(told.response["error"]["code"], -31001, "{told:?}");
+    let params = json!({ "name": TOOL, "arguments": { "message": "?" },
+                         "inputResponses": { "said": answer("elicitation/create") } });
+    let refused = modern.ask("tools/call", params).await.response;
+    assert_eq!(refused["error"]["code"], -31001, "{refused}");
+    assert_eq!(open.finish().await.response["error"]["code"], -31001);
+    assert_eq!(reached(&house.journal), n_before, "no answer reached the server");
+}
