@@ -14,6 +14,7 @@ mod listing;
 mod news;
 mod pace;
 mod stdio;
+mod talk;
 #[cfg(test)]
 mod tests;
 
@@ -208,7 +209,7 @@ impl Session {
 
     /// How the caller can be asked in the middle of this call: never on a shared session, and
     /// never while something is completed.
-    fn talking(&self, call: &Outgoing) -> Option<stdio::Talking> {
+    fn talking(&self, call: &Outgoing) -> Option<talk::Talking> {
         let may_ask = match call.params.kind() {
             Kind::Tool | Kind::Prompt | Kind::Resource => self.version().era() == Era::Legacy,
             Kind::PromptArgument | Kind::TemplateArgument => false,
@@ -219,8 +220,8 @@ impl Session {
             return None;
         }
         let responses = call.params.responses();
-        let resume = token.map(|token| stdio::Resume { token: token.to_owned(), responses });
-        Some(stdio::Talking { can, resume })
+        let resume = token.map(|token| talk::Resume { token: token.to_owned(), responses });
+        Some(talk::Talking { can, resume })
     }
 
     fn encode(&self, id: u64, permit: &Permit, call: &Outgoing) -> Frame {

@@ -4,7 +4,7 @@
 //! child that stops reading never stops us. What is done about each thing is the desk's business;
 //! here is only the waiting.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{io, pin::pin};
 
 use bytes::BytesMut;
 use tokio::{
@@ -14,11 +14,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Event, Pipes, Shared, desk::Desk};
-use crate::{
-    domain::{ServerName, limits::STDIO_READ_BYTES},
-    gate::Latch,
-};
+use super::{Event, Pipes, desk::Desk};
+use crate::domain::limits::STDIO_READ_BYTES;
 
 pub(super) struct Actor<R, W> {
     stdout: R,
@@ -31,13 +28,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    pub(super) fn new(
-        server: ServerName,
-        pipes: Pipes<R, W>,
-        latch: Latch,
-        shared: Arc<Shared>,
-    ) -> Self {
-        let desk = Desk::new(server, latch, shared);
+    pub(super) fn new(pipes: Pipes<R, W>, desk: Desk) -> Self {
         Self { stdout: pipes.stdout, stdin: pipes.stdin, desk }
     }
 

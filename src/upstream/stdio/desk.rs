@@ -1,16 +1,11 @@
 //! The actor's desk: what is done about each thing that happens, without touching a pipe.
 //!
-//! Owns the pending calls, the queue, the deadlines and the course of the session. Promises that
-//! every request is answered exactly once and with the exact `sent`, that the latch is asked of
-//! each call as it enters a batch, and that nothing a child says out of turn does more than be
-//! counted. Knows nothing of eras, tools or why a call is made.
+//! Owns the queue, the timer and the course of the session; who waits and is asked what is with
+//! `Calls`. Promises that every request is answered exactly once and with the exact `sent`, that
+//! the latch is asked of each call as it enters a batch, and that nothing a child says out of turn
+//! does more than be counted. Knows nothing of eras, tools or why a call is made.
 
-mod asking;
-
-use std::{
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
@@ -21,9 +16,7 @@ use tokio::{
 use super::{
     Asked, Event, Shared,
     outbox::{Letter, Outbox},
-    pending::{Pending, Waiting},
     stderr::escaped,
-    talk::Talks,
 };
 use crate::{
     domain::{
@@ -34,8 +27,9 @@ use crate::{
     upstream::{
         inbound::{Heard, MALFORMED, Question, meant, understand},
         pace::{Pace, Turn},
+        talk::{Act, Calls, Entered, Uncounted},
     },
-    wire::{Frame, LineReader, Notice, Object, RequestId, Response, decode, encode_cancelled},
+    wire::{Frame, LineReader, Notice, Request, RequestId, Response, decode, encode_cancelled},
 };
 
 /// Everything but the pipes.
@@ -45,10 +39,8 @@ pub(super) struct Desk {
     shared: Arc<Shared>,
     pub(super) reader: LineReader,
     pub(super) outbox: Outbox,
-    pending: Pending,
-    talks: Talks,
-    /// What the session has declared, once somebody on it could be asked.
-    can: Option<Object>,
+    calls: Calls,
+    uncounted: Uncounted,
     pace: Pace,
     /// The timer is set to this moment, which is never later than the first deadline.
     alarm: Option<Instant>,
@@ -69,16 +61,20 @@ enum Course {
 }
 
 impl Desk {
-    pub(super) fn new(server: ServerName, latch: Latch, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        server: ServerName,
+        latch: Latch,
+        shared: Arc<Shared>,
+        uncounted: Uncounted,
+    ) -> Self {
         Self {
             server,
             latch,
             shared,
             reader: LineReader::new(UPSTREAM_MESSAGE_BYTES_MAX),
             outbox: Outbox::default(),
-            pending: Pending::default(),
-            talks: Talks::default(),
-            can: None,
+            calls: Calls::default(),
+            uncounted,
             pace: Pace::new(ODDITIES_LOGGED_PER_SECOND_MAX),
             alarm: None,
             course: Course::Open,
@@ -104,10 +100,9 @@ impl Desk {
         for event in events.drain(..) {
             self.take(event);
         }
-        if self.shared.sweep.swap(false, Ordering::AcqRel) {
-            for id in self.pending.ids(|waiting| waiting.reply.is_closed()) {
-                self.withdraw(id, "the caller is gone");
-            }
+        if self.uncounted.take() {
+            let acts = self.calls.sweep();
+            self.carry_out(acts);
         }
     }
 
@@ -115,8 +110,10 @@ impl Desk {
         match event {
             Event::Asked(asked) => self.accept(asked),
             Event::Said(frame) => self.say(frame),
-            Event::Withdrawn(id) => self.withdraw(id, "the caller withdrew the call"),
-            Event::Sweep => {}
+            Event::Left(left) => {
+                let acts = self.calls.left(left);
+                self.carry_out(acts);
+            }
             Event::Exited(how) => self.end(format!("the server's process ended: {how}")),
             Event::Close => {
                 self.course = Course::Over { why: "the gateway closed the session".to_owned() };
@@ -125,34 +122,39 @@ impl Desk {
     }
 
     fn accept(&mut self, asked: Asked) {
-        let Asked { id, frame, epoch, deadline, notices, talk, reply } = asked;
-        if reply.is_closed() {
-            // Withdrawn before it was looked at.
-            return;
+        if !matches!(self.course, Course::Open) {
+            return Self::turn_away(Event::Asked(asked));
         }
-        let refusal = match self.course {
-            Course::Open if self.pending.is_full(self.talks.len()) => Some(CallError::Busy),
-            Course::Open => None,
-            Course::Ending { .. } | Course::Over { .. } => {
-                Some(CallError::Unavailable { sent: Sent::No })
-            }
-        };
-        if let Some(refusal) = refusal {
-            // A caller that is gone needs no answer.
-            reply.send(Err(refusal)).ok();
-            return;
-        }
-        let (can, resume) = talk.map(|talk| (talk.can, talk.resume)).unzip();
-        self.can = can.clone().or_else(|| self.can.take());
-        let waiting = Waiting { reply, notices, epoch, deadline, can, asked_as: id };
-        match resume.flatten() {
-            Some(resume) => self.resume(waiting, &resume),
-            None => {
-                self.pending.insert(id, waiting);
-                self.outbox.push(Letter { id, epoch, frame });
-            }
+        let Asked { id, frame, waiting, resume } = asked;
+        let (epoch, deadline) = (waiting.epoch, waiting.deadline);
+        let Self { calls, latch, .. } = self;
+        match calls.enter(id, waiting, resume.as_ref(), |epoch| latch.holds(epoch)) {
+            Entered::New => self.outbox.push(Letter { id, epoch, frame }),
+            Entered::Resumed(acts) => self.carry_out(acts),
         }
         self.ring_by(deadline);
+    }
+
+    /// What is owed to the calls.
+    fn carry_out(&mut self, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Say(frame) => self.outbox.push_owed(frame),
+                Act::Answer { asked_as, epoch, frame } => {
+                    self.outbox.push(Letter { id: asked_as, epoch, frame });
+                }
+                Act::Cancel { call, reason, told } => {
+                    let sent = self.outbox.withdraw(call);
+                    if sent != Sent::No {
+                        let id = RequestId::from_u64(call);
+                        self.outbox.push_owed(encode_cancelled(&id, reason));
+                    }
+                    if let Some(told) = told {
+                        told.tell(sent);
+                    }
+                }
+            }
+        }
     }
 
     fn ring_by(&mut self, moment: Instant) {
@@ -164,7 +166,8 @@ impl Desk {
     /// The session is over: what still comes in is answered, not served.
     pub(super) fn turn_away(event: Event) {
         if let Event::Asked(asked) = event {
-            asked.reply.send(Err(CallError::Unavailable { sent: Sent::No })).ok();
+            // A caller that is gone needs no answer.
+            asked.waiting.reply.send(Err(CallError::Unavailable { sent: Sent::No })).ok();
         }
     }
 
@@ -172,24 +175,6 @@ impl Desk {
         if self.outbox.push_control(frame).is_err() {
             self.shared.counts.unsaid();
         }
-    }
-
-    /// Forgets a request, and tells the server if it may know of it.
-    fn withdraw(&mut self, id: u64, reason: &str) {
-        let id = self.pending.waits_for(id).unwrap_or(id);
-        if self.pending.remove(id).is_some() {
-            self.cancel(id, reason);
-        }
-    }
-
-    /// To be called after the request has left the table. Returns what the server has of it.
-    fn cancel(&mut self, id: u64, reason: &str) -> Sent {
-        self.call_off(id, reason);
-        let sent = self.outbox.withdraw(id);
-        if sent != Sent::No {
-            self.say(encode_cancelled(&RequestId::from_u64(id), reason));
-        }
-        sent
     }
 
     pub(super) fn has_to_write(&self) -> bool {
@@ -202,11 +187,11 @@ impl Desk {
         if !matches!(self.course, Course::Open) {
             return;
         }
-        let Self { outbox, pending, latch, .. } = self;
+        let Self { outbox, calls, latch, .. } = self;
         outbox.fill(|letter| {
             let holds = letter.epoch.is_none_or(|epoch| latch.holds(epoch));
             if !holds {
-                pending.answer(letter.id, Err(CallError::Stopped { sent: Sent::No }));
+                calls.answered(letter.id, Err(CallError::Stopped { sent: Sent::No }));
             }
             holds
         });
@@ -239,8 +224,10 @@ impl Desk {
             Ok(message) => self.heard(understand(message)),
             Err(error) => {
                 self.noise(&error.to_string(), &line);
+                // It is counted as noise; whether anybody waited makes no difference.
                 if let Some(id) = self.asked(meant(&line, &error)) {
-                    self.pending.answer(id, Err(MALFORMED));
+                    let acts = self.calls.answered(id, Err(MALFORMED));
+                    self.carry_out(acts.unwrap_or_default());
                 }
             }
         }
@@ -257,7 +244,7 @@ impl Desk {
             Heard::ListChanged => self.shared.list_changed.send_modify(|n| *n += 1),
             Heard::Asked { reply, kind, request } => {
                 if kind == Question::Refused {
-                    if self.ask(request) {
+                    if self.question(request) {
                         return;
                     }
                     self.shared.counts.question();
@@ -272,13 +259,20 @@ impl Desk {
             self.shared.counts.stray();
             return;
         };
-        let (called_off, response) = self.talks.answered(id, response);
-        for frame in called_off {
-            self.say(frame);
+        match self.calls.answered(id, Ok(response)) {
+            Some(acts) => self.carry_out(acts),
+            None => self.shared.counts.stray(),
         }
-        if response.is_some_and(|response| !self.pending.answer(id, Ok(response))) {
-            self.shared.counts.stray();
+    }
+
+    /// Whether there is somebody who can be asked. Only a call that the child has can be meant.
+    fn question(&mut self, request: Request) -> bool {
+        let Self { calls, outbox, .. } = self;
+        let by = calls.question(None, request, |call| outbox.sent(call) == Sent::Yes);
+        if let Some(by) = by {
+            self.ring_by(by);
         }
+        by.is_some()
     }
 
     /// An answer to what was not asked yet is as much an answer to nobody as a repeated one.
@@ -288,7 +282,7 @@ impl Desk {
 
     fn progress(&mut self, id: Option<u64>, notice: Notice) {
         let taken = id
-            .and_then(|id| self.pending.notices(id))
+            .and_then(|id| self.calls.notices(id))
             .is_some_and(|notices| notices.try_send(notice).is_ok());
         if !taken {
             self.shared.counts.notice_dropped();
@@ -306,21 +300,11 @@ impl Desk {
 
     /// Every call of an epoch that is past is answered and, as far as possible, called back.
     pub(super) fn stop(&mut self) {
-        let Self { pending, latch, .. } = self;
-        let holds = |waiting: &Waiting| waiting.epoch.is_none_or(|epoch| latch.holds(epoch));
-        let stopped = pending.ids(|waiting| !holds(waiting));
-        let sent: Vec<Sent> = stopped.iter().map(|id| self.outbox.sent(*id)).collect();
+        let Self { calls, latch, .. } = self;
+        let acts = calls.stop(|epoch| latch.holds(epoch));
+        self.carry_out(acts);
+        // What is left are answers, and calls of which a part is written.
         self.outbox.revoke(|epoch| self.latch.holds(epoch));
-        for call in self.talks.stopped(|epoch| self.latch.holds(epoch)) {
-            self.call_off(call, "emergency stop");
-        }
-        for (id, sent) in stopped.into_iter().zip(sent) {
-            self.call_off(id, "emergency stop");
-            self.pending.answer(id, Err(CallError::Stopped { sent }));
-            if sent != Sent::No {
-                self.say(encode_cancelled(&RequestId::from_u64(id), "emergency stop"));
-            }
-        }
     }
 
     /// The timer rang: some deadlines have passed, or the time for last words has.
@@ -331,22 +315,13 @@ impl Desk {
         {
             self.course = Course::Over { why: why.clone() };
         }
-        self.talk(now);
-        for id in self.pending.ids(|waiting| waiting.deadline <= now) {
-            let waiting = self.pending.remove(id);
-            let sent = self.cancel(id, "no answer in time");
-            if let Some(waiting) = waiting {
-                waiting.reply.send(Err(CallError::Deadline { sent })).ok();
-            }
-        }
+        let acts = self.calls.wake(now);
+        self.carry_out(acts);
         let last_words = match &self.course {
             Course::Ending { until, .. } => Some(*until),
             Course::Open | Course::Over { .. } => None,
         };
-        self.alarm = [self.pending.earliest_deadline(), self.talks.earliest(), last_words]
-            .into_iter()
-            .flatten()
-            .min();
+        self.alarm = self.calls.earliest().into_iter().chain(last_words).min();
     }
 
     /// Sets the timer if an earlier moment has come up. It is never set later before it rings.
@@ -374,10 +349,8 @@ impl Desk {
     }
 
     pub(super) fn finish(&mut self) {
-        for id in self.pending.ids(|_| true) {
-            let sent = self.outbox.sent(id);
-            self.pending.answer(id, Err(CallError::Unavailable { sent }));
-        }
+        let Self { calls, outbox, .. } = self;
+        calls.finish(|call| outbox.sent(call));
         let why = match &self.course {
             Course::Ending { why, .. } | Course::Over { why } => why.as_str(),
             Course::Open => "the session ended",

@@ -8,39 +8,42 @@
 mod actor;
 mod desk;
 mod outbox;
-mod pending;
 mod stderr;
-mod talk;
 #[cfg(test)]
 mod tests;
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
 
-use super::{NoticeSender, news::News, pace::Counts};
+use super::{
+    NoticeSender,
+    news::News,
+    pace::Counts,
+    talk::{Door, Left, Reply, Resume, Talking, Waiting},
+};
 use crate::{
     domain::{
-        CallError, Sent, ServerName,
-        limits::{SESSION_INBOX_MAX, STDIO_CLOSE_TIMEOUT, WATCH_NEWS_MAX},
+        CallError, ServerName,
+        limits::{STDIO_CLOSE_TIMEOUT, WATCH_NEWS_MAX},
     },
     gate::{Epoch, Latch},
     jail::{Child, Exit, Life},
-    wire::{Frame, Object, Response},
+    wire::{Frame, Response},
 };
 use actor::Actor;
-pub(super) use talk::Resume;
+use desk::Desk;
 
 /// The handle to one child's session.
 #[derive(Clone, Debug)]
@@ -48,7 +51,7 @@ pub(super) struct Stdio(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    inbox: mpsc::Sender<Event>,
+    door: Door<Event>,
     next_id: AtomicU64,
     shared: Arc<Shared>,
     tail: stderr::Tail,
@@ -65,8 +68,6 @@ struct Shared {
     news: broadcast::Sender<News>,
     /// Why the session is over, once it is.
     over: watch::Sender<Option<Arc<str>>>,
-    /// A call was dropped while the inbox was full: look for it.
-    sweep: AtomicBool,
 }
 
 /// What wakes the actor.
@@ -75,10 +76,7 @@ enum Event {
     Asked(Asked),
     /// A notification of ours.
     Said(Frame),
-    /// The caller of this number is gone.
-    Withdrawn(u64),
-    /// Callers are gone whose number found no room in the inbox.
-    Sweep,
+    Left(Left),
     /// The process has ended; its last words may still be in the pipe.
     Exited(String),
     Close,
@@ -95,25 +93,19 @@ pub(super) struct Ask {
     pub(super) talk: Option<Talking>,
 }
 
-/// A call whose caller can be asked.
-#[derive(Clone, Debug)]
-pub(super) struct Talking {
-    /// What the session has declared.
-    pub(super) can: Object,
-    /// The answers to what it was asked, if it was.
-    pub(super) resume: Option<Resume>,
-}
-
 /// An `Ask` with the way back.
 #[derive(Debug)]
 struct Asked {
     id: u64,
     frame: Frame,
-    epoch: Option<Epoch>,
-    deadline: Instant,
-    notices: Option<NoticeSender>,
-    talk: Option<Talking>,
-    reply: pending::Reply,
+    waiting: Waiting,
+    resume: Option<Resume>,
+}
+
+impl From<Left> for Event {
+    fn from(left: Left) -> Self {
+        Self::Left(left)
+    }
 }
 
 /// The pipes of a child, or of a fake one.
@@ -142,17 +134,16 @@ impl Stdio {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let (inbox, events) = mpsc::channel(SESSION_INBOX_MAX);
+        let (door, events, uncounted) = Door::new();
         let shared = Arc::new(Shared {
             counts: Counts::default(),
             list_changed: watch::Sender::new(0),
             news: broadcast::Sender::new(WATCH_NEWS_MAX),
             over: watch::Sender::new(None),
-            sweep: AtomicBool::new(false),
         });
-        let actor = Actor::new(server.clone(), pipes, latch, Arc::clone(&shared));
+        let desk = Desk::new(server.clone(), latch, Arc::clone(&shared), uncounted);
         let this = Self(Arc::new(Inner {
-            inbox,
+            door,
             next_id: AtomicU64::new(1),
             shared,
             tail: stderr::Tail::default(),
@@ -160,9 +151,9 @@ impl Stdio {
             tasks: Mutex::default(),
         }));
         let epitaph = Epitaph(Arc::clone(&this.0.shared));
-        this.spawn(live((actor, epitaph), events, life.clone()));
+        this.spawn(live((Actor::new(pipes, desk), epitaph), events, life.clone()));
         if let Some(life) = life {
-            let inbox = this.0.inbox.downgrade();
+            let inbox = this.0.door.inbox.downgrade();
             this.spawn(report_exit(life, inbox));
         }
         this
@@ -175,24 +166,20 @@ impl Stdio {
 
     /// Sends a request and waits for its answer. Dropping the future withdraws the request.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Response, CallError> {
-        let (reply, answer) = oneshot::channel();
         let Ask { id, frame, epoch, wait, notices, talk } = ask;
         let deadline = Instant::now() + wait;
-        let asked = Asked { id, frame, epoch, deadline, notices, talk, reply };
-        self.0.inbox.try_send(Event::Asked(asked)).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => CallError::Busy,
-            mpsc::error::TrySendError::Closed(_) => CallError::Unavailable { sent: Sent::No },
-        })?;
-        let mut withdrawal = Withdrawal { inner: &self.0, id: Some(id) };
-        let answered = answer.await;
-        withdrawal.id = None;
-        answered.unwrap_or(Err(CallError::Unavailable { sent: Sent::Unknown }))
+        let (can, resume) = talk.map(|talk| (talk.can, talk.resume)).unzip();
+        let asked = |reply: Reply| {
+            let waiting = Waiting { reply, notices, epoch, deadline, can, asked_as: id };
+            Event::Asked(Asked { id, frame, waiting, resume: resume.flatten() })
+        };
+        self.0.door.ask(id, asked).await
     }
 
     /// Sends a notification of ours.
     pub(super) async fn say(&self, frame: Frame) {
         // A session that is over says so to whoever asks it next.
-        self.0.inbox.send(Event::Said(frame)).await.ok();
+        self.0.door.inbox.send(Event::Said(frame)).await.ok();
     }
 
     pub(super) fn counts(&self) -> &Counts {
@@ -231,7 +218,7 @@ impl Stdio {
     /// Ends the session in order and returns when the child is gone.
     pub(super) async fn close(&self) {
         // An inbox that is closed already means that the actor is past its end.
-        self.0.inbox.send(Event::Close).await.ok();
+        self.0.door.inbox.send(Event::Close).await.ok();
         self.closed().await;
         let mut tasks = std::mem::take(&mut *self.tasks());
         let ended = async {
@@ -294,26 +281,5 @@ fn how(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code {code}"),
         Exit::Signal(signal) => format!("signal {signal}"),
-    }
-}
-
-/// Takes a request back unless it was answered.
-struct Withdrawal<'a> {
-    inner: &'a Inner,
-    id: Option<u64>,
-}
-
-impl Drop for Withdrawal<'_> {
-    fn drop(&mut self) {
-        let Some(id) = self.id else {
-            return;
-        };
-        let Inner { inbox, shared, .. } = self.inner;
-        if let Err(mpsc::error::TrySendError::Full(_)) = inbox.try_send(Event::Withdrawn(id)) {
-            // The flag is set first. Then either the event finds room, or there are other events
-            // to come, after which the actor looks at the flag.
-            shared.sweep.store(true, Ordering::Release);
-            inbox.try_send(Event::Sweep).ok();
-        }
     }
 }

@@ -51,6 +51,12 @@ impl Outbox {
         self.waiting.push_back(letter);
     }
 
+    /// For what is owed to a call that was written: no more of it than there are such calls, so
+    /// there is always room.
+    pub(super) fn push_owed(&mut self, frame: Frame) {
+        self.control.push_back(frame);
+    }
+
     pub(super) fn push_control(&mut self, frame: Frame) -> Result<(), Full> {
         if self.control.len() >= STDIO_CONTROL_QUEUE_MAX {
             return Err(Full);

@@ -2,12 +2,10 @@
 
 use serde_json::Value;
 
-use super::{
-    super::{Resume, Talking},
-    Rig, WAIT, result_of,
-};
+use super::{Rig, WAIT, result_of};
 use crate::{
     domain::{CallError, Sent, limits::QUESTION_WAIT_MAX},
+    upstream::talk::{Resume, Talking},
     wire::{Object, Response},
 };
 

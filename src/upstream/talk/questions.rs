@@ -1,8 +1,8 @@
-//! Questions of a child about the calls that wait for it.
+//! What is being asked about each call.
 //!
 //! Owns which question belongs to which call, and the tokens under which parked calls are found
 //! again. A call's questions are gathered for a moment, then handed out together; from there until
-//! the answers come the call is parked: its request stays open at the child and no clock of the
+//! the answers come the call is parked: its request stays open at the server and no clock of the
 //! call runs, only that of `QUESTION_WAIT_MAX`. Does no IO and asks nobody.
 
 use std::{
@@ -13,9 +13,10 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::Resume;
 use crate::{
     domain::{
-        Asking,
+        Asking, CallError,
         limits::{QUESTION_GATHER, QUESTION_WAIT_MAX, QUESTIONS_MAX},
     },
     gate::Epoch,
@@ -24,13 +25,6 @@ use crate::{
         encode_error, encode_result, input_responses, quote,
     },
 };
-
-/// The answers to what a parked call was asked.
-#[derive(Clone, Debug)]
-pub(in crate::upstream) struct Resume {
-    pub(in crate::upstream) token: String,
-    pub(in crate::upstream) responses: Option<Object>,
-}
 
 /// What is being asked about each call, by the call's number.
 #[derive(Debug, Default)]
@@ -41,17 +35,17 @@ struct Talk {
     token: String,
     open: Vec<Open>,
     phase: Phase,
-    /// The child answered the call without waiting for us.
-    early: Option<Response>,
+    /// What came of the call while nobody waited for it.
+    early: Option<Result<Response, CallError>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Gathering { until: Instant },
-    Parked { until: Instant, epoch: Option<Epoch> },
+    Parked { until: Instant, asked_as: u64, epoch: Option<Epoch> },
 }
 
-/// One question that the child waits for.
+/// One question that the server waits for.
 #[derive(Debug)]
 struct Open {
     request: Request,
@@ -65,19 +59,47 @@ pub(super) enum Resumed {
     /// Some answers are missing.
     Again(Response),
     /// The call is over; this was its answer.
-    Early(Response),
+    Early(Result<Response, CallError>),
     /// To be written; then the call with this number waits again.
     Answers { call: u64, frames: Vec<Frame> },
 }
 
+/// What becomes of an answer of the server.
+pub(super) enum Answered {
+    /// Its call is parked: it waits for the caller, and nothing more is asked.
+    Kept {
+        called_off: Vec<Frame>,
+    },
+    Now {
+        called_off: Vec<Frame>,
+        answer: Result<Response, CallError>,
+    },
+}
+
+/// What is left to do when a call's talk ends.
+#[derive(Default)]
+pub(super) struct Ended {
+    /// What the server is told instead of answers.
+    pub(super) called_off: Vec<Frame>,
+    /// Its call had come to an end before.
+    pub(super) was_over: bool,
+}
+
 impl Talks {
-    pub(super) fn len(&self) -> usize {
-        self.0.values().filter(|talk| matches!(talk.phase, Phase::Parked { .. })).count()
+    pub(super) fn n_parked(&self) -> usize {
+        self.parked(|_, _| true).count()
     }
 
-    /// The oldest call that is parked.
+    /// The oldest call that is parked and not over.
     pub(super) fn oldest_parked(&self) -> Option<u64> {
-        self.parked(|_, _| true).into_iter().min()
+        let is_over = |call: &u64| self.0.get(call).is_some_and(|talk| talk.early.is_some());
+        self.parked(|_, _| true).filter(|call| !is_over(call)).min()
+    }
+
+    /// The call that was parked when its caller had asked under this number.
+    pub(super) fn parked_for(&self, number: u64) -> Option<u64> {
+        let is_meant = |talk: &Talk| matches!(talk.phase, Phase::Parked { asked_as, .. } if asked_as == number);
+        self.0.iter().find(|(_, talk)| is_meant(talk)).map(|(call, _)| *call)
     }
 
     /// Whether the question has a place with this call. `None` without one or without randomness.
@@ -95,7 +117,7 @@ impl Talks {
             }
         };
         let is_new = talk.open.iter().all(|open| open.request.id != request.id);
-        if talk.open.len() >= QUESTIONS_MAX || !is_new {
+        if talk.open.len() >= QUESTIONS_MAX || !is_new || talk.early.is_some() {
             return None;
         }
         talk.open.push(Open { request, asking });
@@ -109,20 +131,22 @@ impl Talks {
     }
 
     /// Parks the call and says what its caller is told.
-    pub(super) fn park(&mut self, call: u64, epoch: Option<Epoch>) -> Option<Response> {
+    pub(super) fn park(
+        &mut self,
+        call: u64,
+        asked_as: u64,
+        epoch: Option<Epoch>,
+    ) -> Option<Response> {
         let talk = self.0.get_mut(&call)?;
-        talk.phase = Phase::Parked { until: Instant::now() + QUESTION_WAIT_MAX, epoch };
+        talk.phase = Phase::Parked { until: Instant::now() + QUESTION_WAIT_MAX, asked_as, epoch };
         talk.asks(call)
     }
 
-    /// Parked calls that nobody has answered for too long.
-    pub(super) fn expired(&self, now: Instant) -> Vec<u64> {
-        self.parked(|until, _| until <= now)
-    }
-
-    /// Parked calls of an epoch that no longer holds.
-    pub(super) fn stopped(&self, holds: impl Fn(Epoch) -> bool) -> Vec<u64> {
-        self.parked(|_, epoch| !epoch.is_none_or(&holds))
+    /// The parked calls for whose limit and epoch `matches` holds.
+    pub(super) fn parked_ids(&self, matches: impl Fn(Instant, Option<Epoch>) -> bool) -> Vec<u64> {
+        let mut ids: Vec<u64> = self.parked(matches).collect();
+        ids.sort_unstable();
+        ids
     }
 
     pub(super) fn earliest(&self) -> Option<Instant> {
@@ -132,19 +156,16 @@ impl Talks {
         self.0.values().map(moment).min()
     }
 
-    /// The child has answered a call. Handed back unless the call is parked.
-    pub(super) fn answered(
-        &mut self,
-        call: u64,
-        response: Response,
-    ) -> (Vec<Frame>, Option<Response>) {
+    /// The server has answered a call, or never will.
+    pub(super) fn answered(&mut self, call: u64, answer: Result<Response, CallError>) -> Answered {
         match self.0.get_mut(&call) {
             Some(talk) if matches!(talk.phase, Phase::Parked { .. }) => {
-                talk.early = Some(response);
-                (Vec::new(), None)
+                talk.early.get_or_insert(answer);
+                let open = std::mem::take(&mut talk.open);
+                Answered::Kept { called_off: called_off(&open) }
             }
-            Some(_) => (self.end(call), Some(response)),
-            None => (Vec::new(), Some(response)),
+            Some(_) => Answered::Now { called_off: self.end(call).called_off, answer },
+            None => Answered::Now { called_off: Vec::new(), answer },
         }
     }
 
@@ -152,10 +173,10 @@ impl Talks {
         self.0.get(&call).is_some_and(|talk| matches!(talk.phase, Phase::Parked { .. }))
     }
 
-    /// Takes the call's questions back: what the child is told instead of answers.
-    pub(super) fn end(&mut self, call: u64) -> Vec<Frame> {
-        let open = self.0.remove(&call).map(|talk| talk.open).unwrap_or_default();
-        open.iter().filter_map(Open::call_off).collect()
+    /// Forgets what is asked about the call.
+    pub(super) fn end(&mut self, call: u64) -> Ended {
+        let Some(talk) = self.0.remove(&call) else { return Ended::default() };
+        Ended { called_off: called_off(&talk.open), was_over: talk.early.is_some() }
     }
 
     pub(super) fn resume(&mut self, resume: &Resume) -> Resumed {
@@ -176,25 +197,29 @@ impl Talks {
         let frames: Option<Vec<Frame>> = talk.open.iter().enumerate().map(answer).collect();
         let Some(frames) = frames else {
             // Questions that came meanwhile are among them now.
-            talk.phase = match talk.phase {
-                Phase::Parked { epoch, .. } => {
-                    Phase::Parked { until: Instant::now() + QUESTION_WAIT_MAX, epoch }
-                }
-                gathering @ Phase::Gathering { .. } => gathering,
-            };
+            if let Phase::Parked { until, .. } = &mut talk.phase {
+                *until = Instant::now() + QUESTION_WAIT_MAX;
+            }
             return talk.asks(call).map_or(Resumed::Unknown, Resumed::Again);
         };
         self.0.remove(&call);
         Resumed::Answers { call, frames }
     }
 
-    fn parked(&self, matches: impl Fn(Instant, Option<Epoch>) -> bool) -> Vec<u64> {
-        let is_meant = |talk: &Talk| match talk.phase {
-            Phase::Parked { until, epoch } => matches(until, epoch),
+    fn parked(
+        &self,
+        matches: impl Fn(Instant, Option<Epoch>) -> bool,
+    ) -> impl Iterator<Item = u64> {
+        let is_meant = move |talk: &Talk| match talk.phase {
+            Phase::Parked { until, epoch, .. } => matches(until, epoch),
             Phase::Gathering { .. } => false,
         };
-        self.0.iter().filter(|(_, talk)| is_meant(talk)).map(|(call, _)| *call).collect()
+        self.0.iter().filter(move |(_, talk)| is_meant(talk)).map(|(call, _)| *call)
     }
+}
+
+fn called_off(open: &[Open]) -> Vec<Frame> {
+    open.iter().filter_map(Open::call_off).collect()
 }
 
 impl Talk {

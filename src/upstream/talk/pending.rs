@@ -1,4 +1,4 @@
-//! Who waits for an answer of one child. Each is answered exactly once.
+//! Who waits for an answer of one server. Each is answered exactly once.
 //!
 //! Owns the table from our ids to those who asked, with their deadlines and where their progress
 //! goes. Bounded: beyond `SESSION_PENDING_MAX` a call is refused, not queued. Does no IO.
@@ -14,20 +14,20 @@ use crate::{
     wire::{Object, Response},
 };
 
-pub(super) type Reply = oneshot::Sender<Result<Response, CallError>>;
+pub(in crate::upstream) type Reply = oneshot::Sender<Result<Response, CallError>>;
 
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) reply: Reply,
+pub(in crate::upstream) struct Waiting {
+    pub(in crate::upstream) reply: Reply,
     /// Where its progress goes, if its caller wants any.
-    pub(super) notices: Option<NoticeSender>,
+    pub(in crate::upstream) notices: Option<NoticeSender>,
     /// The latch epoch it was admitted in; our own requests have none.
-    pub(super) epoch: Option<Epoch>,
-    pub(super) deadline: Instant,
+    pub(in crate::upstream) epoch: Option<Epoch>,
+    pub(in crate::upstream) deadline: Instant,
     /// What its caller can be asked, if anything.
-    pub(super) can: Option<Object>,
+    pub(in crate::upstream) can: Option<Object>,
     /// The number of the request that waits, where it resumed a call of another number.
-    pub(super) asked_as: u64,
+    pub(in crate::upstream) asked_as: u64,
 }
 
 #[derive(Debug, Default)]
@@ -64,14 +64,15 @@ impl Pending {
         self.0.iter().find(|(_, waiting)| waiting.asked_as == asked_as).map(|(id, _)| *id)
     }
 
-    pub(super) fn epoch(&self, id: u64) -> Option<Epoch> {
-        self.0.get(&id)?.epoch
+    /// The oldest call whose caller can be asked, among those for which `is_out` holds.
+    pub(super) fn oldest_able(&self, is_out: impl Fn(u64) -> bool) -> Option<u64> {
+        let able = self.0.keys().copied().filter(|id| self.is_able(*id) && is_out(*id));
+        able.min()
     }
 
-    /// The oldest call whose caller can be asked, and what.
-    pub(super) fn oldest_able(&self) -> Option<(u64, &Object)> {
-        let able = self.0.iter().filter_map(|(id, waiting)| Some((*id, waiting.can.as_ref()?)));
-        able.min_by_key(|(id, _)| *id)
+    /// Whether its caller waits and can be asked.
+    pub(super) fn is_able(&self, id: u64) -> bool {
+        self.0.get(&id).is_some_and(|waiting| waiting.can.is_some())
     }
 
     pub(super) fn notices(&self, id: u64) -> Option<&NoticeSender> {
