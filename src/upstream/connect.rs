@@ -56,18 +56,14 @@ impl Connector {
         self.connect_as(server, Arc::clone(&self.face)).await
     }
 
-    /// The same for one caller's own session, which a legacy child is told the capabilities of.
-    /// Behind HTTP nothing is declared: questions are not relayed from there.
+    /// The same for one caller's own session: a legacy server is told what that caller can be asked.
     pub async fn connect_for(
         &self,
         server: &ServerConfig,
         capabilities: Bytes,
     ) -> Result<Session, ConnectError> {
-        let face = match server.target {
-            Target::Stdio(_) => Arc::new(ClientFace { capabilities, info: self.face.info.clone() }),
-            Target::Http(_) => Arc::clone(&self.face),
-        };
-        self.connect_as(server, face).await
+        let face = ClientFace { capabilities, info: self.face.info.clone() };
+        self.connect_as(server, Arc::new(face)).await
     }
 
     async fn connect_as(

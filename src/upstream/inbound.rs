@@ -1,7 +1,8 @@
 //! What a message from a server means to a session, whichever transport it came by.
 //!
 //! A mute session declared no capability, so a server may ask nothing of it but `ping`; what is
-//! to be said to anything else is a refusal, unless the session knows whom to ask. Pure: says what was heard and what is to be answered, does nothing.
+//! to be said to anything else is a refusal, unless the session knows whom to ask. Pure: says what
+//! was heard and what is to be answered, does nothing.
 
 use bytes::Bytes;
 
@@ -17,19 +18,32 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Heard {
     /// An answer to the request with this number, if it is one of ours at all.
-    Answer { id: Option<u64>, response: Response },
+    Answer {
+        id: Option<u64>,
+        response: Response,
+    },
     /// Progress of the call with this number.
-    Progress { id: Option<u64>, notice: Notice },
+    Progress {
+        id: Option<u64>,
+        notice: Notice,
+    },
     /// A log message.
     Log(Notice),
     /// One of its lists is another now.
     ListChanged,
     /// About something that we watch.
     News(News),
-    /// A request of the server, and what we say to it.
-    Asked { reply: Frame, kind: Question, request: Request },
+    Asked(Asked),
     /// A notification that concerns nobody here.
     Other,
+}
+
+/// A request of the server, and what we say to it if nobody else does.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) reply: Frame,
+    pub(super) kind: Question,
+    pub(super) request: Request,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +91,7 @@ fn asked(request: Request) -> Heard {
         ("ping", Ok(nothing)) => {
             let reply =
                 encode_result(Version::LATEST_LEGACY, &request.id, &nothing, Caching::Never);
-            Heard::Asked { reply, kind: Question::Ping, request }
+            Heard::Asked(Asked { reply, kind: Question::Ping, request })
         }
         _ => {
             let error = ErrorObject {
@@ -86,7 +100,7 @@ fn asked(request: Request) -> Heard {
                 data: None,
             };
             let reply = encode_error(Some(&request.id), &error);
-            Heard::Asked { reply, kind: Question::Refused, request }
+            Heard::Asked(Asked { reply, kind: Question::Refused, request })
         }
     }
 }
@@ -97,7 +111,7 @@ const METHOD_NOT_FOUND: i64 = -32601;
 mod tests {
     use bytes::Bytes;
 
-    use super::{Heard, understand};
+    use super::{Asked, Heard, understand};
     use crate::wire::decode;
 
     #[track_caller]
@@ -109,7 +123,9 @@ mod tests {
             Heard::Progress { id, .. } => format!("progress {id:?}"),
             Heard::Log(_) => "log".to_owned(),
             Heard::ListChanged => "list".to_owned(),
-            Heard::Asked { reply, .. } => String::from_utf8(reply.into_bytes().to_vec()).unwrap(),
+            Heard::Asked(Asked { reply, .. }) => {
+                String::from_utf8(reply.into_bytes().to_vec()).unwrap()
+            }
             Heard::News(news) => format!("{news:?}"),
             Heard::Other => "other".to_owned(),
         };

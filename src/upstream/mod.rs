@@ -138,6 +138,7 @@ impl Session {
                         Some(_) => http::Progress::Wanted,
                         None => http::Progress::Unwanted,
                     },
+                    talk: self.talking(call),
                 };
                 line.ask(asked).await
             }

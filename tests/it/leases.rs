@@ -1,6 +1,6 @@
 //! Sessions of servers that belong to one caller: who gets which, and who is asked through them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
@@ -8,6 +8,8 @@ use crate::{
     harness::{Gateway, journal, stdio_server},
     questions::{KINDS, able, answer, text},
 };
+
+const LEGACY: [Server; 2] = [Server::LegacyStdio, Server::LegacyHttp];
 
 /// How many sessions a legacy child's command was asked for when two conversations have called.
 async fn sessions_of_two_conversations(isolation: &str) -> usize {
@@ -34,11 +36,10 @@ async fn isolation_decides_who_shares_a_session() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_legacy_stdio_server_asks_every_kind_of_client() {
+async fn every_kind_is_asked_by(server: Server) {
     for kind in KINDS {
         let keys = "isolation = \"per-session\"\n";
-        let cell = Cell::with(kind, Server::LegacyStdio, able(), keys).await;
+        let cell = Cell::with(kind, server, able(), keys).await;
         let arguments = json!({ "message": "who?" });
         let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
         assert!(text(&got).contains("accept") && text(&got).contains("ann"), "{kind:?} {got}");
@@ -50,13 +51,47 @@ async fn a_legacy_stdio_server_asks_every_kind_of_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_stdio_server_asks_every_kind_of_client() {
+    every_kind_is_asked_by(Server::LegacyStdio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_http_server_asks_every_kind_of_client() {
+    every_kind_is_asked_by(Server::LegacyHttp).await;
+}
+
+/// What each session of the server was told that its client can be asked.
+fn declared(cell: &Cell) -> Vec<Value> {
+    let opened = journal(&cell.journal).into_iter().filter(|event| event["method"] == "initialize");
+    let params = |event: Value| serde_json::from_str(event["params"].as_str().unwrap()).unwrap();
+    opened.map(params).map(|params: Value| params["capabilities"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shared_server_is_never_told_of_capabilities() {
-    for kind in KINDS {
-        let cell = Cell::able(kind, Server::LegacyStdio, able()).await;
+    for server in LEGACY {
+        let cell = Cell::able(Kind::LegacyHttp, server, able()).await;
         let arguments = json!({ "message": "who?" });
         let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
-        assert_eq!(n, 0, "{kind:?} {got}");
+        assert_eq!(n, 0, "{server:?} {got}");
         let is_refused = got["result"]["isError"] == true || got["error"].is_object();
-        assert!(is_refused, "{kind:?} {got}");
+        assert!(is_refused, "{server:?} {got}");
+        assert_eq!(declared(&cell), [json!({})], "{server:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_told_of_no_more_than_its_caller_has() {
+    for server in LEGACY {
+        for kind in [Kind::ModernHttp, Kind::LegacyHttp] {
+            let can = json!({ "sampling": {}, "experimental": { "x": {} } });
+            let cell = Cell::with(kind, server, can, "isolation = \"per-principal\"\n").await;
+            let arguments = json!({ "message": "who?" });
+            let call = cell.client.call_answering("up__test_elicitation", arguments, answer);
+            let (got, n) = call.await;
+            assert_eq!(n, 0, "{kind:?} {server:?} {got}");
+            let told = declared(&cell);
+            assert_eq!(told, [json!({}), json!({ "sampling": {} })], "{kind:?} {server:?}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
             UPSTREAM_STREAM_END_GRACE,
         },
     },
-    upstream::inbound::{Heard, MALFORMED, Question, meant, understand},
+    upstream::inbound::{Heard, MALFORMED, meant, understand},
     wire::{Body, Message, Response, SseEvent, SseReader, WireError, decode},
 };
 
@@ -179,16 +179,16 @@ fn hear(core: &Arc<Core>, asked: &Asked<'_>, message: Message, source: Source) -
         }
         Heard::Progress { id, notice } => core.route(id, notice),
         // It came with the answer to this call, so it belongs to it.
-        Heard::Log(notice) => core.forward(asked.notices, notice),
+        Heard::Log(notice) => match asked.notices {
+            Some(_) => core.forward(asked.notices, notice),
+            None => core.route(Some(asked.id), notice),
+        },
         // Without anybody who attends nobody is told.
         Heard::News(news) => drop(core.news.send(news)),
         Heard::ListChanged => core.list_changed.send_modify(|n| *n += 1),
-        Heard::Asked { reply, kind, .. } => {
-            if kind == Question::Refused {
-                core.counts.question();
-            }
+        Heard::Asked(question) => {
             if let Some(version) = asked.about.version {
-                core.errand(reply, version);
+                core.asked(Some(asked.id), question, version);
             }
         }
         Heard::Other => {}

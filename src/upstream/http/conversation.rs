@@ -184,7 +184,7 @@ impl Core {
         })?;
         let greeting = initialized(&answer).map_err(NotOpened::Refused)?;
         let ready = encode_notification("notifications/initialized", None);
-        let told = self.tell(ready, greeting.version, session.as_ref()).await;
+        let told = self.tell(ready, greeting.version, session.as_ref(), None).await;
         told.map_err(NotOpened::Call)?;
         Ok(Opened { greeting, id: session })
     }
@@ -274,7 +274,7 @@ fn mentions_session(answer: &Response) -> bool {
 }
 
 /// How a request failed of which all bytes were written before.
-fn after_a_first_time(error: CallError) -> CallError {
+pub(super) fn after_a_first_time(error: CallError) -> CallError {
     let sent = Sent::Yes;
     match error {
         CallError::Stopped { .. } => CallError::Stopped { sent },

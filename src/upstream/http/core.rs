@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use super::{
     About, Asked,
     answer::read_off,
     conversation::Conversation,
+    host::Host,
     legacy::Routes,
     line::{Line, Parts, Pool, Slot},
     tasks::{Over, Tasks},
@@ -59,6 +60,8 @@ pub(super) struct Core {
     pub(super) handshake_timeout: Duration,
     pub(super) conversation: Conversation,
     pub(super) routes: Routes,
+    /// Set once the session is known to be one whose callers can be asked.
+    pub(super) host: OnceLock<Host>,
     pub(super) tasks: Tasks,
 }
 
@@ -153,28 +156,33 @@ impl Core {
     /// Posts a message that nobody waits for: a cancellation or a refusal.
     pub(super) fn errand(self: &Arc<Self>, frame: Frame, version: Version) {
         let core = Arc::clone(self);
-        let errand = async move {
-            let session = core.conversation.session();
-            let told = core.tell(frame, version, session.as_ref());
-            let posted = timeout(UPSTREAM_ERRAND_TIMEOUT, told).await;
-            if !matches!(posted, Ok(Ok(()))) {
-                core.counts.unsaid();
-            }
-        };
+        let errand = async move { core.say(frame, version).await };
         if self.tasks.run_errand(errand).is_err() {
             self.counts.unsaid();
         }
     }
 
-    /// Posts a notification or an answer of ours.
+    /// The same, waiting for it.
+    pub(super) async fn say(&self, frame: Frame, version: Version) {
+        let session = self.conversation.session();
+        let told = self.tell(frame, version, session.as_ref(), None);
+        let posted = timeout(UPSTREAM_ERRAND_TIMEOUT, told).await;
+        if !matches!(posted, Ok(Ok(()))) {
+            self.counts.unsaid();
+        }
+    }
+
+    /// Posts a notification of ours, or an answer: of ours, or a caller's with its epoch.
     pub(super) async fn tell(
         &self,
         frame: Frame,
         version: Version,
         session: Option<&HeaderValue>,
+        epoch: Option<Epoch>,
     ) -> Result<(), CallError> {
         let mut slot = Slot::default();
-        let told = Asked::own(0, frame, About::own(Some(version), "notifications"));
+        let about = About::own(Some(version), "notifications");
+        let told = Asked { epoch, ..Asked::own(0, frame, about) };
         let head = self.post(&mut slot, &told, session).await?;
         let status = head.status();
         read_off(self, slot, head.into_body()).await;

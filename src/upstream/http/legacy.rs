@@ -26,7 +26,7 @@ use crate::{
     },
     upstream::{
         NoticeSender,
-        inbound::{Heard, Question, understand},
+        inbound::{Asked, Heard, Question, understand},
     },
     wire::{Notice, SseEvent, SseReader, Version, decode, headers::LAST_EVENT_ID},
 };
@@ -48,6 +48,17 @@ impl Routes {
         Some(Route { routes: self, id })
     }
 
+    /// The same for a call that is carried by a task, until it is closed.
+    pub(super) fn put(&self, id: u64, notices: Option<&NoticeSender>) {
+        if let Some(notices) = notices {
+            self.table().insert(id, notices.clone());
+        }
+    }
+
+    pub(super) fn close(&self, id: u64) {
+        self.table().remove(&id);
+    }
+
     fn get(&self, id: u64) -> Option<NoticeSender> {
         self.table().get(&id).cloned()
     }
@@ -59,7 +70,7 @@ impl Routes {
 
 impl Drop for Route<'_> {
     fn drop(&mut self) {
-        self.routes.table().remove(&self.id);
+        self.routes.close(self.id);
     }
 }
 
@@ -100,6 +111,20 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// A request of the server, about a certain call if it came with that call's answer.
+    pub(super) fn asked(self: &Arc<Self>, about: Option<u64>, asked: Asked, version: Version) {
+        let Asked { reply, kind, request } = asked;
+        let refusal = match (kind, self.host.get()) {
+            (Question::Refused, Some(host)) => host.question(about, request, reply),
+            (Question::Refused, None) | (Question::Ping, _) => Err(reply),
+        };
+        let Err(reply) = refusal else { return };
+        if kind == Question::Refused {
+            self.counts.question();
+        }
+        self.errand(reply, version);
     }
 
     /// Progress that did not come with its call's answer.
@@ -175,12 +200,8 @@ impl Ear<'_> {
             // Without anybody who attends nobody is told.
             Heard::News(news) => drop(self.core.news.send(news)),
             Heard::ListChanged => self.core.list_changed.send_modify(|n| *n += 1),
-            Heard::Asked { reply, kind, .. } => {
-                if kind == Question::Refused {
-                    self.core.counts.question();
-                }
-                self.core.errand(reply, self.version);
-            }
+            // It does not say which call it is about.
+            Heard::Asked(asked) => self.core.asked(None, asked, self.version),
         }
     }
 }

@@ -3,11 +3,13 @@
 //! A call runs in its caller's task, on a connection that it holds alone until the answer is read;
 //! deadline, stop and withdrawal end it there, and closing the connection is part of each. What
 //! has no caller (cancellations, refusals, the legacy GET stream) runs in tasks that end with the
-//! last handle. Inbound headers of a caller never get here.
+//! last handle, and so does a call whose caller can be asked (`host`). Inbound headers of a caller
+//! never get here.
 
 mod answer;
 mod conversation;
 mod core;
+mod host;
 mod legacy;
 mod line;
 mod open;
@@ -30,10 +32,10 @@ use tokio::{
 use tokio_util::sync::DropGuard;
 
 use self::{core::Core, line::Slot};
-use super::{NoticeSender, news::News, pace::Counts};
+use super::{NoticeSender, news::News, pace::Counts, talk::Talking};
 use crate::{
     domain::{
-        CallError, Era,
+        CallError, Era, Sent,
         limits::{TOOL_TIMEOUT, UPSTREAM_ERRAND_TIMEOUT},
     },
     gate::{Epoch, Latch},
@@ -64,6 +66,7 @@ pub(super) struct Asked<'a> {
     pub(super) epoch: Option<Epoch>,
     pub(super) notices: Option<&'a NoticeSender>,
     pub(super) progress: Progress,
+    pub(super) talk: Option<Talking>,
 }
 
 /// Whether the request carries its id as a progress token.
@@ -86,8 +89,24 @@ pub(super) struct About<'a> {
 impl<'a> Asked<'a> {
     /// A request of our own.
     pub(super) fn own(id: u64, frame: Frame, about: About<'a>) -> Self {
-        let wait = TOOL_TIMEOUT;
-        Self { id, frame, about, wait, epoch: None, notices: None, progress: Progress::Unwanted }
+        Self {
+            id,
+            frame,
+            about,
+            wait: TOOL_TIMEOUT,
+            epoch: None,
+            notices: None,
+            progress: Progress::Unwanted,
+            talk: None,
+        }
+    }
+
+    /// The same for a legacy server, with nothing borrowed: what is said before the answer finds
+    /// its way by the number of the call.
+    fn without_caller(self) -> Asked<'static> {
+        let Self { id, frame, about, wait, epoch, .. } = self;
+        let about = About::own(about.version, about.method);
+        Asked { wait, epoch, ..Asked::own(id, frame, about) }
     }
 }
 
@@ -98,11 +117,30 @@ impl About<'_> {
     }
 }
 
-/// Why a conversation was left before its answer.
-enum End {
+/// How a conversation came to its end.
+enum End<T> {
     Answered(Result<Response, CallError>),
     Stopped,
-    TooLate,
+    /// Something else came before the answer.
+    Left(T),
+}
+
+impl Core {
+    /// Sends a request and reads its answer, unless the stop or `other` comes first.
+    async fn carry<T>(
+        self: &Arc<Self>,
+        slot: &mut Slot,
+        asked: &Asked<'_>,
+        other: impl Future<Output = T>,
+    ) -> End<T> {
+        select! {
+            // The stop first: what is left of a request must not be written after it.
+            biased;
+            () = stopped(&self.latch, asked.epoch) => End::Stopped,
+            answered = self.converse(slot, asked) => End::Answered(answered),
+            other = other => End::Left(other),
+        }
+    }
 }
 
 impl Http {
@@ -118,19 +156,18 @@ impl Http {
     /// Sends a request and waits for its answer. Dropping the future withdraws the request.
     pub(super) async fn ask(&self, asked: Asked<'_>) -> Result<Response, CallError> {
         let core = &self.0.core;
+        if asked.talk.is_some() {
+            // Without a host nobody was ever asked: what this takes up is not known here.
+            let host = core.host.get().ok_or(CallError::Unavailable { sent: Sent::Unknown })?;
+            return host.ask(asked).await;
+        }
         let legacy = asked.about.version.filter(|version| version.era() == Era::Legacy);
         let _route = match (legacy, asked.progress) {
             (Some(_), Progress::Wanted) => core.routes.open(asked.id, asked.notices),
             (Some(_), Progress::Unwanted) | (None, _) => None,
         };
         let mut recall = Recall { core, id: asked.id, version: legacy, slot: Slot::default() };
-        let end = select! {
-            // The stop first: what is left of a request must not be written after it.
-            biased;
-            () = stopped(&core.latch, asked.epoch) => End::Stopped,
-            answered = core.converse(&mut recall.slot, &asked) => End::Answered(answered),
-            () = sleep(asked.wait) => End::TooLate,
-        };
+        let end = core.carry(&mut recall.slot, &asked, sleep(asked.wait)).await;
         // Its connection is closed before we return: nothing more of it leaves us.
         let sent = recall.slot.sent();
         match end {
@@ -139,7 +176,7 @@ impl Http {
                 answered
             }
             End::Stopped => Err(CallError::Stopped { sent }),
-            End::TooLate => Err(CallError::Deadline { sent }),
+            End::Left(()) => Err(CallError::Deadline { sent }),
         }
     }
 

@@ -4,7 +4,7 @@
 //! of the server's state (credentials, overload) is reported as such and never taken for an era;
 //! any other refusal means that the server is legacy.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{Arc, OnceLock, atomic::AtomicU64};
 
 use http::{
     HeaderMap, HeaderValue, StatusCode, Uri,
@@ -19,6 +19,7 @@ use super::{
     About, Asked, Http, answer,
     conversation::{Conversation, NotOpened},
     core::Core,
+    host::Host,
     line::{Pool, Slot},
     socket::{Address, Security},
     tasks::{Over, Tasks},
@@ -32,7 +33,7 @@ use crate::{
         handshake::{Discovery, Greeting, Refused, discovered, modern_params},
         pace::Counts,
     },
-    wire::{ClientFace, RequestId, Version, encode_request},
+    wire::{ClientFace, Object, RequestId, Version, encode_request},
 };
 
 /// Opens a session in the era given, or in the one that the server turns out to speak.
@@ -65,6 +66,14 @@ pub(in crate::upstream) async fn open(
         }
     }
     let greeting = core.initialize().await.map_err(|failed| explain(server, failed))?;
+    // Whoever has declared nothing is asked nothing.
+    let declared = Object::parse(core.face.capabilities.clone());
+    if declared.is_ok_and(|declared| !declared.is_empty()) {
+        let (host, unhoused) = Host::new();
+        if core.host.set(host).is_ok() {
+            core.tasks.run(unhoused.run(Arc::clone(&core), greeting.version));
+        }
+    }
     core.tasks.run(Arc::clone(&core).listen(greeting.version));
     Ok((http, greeting))
 }
@@ -112,6 +121,7 @@ fn core(
         handshake_timeout: server.startup_timeout,
         conversation: Conversation::default(),
         routes: super::legacy::Routes::default(),
+        host: OnceLock::new(),
     })
 }
 

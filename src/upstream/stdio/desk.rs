@@ -25,7 +25,7 @@ use crate::{
     },
     gate::{Latch, LatchState},
     upstream::{
-        inbound::{Heard, MALFORMED, Question, meant, understand},
+        inbound::{self, Heard, MALFORMED, Question, meant, understand},
         pace::{Pace, Turn},
         talk::{Act, Calls, Entered, Uncounted},
     },
@@ -140,7 +140,7 @@ impl Desk {
         for act in acts {
             match act {
                 Act::Say(frame) => self.outbox.push_owed(frame),
-                Act::Answer { asked_as, epoch, frame } => {
+                Act::Answer { asked_as, epoch, frame, .. } => {
                     self.outbox.push(Letter { id: asked_as, epoch, frame });
                 }
                 Act::Cancel { call, reason, told } => {
@@ -242,7 +242,7 @@ impl Desk {
             // Without anybody who attends nobody is told.
             Heard::News(news) => drop(self.shared.news.send(news)),
             Heard::ListChanged => self.shared.list_changed.send_modify(|n| *n += 1),
-            Heard::Asked { reply, kind, request } => {
+            Heard::Asked(inbound::Asked { reply, kind, request }) => {
                 if kind == Question::Refused {
                     if self.question(request) {
                         return;

@@ -62,9 +62,9 @@ pub(super) enum Entered {
 pub(super) enum Act {
     /// Says that a question is taken back. There are no more of these than there were questions.
     Say(Frame),
-    /// Writes a caller's answer, under the latch like the call that brings it, which has the number
-    /// `asked_as`.
-    Answer { asked_as: u64, epoch: Option<Epoch>, frame: Frame },
+    /// Writes a caller's answer to a question of `call`, under the latch like the call that brings
+    /// it, which has the number `asked_as`.
+    Answer { call: u64, asked_as: u64, epoch: Option<Epoch>, frame: Frame },
     /// Calls a call back: nothing more of it is written, the server is told if it may know of it,
     /// and then its caller, if one waits.
     Cancel { call: u64, reason: &'static str, told: Option<Told> },
@@ -139,7 +139,7 @@ impl Calls {
                 Resumed::Early(answer) => answer,
                 Resumed::Answers { call, frames } => {
                     self.pending.insert(call, waiting);
-                    let act = |frame| Act::Answer { asked_as, epoch, frame };
+                    let act = |frame| Act::Answer { call, asked_as, epoch, frame };
                     return frames.into_iter().map(act).collect();
                 }
             }
@@ -184,6 +184,14 @@ impl Calls {
                 was_awaited.then(|| said(called_off))
             }
         }
+    }
+
+    /// An answer of the caller did not reach the server, which now waits in vain.
+    pub(super) fn lost(&mut self, call: u64, error: CallError) -> Vec<Act> {
+        if !self.pending.answer(call, Err(error)) {
+            return Vec::new();
+        }
+        self.off(call, "an answer was not taken")
     }
 
     /// Somebody who waited has gone.

@@ -8,6 +8,7 @@ mod legacy;
 mod opening;
 mod renewal;
 pub(in crate::upstream) mod server;
+mod talk;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use crate::{
     domain::{CallError, Era, ServerName},
     gate::{Cause, Latch},
     upstream::{ConnectError, NoticeSender, handshake, handshake::Greeting},
-    wire::{Body, Notice, RequestId, Response, Version, encode_request},
+    wire::{Body, ClientFace, Notice, RequestId, Response, Version, encode_request},
 };
 
 /// Longer than anything here takes, shorter than anybody's patience.
@@ -45,11 +46,15 @@ struct Opening {
 
 impl Opening {
     async fn begin(era: Option<Era>) -> Self {
+        Self::begin_as(era, handshake::face()).await
+    }
+
+    async fn begin_as(era: Option<Era>, face: ClientFace) -> Self {
         let server = Server::start().await;
         let dir = tempfile::tempdir().unwrap();
         let latch = Latch::open(dir.path());
         let config = config(&format!("http://{}/mcp", server.address));
-        let (latch_of_task, face) = (latch.clone(), Arc::new(handshake::face()));
+        let (latch_of_task, face) = (latch.clone(), Arc::new(face));
         let opened = spawn(async move {
             let Target::Http(target) = &config.target else { panic!("not http") };
             open(&config, target, era, latch_of_task, face).await
@@ -109,6 +114,13 @@ impl Rig {
 
     fn stop(&self) {
         self.latch.engage(Cause { who: "test".into(), why: "test".into() });
+    }
+
+    fn reset(&self) {
+        let crate::gate::LatchState::Engaged(stop) = self.latch.state() else {
+            panic!("not engaged");
+        };
+        self.latch.reset(&stop.id, "test", "test").unwrap();
     }
 }
 
