@@ -6,7 +6,7 @@ use crate::{
     client::{Client, Kind},
     eras::{Cell, Server},
     harness::{Gateway, journal, stdio_server},
-    questions::{KINDS, able, answer, text},
+    questions::{KINDS, able, answer, asks_for_a_name_and_a_completion},
 };
 
 const LEGACY: [Server; 2] = [Server::LegacyStdio, Server::LegacyHttp];
@@ -40,13 +40,7 @@ async fn every_kind_is_asked_by(server: Server) {
     for kind in KINDS {
         let keys = "isolation = \"per-session\"\n";
         let cell = Cell::with(kind, server, able(), keys).await;
-        let arguments = json!({ "message": "who?" });
-        let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
-        assert!(text(&got).contains("accept") && text(&got).contains("ann"), "{kind:?} {got}");
-        assert_eq!(n, 1, "{kind:?}");
-        let arguments = json!({ "prompt": "capital?" });
-        let (got, _) = cell.client.call_answering("up__test_sampling", arguments, answer).await;
-        assert_eq!(text(&got), "LLM response: Paris", "{kind:?}");
+        asks_for_a_name_and_a_completion(&cell, kind).await;
     }
 }
 

@@ -34,16 +34,21 @@ pub(crate) fn text(response: &Value) -> &str {
     text.unwrap_or_else(|| panic!("no text in {response}"))
 }
 
+/// Each of the two tools asks the client once and tells what it heard.
+pub(crate) async fn asks_for_a_name_and_a_completion(cell: &Cell, kind: Kind) {
+    let arguments = json!({ "message": "who?" });
+    let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
+    assert!(text(&got).contains("accept") && text(&got).contains("ann"), "{kind:?} {got}");
+    assert_eq!(n, 1, "{kind:?}");
+    let arguments = json!({ "prompt": "capital?" });
+    let (got, n) = cell.client.call_answering("up__test_sampling", arguments, answer).await;
+    assert_eq!((text(&got), n), ("LLM response: Paris", 1), "{kind:?}");
+}
+
 async fn every_kind_is_asked_by(server: Server) {
     for kind in KINDS {
         let cell = Cell::able(kind, server, able()).await;
-        let arguments = json!({ "message": "who?" });
-        let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
-        assert!(text(&got).contains("accept") && text(&got).contains("ann"), "{kind:?} {got}");
-        assert_eq!(n, 1, "{kind:?}");
-        let arguments = json!({ "prompt": "capital?" });
-        let (got, _) = cell.client.call_answering("up__test_sampling", arguments, answer).await;
-        assert_eq!(text(&got), "LLM response: Paris", "{kind:?}");
+        asks_for_a_name_and_a_completion(&cell, kind).await;
         let tool = |name: &str| format!("up__test_input_required_result_{name}");
         let (got, n) = cell.client.call_answering(&tool("multi_round"), json!({}), answer).await;
         assert_eq!((got["error"].is_null(), n), (true, 2), "{kind:?} {got}");

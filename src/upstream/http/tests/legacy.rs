@@ -20,13 +20,7 @@ async fn a_call_that_was_never_sent_is_not_recalled_either() {
     };
     let refused = soon(rig.http.ask(late)).await.unwrap_err();
     assert_eq!(refused, CallError::Stopped { sent: Sent::No });
-    // The next that the server hears is the goodbye.
-    let http = rig.http.clone();
-    let closing = super::spawn(async move { http.close().await });
-    let next = rig.server.next().await;
-    assert_eq!((next.method.as_str(), next.body.as_str()), ("DELETE", ""));
-    next.json(200, "");
-    soon(closing).await.unwrap();
+    rig.next_is_the_goodbye_to("s1").await;
 }
 
 #[tokio::test]

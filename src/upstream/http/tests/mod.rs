@@ -112,6 +112,17 @@ impl Rig {
         (id, task)
     }
 
+    /// Closes the session; the server has heard nothing in between.
+    async fn next_is_the_goodbye_to(&mut self, session: &str) {
+        let http = self.http.clone();
+        let closing = spawn(async move { http.close().await });
+        let goodbye = self.server.next().await;
+        let said = (goodbye.method.as_str(), goodbye.header("mcp-session-id"));
+        assert_eq!((said, goodbye.body.as_str()), (("DELETE", session), ""));
+        goodbye.json(200, "");
+        soon(closing).await.unwrap();
+    }
+
     fn stop(&self) {
         self.latch.engage(Cause { who: "test".into(), why: "test".into() });
     }

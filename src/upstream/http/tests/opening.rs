@@ -42,15 +42,7 @@ async fn a_legacy_server_gets_the_handshake_and_its_session_back() {
     assert_eq!(seen.header("mcp-method"), "", "a legacy server knows no such header");
     seen.answer("{}");
     soon(call).await.unwrap().unwrap();
-    let http = rig.http.clone();
-    let closing = super::spawn(async move { http.close().await });
-    let goodbye = rig.server.next().await;
-    assert_eq!(
-        (goodbye.method.as_str(), goodbye.header("mcp-session-id")),
-        ("DELETE", "session-1")
-    );
-    goodbye.json(200, "");
-    soon(closing).await.unwrap();
+    rig.next_is_the_goodbye_to("session-1").await;
     assert_eq!(soon(rig.http.closed()).await, "the gateway closed the session");
 }
 

@@ -80,13 +80,8 @@ async fn a_stop_in_the_middle_of_a_renewal_lets_nothing_out_again() {
     let stopped = soon(call).await.unwrap().unwrap_err();
     assert_eq!(stopped, CallError::Stopped { sent: Sent::Yes });
     ready.json(202, "");
-    // The next that the server hears is the goodbye: there is nothing to take back either.
-    let http = rig.http.clone();
-    let closing = spawn(async move { http.close().await });
-    let next = rig.server.next().await;
-    assert_eq!((next.method.as_str(), next.body.as_str()), ("DELETE", ""));
-    next.json(200, "");
-    soon(closing).await.unwrap();
+    // There is nothing to take back either.
+    rig.next_is_the_goodbye_to("s1").await;
 }
 
 #[tokio::test]
@@ -191,12 +186,7 @@ async fn closing_ends_the_wait_for_a_renewal() {
     let (_, call) = rig.call();
     rig.server.next().await.json(404, "");
     let _hello = rig.server.next().await;
-    let http = rig.http.clone();
-    let closing = spawn(async move { http.close().await });
-    let goodbye = rig.server.next().await;
-    assert_eq!((goodbye.method.as_str(), goodbye.header("mcp-session-id")), ("DELETE", "s1"));
-    goodbye.json(200, "");
-    soon(closing).await.unwrap();
+    rig.next_is_the_goodbye_to("s1").await;
     let failed = soon(call).await.unwrap().unwrap_err();
     assert_eq!(failed, CallError::Unavailable { sent: Sent::Yes });
 }
