@@ -49,8 +49,8 @@ fn call(text_bytes: usize) -> Bytes {
 }
 
 #[library_benchmark]
-#[bench::call_400_b(args = (8), setup = call, config = at_most(20_300))]
-#[bench::call_16_kib(args = (16 << 10), setup = call, config = at_most(39_300))]
+#[bench::call_400_b(args = (8), setup = call, config = at_most(18_500))]
+#[bench::call_16_kib(args = (16 << 10), setup = call, config = at_most(37_500))]
 fn decoded(raw: Bytes) -> Message {
     decode(black_box(raw), BYTES_MAX).unwrap()
 }

@@ -106,6 +106,11 @@ impl Object {
         self.table().iter().map(|member| self.key(member))
     }
 
+    /// The same as bytes.
+    pub(in crate::wire) fn keys_as_bytes(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        self.table().iter().map(|member| self.key_bytes(member))
+    }
+
     /// Starts a copy that differs from this object in a few members.
     pub fn edit(&self) -> Edit {
         Edit::of(self.clone())
@@ -132,9 +137,13 @@ impl Object {
         self.table().iter().find(|member| self.key_is(member, key))
     }
 
-    pub(super) fn key(&self, member: &Member) -> Cow<'_, str> {
+    fn key_bytes(&self, member: &Member) -> Cow<'_, [u8]> {
         let local = Member { key: self.local(member.key), ..*member };
-        match key(&self.raw, &local) {
+        key(&self.raw, &local)
+    }
+
+    pub(super) fn key(&self, member: &Member) -> Cow<'_, str> {
+        match self.key_bytes(member) {
             // The scan has checked the whole text, so nothing is lost.
             Cow::Borrowed(key) => Cow::Borrowed(std::str::from_utf8(key).unwrap_or_default()),
             Cow::Owned(key) => Cow::Owned(String::from_utf8(key).unwrap_or_default()),

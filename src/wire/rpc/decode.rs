@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{
     id::RequestId,
     message::{Body, Message, Notification, Request, Response},
-    near::near_miss,
+    near::{Known, near_miss},
 };
 use crate::{
     domain::limits::BATCH_MESSAGES_MAX,
@@ -26,9 +26,9 @@ pub enum Batch {
     Many(Vec<Result<Message, WireError>>),
 }
 
-const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+const ENVELOPE: Known = Known::new(&["jsonrpc", "id", "method", "params", "result", "error"]);
 /// Every parameter that some room reads.
-const PARAMS: [&str; 19] = [
+const PARAMS: Known = Known::new(&[
     "_meta",
     "argument",
     "arguments",
@@ -48,16 +48,16 @@ const PARAMS: [&str; 19] = [
     "task",
     "taskId",
     "uri",
-];
+]);
 /// What `ref` names: the target of a completion.
-const REF: [&str; 3] = ["name", "type", "uri"];
-const META: [&str; 5] = [
+const REF: Known = Known::new(&["name", "type", "uri"]);
+const META: Known = Known::new(&[
     "progressToken",
     "io.modelcontextprotocol/protocolVersion",
     "io.modelcontextprotocol/clientInfo",
     "io.modelcontextprotocol/clientCapabilities",
     "io.modelcontextprotocol/logLevel",
-];
+]);
 
 /// Decodes one message of at most `bytes_max` bytes.
 pub fn decode(raw: Bytes, bytes_max: usize) -> Result<Message, WireError> {
@@ -168,12 +168,8 @@ fn response(
     }
 }
 
-fn distinct(
-    object: &Object,
-    known: &[&'static str],
-    id: Option<&RequestId>,
-) -> Result<(), WireError> {
-    match near_miss(object.keys(), known) {
+fn distinct(object: &Object, known: &Known, id: Option<&RequestId>) -> Result<(), WireError> {
+    match near_miss(object.keys_as_bytes(), known) {
         None => Ok(()),
         Some(known) => Err(WireError::NearMiss { known, id: id.cloned() }),
     }

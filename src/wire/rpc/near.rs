@@ -8,23 +8,53 @@
 
 use std::borrow::Cow;
 
-/// The first of `known` that some key is almost.
+/// The keys of one kind of object that some room reads.
+pub(super) struct Known {
+    words: &'static [&'static str],
+    /// One bit for each length that a word has: most other keys are told apart by theirs.
+    lengths: u64,
+}
+
+impl Known {
+    /// Every word is shorter than 64 bytes; a longer one does not compile.
+    pub(super) const fn new(words: &'static [&'static str]) -> Self {
+        let (mut lengths, mut rest) = (0, words);
+        while let [word, others @ ..] = rest {
+            lengths |= 1 << word.len();
+            rest = others;
+        }
+        Self { words, lengths }
+    }
+
+    fn has_length(&self, length: usize) -> bool {
+        length < 64 && self.lengths >> length & 1 == 1
+    }
+}
+
+/// The first known word that some key is almost.
 pub(super) fn near_miss<'k>(
-    keys: impl Iterator<Item = Cow<'k, str>>,
-    known: &[&'static str],
+    keys: impl Iterator<Item = Cow<'k, [u8]>>,
+    known: &Known,
 ) -> Option<&'static str> {
     keys.filter_map(|key| resembles(&key, known)).next()
 }
 
 /// The word that `key` is almost; none if it is one, or none.
-fn resembles(key: &str, known: &[&'static str]) -> Option<&'static str> {
+fn resembles(key: &[u8], known: &Known) -> Option<&'static str> {
     // Nearly every key is plain, and then only words of its length matter.
-    let plain = key.bytes().fold(true, |plain, byte| plain & byte.is_ascii_graphic());
-    let mut same = known
-        .iter()
-        .copied()
-        .filter(|word| if plain { key.eq_ignore_ascii_case(word) } else { folds_to(key, word) });
-    same.next().filter(|word| *word != key)
+    let plain = key.iter().fold(true, |plain, byte| plain & byte.is_ascii_graphic());
+    if plain && !known.has_length(key.len()) {
+        return None;
+    }
+    let is_same = |word: &&&str| {
+        if plain {
+            key.eq_ignore_ascii_case(word.as_bytes())
+        } else {
+            // The scan has refused everything else.
+            std::str::from_utf8(key).is_ok_and(|key| folds_to(key, word))
+        }
+    };
+    known.words.iter().find(is_same).copied().filter(|word| word.as_bytes() != key)
 }
 
 fn folds_to(key: &str, word: &str) -> bool {
@@ -60,12 +90,13 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::near_miss;
+    use super::{Known, near_miss};
 
     #[track_caller]
     fn check(key: &str, want: Option<&str>) {
-        const KNOWN: [&str; 4] = ["method", "params", "id", "_meta"];
-        assert_eq!(near_miss([key.into()].into_iter(), &KNOWN), want, "{key:?}");
+        const KNOWN: Known = Known::new(&["method", "params", "id", "_meta"]);
+        let keys = [key.as_bytes().into()].into_iter();
+        assert_eq!(near_miss(keys, &KNOWN), want, "{key:?}");
     }
 
     #[test]
@@ -74,6 +105,7 @@ mod tests {
         {
             check(key, None);
         }
+        check(&"k".repeat(66), None);
     }
 
     #[test]
