@@ -48,6 +48,20 @@ pub const IN_FLIGHT_MAX: usize = 1024;
 /// Notifications waiting for one slow client before further ones are dropped.
 pub const NOTICE_QUEUE_MAX: usize = 64;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
+/// A legacy call that takes longer than this is answered by a stream that can be resumed.
+pub const STREAM_AFTER: Duration = Duration::from_secs(1);
+/// How long a client waits before it comes back for the rest of a stream.
+pub const RESUME_RETRY: Duration = Duration::from_secs(1);
+/// How long what a legacy client was sent is kept for it to ask again.
+pub const REPLAY_KEEP: Duration = Duration::from_secs(300);
+/// Between two looks for what has been kept for too long.
+pub const REPLAY_SWEEP: Duration = Duration::from_secs(15);
+/// What is kept for one session: the largest answer, and a little more.
+pub const REPLAY_SESSION_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// What is kept for all sessions together.
+pub const REPLAY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What one event counts beside its text.
+pub const REPLAY_EVENT_BYTES: usize = 64;
 /// Subscriptions (`subscriptions/listen`) of modern clients at once.
 pub const LISTENS_MAX: usize = 16_384;
 /// Resources of one listen or one legacy session that are watched.

@@ -14,6 +14,7 @@ mod method;
 mod peer;
 mod questions;
 mod reject;
+mod replay;
 mod session;
 mod snapshot;
 mod stdio;
@@ -26,6 +27,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,7 +37,7 @@ use crate::{
     config::{Config, Limits, Listen},
     domain::{
         CallIds, Nonce,
-        limits::{ABANDON_GRACE, DRAIN_GRACE, LISTENS_MAX},
+        limits::{ABANDON_GRACE, DRAIN_GRACE, LISTENS_MAX, REPLAY_SWEEP},
     },
     fleet::Fleet,
     gate::Gate,
@@ -115,6 +117,7 @@ impl Front {
             tasks: self.tasks.clone(),
         };
         self.tasks.spawn(http::serve(listener, serve));
+        self.tasks.spawn(sweep(self.clone()));
         Ok(self.endpoint.get_or_init(|| address).clone())
     }
 
@@ -157,5 +160,12 @@ impl Front {
                 tracing::warn!("Some clients did not take their last answer");
             }
         }
+    }
+}
+
+/// Lets go of what legacy clients did not come back for.
+async fn sweep(front: Arc<Front>) {
+    while tokio::time::timeout(REPLAY_SWEEP, front.drain.cancelled()).await.is_err() {
+        front.sessions.expire(Instant::now());
     }
 }

@@ -16,9 +16,14 @@ use std::{
 
 use dashmap::DashMap;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{listen::Watching, questions::Acquaintance};
+use super::{
+    listen::Watching,
+    questions::Acquaintance,
+    replay::{Kept, Replay},
+};
 use crate::{
     domain::{
         Caller, Principal,
@@ -32,6 +37,7 @@ use crate::{
 pub(super) struct Sessions {
     open: DashMap<String, Arc<LegacySession>>,
     max: usize,
+    kept: Kept,
 }
 
 /// One legacy client's session.
@@ -43,6 +49,7 @@ pub(super) struct LegacySession {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) known: Arc<Acquaintance>,
     pub(super) watching: Arc<Watching>,
+    pub(super) replay: Arc<Replay>,
     /// Cancelled when the session ends; its streams end with it.
     pub(super) ended: CancellationToken,
     used_ms: AtomicU64,
@@ -66,7 +73,7 @@ pub(super) struct NoRoom;
 
 impl Sessions {
     pub(super) fn new(max: usize) -> Self {
-        Self { open: DashMap::new(), max }
+        Self { open: DashMap::new(), max, kept: Kept::default() }
     }
 
     /// Opens a session and gives its id.
@@ -86,7 +93,9 @@ impl Sessions {
             return Err(NoRoom);
         }
         let id = mint().ok_or(NoRoom)?;
-        let caller = Caller { conversation: Some(label(&id).into()), ..caller };
+        let label = label(&id);
+        let replay = Arc::new(Replay::new(&label, self.kept.clone()));
+        let caller = Caller { conversation: Some(label.into()), ..caller };
         let session = Arc::new(LegacySession {
             id: id.clone(),
             version,
@@ -94,6 +103,7 @@ impl Sessions {
             in_flight: Arc::default(),
             known: Arc::new(known),
             watching: Arc::default(),
+            replay,
             ended: CancellationToken::new(),
             used_ms: AtomicU64::new(now_ms),
         });
@@ -125,6 +135,13 @@ impl Sessions {
 
     pub(super) fn len(&self) -> usize {
         self.open.len()
+    }
+
+    /// Lets go of what was kept for too long for clients to come back for.
+    pub(super) fn expire(&self, now: Instant) {
+        if self.kept.load(Ordering::Relaxed) > 0 {
+            self.open.iter().for_each(|session| session.replay.expire(now));
+        }
     }
 
     fn sweep(&self, now_ms: u64) {

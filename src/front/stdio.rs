@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Front,
-    exchange::{Exchange, Fate, Outlet},
+    exchange::{Exchange, Outlet},
     listen::{listen_on_pipe, updated},
     method::{self, Method},
     peer::Peer,
@@ -260,7 +260,7 @@ async fn answer(
     let (lines, ears) = peer.wants(token).open();
     let answering = Box::pin(peer.answer(front, request, lines));
     let dress = |frame: &Frame, lines: &mut VecDeque<Frame>| lines.push_back(frame.clone());
-    let outlet = Outlet { out, dress, idle: None, fate: Fate::EndsWithClient };
+    let outlet = Outlet { out, dress, idle: None };
     Exchange::new(answering, ears).run(outlet).await;
 }
 

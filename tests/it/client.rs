@@ -25,8 +25,10 @@ use crate::harness::{PORTCULLIS, within};
 
 mod answers;
 mod ears;
+mod events;
 
 pub(crate) use ears::Ear;
+pub(crate) use events::{Event, Events, is_stream};
 
 const SUBSCRIPTION: &str = "/params/_meta/io.modelcontextprotocol~1subscriptionId";
 pub(crate) const MODERN: &str = "2026-07-28";
@@ -374,26 +376,18 @@ async fn try_send(
 }
 
 /// Hands on every message of a response, JSON or SSE.
-async fn read(mut response: http::Response<Incoming>, out: mpsc::UnboundedSender<Value>) {
-    let sse = response.headers()["content-type"].as_bytes().starts_with(b"text/event-stream");
-    let mut text = Vec::new();
-    while let Some(frame) = response.body_mut().frame().await {
-        let Ok(frame) = frame else { return };
-        text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        while let Some(end) = sse.then(|| find(&text)).flatten() {
-            let event: Vec<u8> = text.drain(..end + 2).collect();
-            for line in String::from_utf8(event).unwrap().lines() {
-                if let Some(data) = line.strip_prefix("data:") {
-                    out.send(serde_json::from_str(data.trim()).unwrap()).unwrap_or_default();
-                }
+async fn read(response: http::Response<Incoming>, out: mpsc::UnboundedSender<Value>) {
+    if is_stream(&response) {
+        let mut events = Events::of(response);
+        while let Some(event) = events.next().await {
+            if let Some(message) = event.message() {
+                out.send(message).unwrap_or_default();
             }
         }
-    }
-    if !sse && !text.is_empty() {
+    } else if let Ok(body) = response.into_body().collect().await
+        && let text = body.to_bytes()
+        && !text.is_empty()
+    {
         out.send(serde_json::from_slice(&text).unwrap()).unwrap_or_default();
     }
-}
-
-fn find(text: &[u8]) -> Option<usize> {
-    text.windows(2).position(|pair| pair == b"\n\n")
 }

@@ -27,6 +27,7 @@ mod mirrored;
 mod provide;
 mod questions;
 mod relay;
+mod resume;
 mod slow;
 mod stop;
 mod subscriptions;

@@ -1,7 +1,7 @@
 //! One request on its way to an answer, and what its server says meanwhile.
 //!
 //! The call is polled until it is decided whether there is anything to stream; from then on a task
-//! owns it, and the transport only takes from a channel. INVARIANT: while a client takes nothing,
+//! owns it, and the transport only takes from a channel, or from the record of its session. INVARIANT: while a client takes nothing,
 //! its call still runs: deadline, stop and withdrawal never wait for a reader. What waits for the
 //! reader is bounded; beyond the bound the server's notices wait where they are. Knows no
 //! transport and no era.
@@ -10,10 +10,10 @@ use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
-use super::{questions::Voice, reject::Reply};
+use super::{questions::Voice, reject::Reply, replay::Recorder};
 use crate::{
     domain::limits::NOTICE_QUEUE_MAX,
     upstream::NoticeSender,
@@ -145,13 +145,6 @@ pub(super) enum First {
     Streams,
 }
 
-/// What becomes of a call whose client has gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    EndsWithClient,
-    RunsOn,
-}
-
 /// How what is said reaches the client.
 pub(super) struct Outlet<T> {
     pub(super) out: mpsc::Sender<T>,
@@ -159,12 +152,16 @@ pub(super) struct Outlet<T> {
     pub(super) dress: fn(&Frame, &mut VecDeque<T>),
     /// What is written when there has been nothing for a while.
     pub(super) idle: Option<(Duration, fn() -> T)>,
-    pub(super) fate: Fate,
 }
 
 impl Exchange {
     pub(super) fn new(answering: Answering, ears: Option<Ears>) -> Self {
         Self { answering, ears, said: VecDeque::new(), state: State::Running }
+    }
+
+    /// The same, for a client that had rather have a stream than wait for longer than that.
+    pub(super) async fn first_within(&mut self, patience: Duration) -> First {
+        timeout(patience, self.first()).await.unwrap_or(First::Streams)
     }
 
     /// Waits until it is clear whether there is anything to stream.
@@ -178,7 +175,8 @@ impl Exchange {
         First::Streams
     }
 
-    /// Carries everything to the client, the answer last, and returns when that is done.
+    /// Carries everything to the client, the answer last, and returns when that is done or the
+    /// client is gone. The call ends with it.
     pub(super) async fn run<T>(mut self, outlet: Outlet<T>) {
         let mut parts: VecDeque<T> = VecDeque::new();
         let mut last = Instant::now();
@@ -195,18 +193,31 @@ impl Exchange {
                         last = Instant::now();
                         room.send(part);
                     }
-                    (Err(_), _) | (_, None) => break,
+                    (Err(_), _) | (_, None) => return,
                 },
                 () = self.advance(parts.len()), if self.is_running() => {}
-                () = outlet.out.closed(), if self.is_running() => break,
+                () = outlet.out.closed(), if self.is_running() => return,
                 () = sleep_until(idle_at.unwrap_or(last)), if idle_at.is_some() => {
                     parts.extend(idle.map(|(_, comment)| comment()));
                 }
                 else => return,
             }
         }
-        if outlet.fate == Fate::RunsOn && self.is_running() {
-            self.answering.await;
+    }
+
+    /// Puts everything on record, the answer last, whether anybody reads it or not.
+    pub(super) async fn record(mut self, recorder: Recorder) {
+        loop {
+            self.close();
+            self.said.drain(..).for_each(|frame| recorder.say(&frame));
+            if !self.is_running() {
+                return;
+            }
+            let n_waiting = recorder.n_waiting();
+            tokio::select! {
+                () = self.advance(n_waiting) => {}
+                () = recorder.room(), if n_waiting >= NOTICE_QUEUE_MAX => {}
+            }
         }
     }
 

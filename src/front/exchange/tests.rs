@@ -12,9 +12,13 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
-use super::{Exchange, Fate, First, Outlet, Wants};
+use super::{Exchange, First, Outlet, Wants};
 use crate::{
-    front::reject::Reply,
+    domain::limits::NOTICE_QUEUE_MAX,
+    front::{
+        reject::Reply,
+        replay::{Kept, Replay, Resumed},
+    },
     upstream::NoticeSender,
     wire::{Frame, Message, Notice, RequestId, decode, encode_own_result},
 };
@@ -50,11 +54,11 @@ fn call(done: &Arc<AtomicBool>, dropped: &Arc<AtomicBool>) -> (Exchange, NoticeS
     (Exchange::new(answering, ears), lines.notices.unwrap())
 }
 
-fn outlet(out: mpsc::Sender<Bytes>, fate: Fate) -> Outlet<Bytes> {
+fn outlet(out: mpsc::Sender<Bytes>) -> Outlet<Bytes> {
     let dress = |frame: &Frame, parts: &mut VecDeque<Bytes>| {
         parts.push_back(frame.clone().into_bytes());
     };
-    Outlet { out, dress, idle: Some((IDLE, || Bytes::from_static(b"idle"))), fate }
+    Outlet { out, dress, idle: Some((IDLE, || Bytes::from_static(b"idle"))) }
 }
 
 fn flags() -> (Arc<AtomicBool>, Arc<AtomicBool>) {
@@ -67,7 +71,7 @@ async fn a_client_that_takes_nothing_does_not_hold_its_call() {
     let (exchange, notices) = call(&done, &dropped);
     let (out, _unread) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
-    tasks.spawn(exchange.run(outlet(out, Fate::EndsWithClient)));
+    tasks.spawn(exchange.run(outlet(out)));
     tasks.spawn(async move { while notices.send(notice(0)).await.is_ok() {} });
     assert!(timeout(CALL * 2, tasks.join_next()).await.unwrap().is_some(), "the flood ends");
     assert!(done.load(Ordering::SeqCst));
@@ -84,7 +88,7 @@ async fn everything_said_comes_in_order_and_the_answer_last() {
     assert!(matches!(exchange.first().await, First::Streams));
     let (out, mut heard) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
-    tasks.spawn(exchange.run(outlet(out, Fate::EndsWithClient)));
+    tasks.spawn(exchange.run(outlet(out)));
     let mut all = Vec::new();
     while let Some(part) = heard.recv().await {
         all.push(String::from_utf8(part.to_vec()).unwrap());
@@ -105,16 +109,72 @@ async fn nothing_said_means_nothing_streamed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_ends_with_its_client_or_runs_on_as_its_era_has_it() {
-    for (fate, runs_on) in [(Fate::EndsWithClient, false), (Fate::RunsOn, true)] {
-        let (done, dropped) = flags();
-        let (exchange, _notices) = call(&done, &dropped);
-        let (out, heard) = mpsc::channel(1);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(exchange.run(outlet(out, fate)));
-        drop(heard);
-        tasks.join_next().await;
-        assert!(dropped.load(Ordering::SeqCst));
-        assert_eq!(done.load(Ordering::SeqCst), runs_on, "{fate:?}");
+async fn a_call_ends_with_its_client() {
+    let (done, dropped) = flags();
+    let (exchange, _notices) = call(&done, &dropped);
+    let (out, heard) = mpsc::channel(1);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(exchange.run(outlet(out)));
+    drop(heard);
+    tasks.join_next().await;
+    assert!(dropped.load(Ordering::SeqCst) && !done.load(Ordering::SeqCst));
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    Meanwhile,
+    Afterwards,
+}
+
+/// What the reader of a recorded call finds.
+async fn recorded(exchange: Exchange, notices: NoticeSender, reads: Reads) -> Vec<String> {
+    let replay = Arc::new(Replay::new("aa", Kept::default()));
+    let (recorder, reader) = replay.begin().unwrap();
+    let mut reader = Some(reader).filter(|_| reads == Reads::Meanwhile);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(exchange.record(recorder));
+    tasks.spawn(async move {
+        for nth in 0..200 {
+            if notices.send(notice(nth)).await.is_err() {
+                return;
+            }
+        }
+    });
+    if reads == Reads::Afterwards {
+        while timeout(CALL * 2, tasks.join_next()).await.unwrap().is_some() {}
+        let Ok(Resumed::Call(resumed)) = replay.resume("aa-1-0") else { panic!() };
+        reader = Some(resumed);
     }
+    let (mut reader, mut all) = (reader.unwrap(), Vec::new());
+    while let Some(event) = timeout(CALL * 2, reader.next()).await.unwrap() {
+        all.push(String::from_utf8(event.to_vec()).unwrap());
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_on_record_waits_for_its_reader_within_bounds() {
+    let cases = [(Reads::Meanwhile, 200..=200), (Reads::Afterwards, 1..=3 * NOTICE_QUEUE_MAX)];
+    for (reads, n_heard) in cases {
+        let (done, dropped) = flags();
+        let (exchange, notices) = call(&done, &dropped);
+        let all = recorded(exchange, notices, reads).await;
+        assert!(done.load(Ordering::SeqCst), "nobody holds it up");
+        let (answer, said) = all.split_last().unwrap();
+        assert!(answer.contains("\"result\""), "{answer}");
+        assert!(n_heard.contains(&said.len()), "{}", said.len());
+        let in_order = |(nth, text): (usize, &String)| {
+            text.starts_with(&format!("id: aa-1-{}\n", nth + 1))
+                && text.contains(&format!("\"progress\":{nth}"))
+        };
+        assert!(said.iter().enumerate().all(in_order), "{said:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_ends_before_a_long_call_does() {
+    let (done, dropped) = flags();
+    let (mut exchange, _notices) = call(&done, &dropped);
+    assert!(matches!(exchange.first_within(CALL / 2).await, First::Streams));
+    assert!(matches!(exchange.first_within(CALL).await, First::Answer(Some(_))));
 }

@@ -3,13 +3,11 @@
 //! Closing the response is how a client ends it. When the gateway drains, the subscription ends
 //! with its result. One small task carries it, and comments keep the connection in use.
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::{
-    Body,
-    legacy::events,
+    Body, events,
     modern::written,
     plain,
     post::{Accepts, Asked},
@@ -46,7 +44,7 @@ pub(super) async fn listen(asked: Asked, request: Request) -> Response<Body> {
                     return;
                 }
                 frames = feed.next() => events(frames.into_iter()),
-                () = tokio::time::sleep(SSE_KEEPALIVE) => Bytes::from_static(b": still here\n\n"),
+                () = tokio::time::sleep(SSE_KEEPALIVE) => super::STILL_HERE,
             };
         }
     });

@@ -14,6 +14,7 @@ mod post;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
@@ -22,7 +23,10 @@ pub(super) use connection::{Listener, Serve, serve};
 pub(super) use guard::Doors;
 
 use super::{Front, admin};
-use crate::{domain::Principal, wire::headers};
+use crate::{
+    domain::Principal,
+    wire::{Frame, headers, sse_event},
+};
 
 /// One HTTP connection's other end.
 #[derive(Clone, Debug)]
@@ -45,7 +49,7 @@ pub(super) async fn answer(
     }
     match (request.uri().path(), request.method()) {
         ("/mcp", &Method::POST) => post::post(front, visitor, request).await,
-        ("/mcp", &Method::GET) => legacy::stream(&front, &visitor, request.headers()),
+        ("/mcp", &Method::GET) => legacy::open(&front, &visitor, request.headers()),
         ("/mcp", &Method::DELETE) => legacy::delete(&front, &visitor, request.headers()),
         ("/mcp", _) => not_allowed("POST, GET, DELETE"),
         ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
@@ -74,6 +78,13 @@ pub(super) fn json(status: StatusCode, body: Body) -> Response<Body> {
     *response.status_mut() = status;
     set(&mut response, header::CONTENT_TYPE, "application/json");
     response
+}
+
+/// A comment now and then, so that nothing between us and a client gives up.
+const STILL_HERE: Bytes = Bytes::from_static(b": still here\n\n");
+
+fn events(frames: impl Iterator<Item = Frame>) -> Bytes {
+    frames.flat_map(|frame| sse_event(&frame).concat()).collect()
 }
 
 fn sse(body: Body) -> Response<Body> {

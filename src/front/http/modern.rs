@@ -18,7 +18,7 @@ use crate::{
     },
     front::{
         dispatch::Ask,
-        exchange::{Exchange, Fate, First, Outlet, Wants},
+        exchange::{Exchange, First, Outlet, Wants},
         method::{self, Method, Plan},
         reject::{self, Reply},
     },
@@ -102,15 +102,11 @@ async fn call(
         let answer = front.call(Ask { caller, params, shown }, lines.notices).await;
         Some(reject::reply(Version::MODERN, &request.id, answer))
     });
-    respond(Exchange::new(answering, ears), &tasks, Fate::EndsWithClient).await
+    respond(Exchange::new(answering, ears), &tasks).await
 }
 
 /// JSON when there is nothing to stream, SSE when there is.
-pub(super) async fn respond(
-    mut exchange: Exchange,
-    tasks: &TaskTracker,
-    fate: Fate,
-) -> Response<Body> {
+async fn respond(mut exchange: Exchange, tasks: &TaskTracker) -> Response<Body> {
     match exchange.first().await {
         First::Answer(Some(reply)) => return written(&reply),
         First::Answer(None) => return accepted(),
@@ -118,10 +114,9 @@ pub(super) async fn respond(
     }
     let (out, body) = mpsc::channel(NOTICE_QUEUE_MAX);
     let dress = |frame: &Frame, parts: &mut VecDeque<Bytes>| parts.extend(sse_event(frame));
-    // A comment now and then, so that nothing between us and the client gives up.
-    let idle: fn() -> Bytes = || Bytes::from_static(b": still here\n\n");
+    let idle: fn() -> Bytes = || super::STILL_HERE;
     let idle = Some((SSE_KEEPALIVE, idle));
-    tasks.spawn(exchange.run(Outlet { out, dress, idle, fate }));
+    tasks.spawn(exchange.run(Outlet { out, dress, idle }));
     sse(Body::Stream(body))
 }
 

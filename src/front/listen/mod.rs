@@ -16,7 +16,7 @@ use tokio::{
 };
 
 pub(super) use pipe::{listen_on_pipe, updated};
-pub(super) use watching::Watching;
+pub(super) use watching::{News, Watching};
 
 use super::{Front, reject, snapshot::Relisted};
 use crate::{

@@ -2,7 +2,8 @@
 //!
 //! A session has one mailbox. Over HTTP only the newest of its GET streams reads it, so that no
 //! message comes twice; when that one closes, the next newest takes over. What nobody reads waits,
-//! once for each URI. Ends with its session.
+//! once for each URI. What was told is numbered, and a client that was cut off is told again what
+//! came after the number it names: each list and each URI once. Ends with its session.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,6 +24,7 @@ use crate::{
         dispatch::Answer,
         method::Method,
         reject::{self, Reply},
+        snapshot::Relisted,
     },
     wire::{ErrorObject, Request, Version, code, encode_own_result},
 };
@@ -38,6 +40,19 @@ struct Inner {
     held: HashMap<ResourceUri, Watch>,
     streams: BTreeSet<u64>,
     next: u64,
+    /// The lists as the session was last told of them.
+    seen: Relisted,
+    /// The number of the last thing told, and which one each was.
+    last: u64,
+    told: HashMap<News, u64>,
+}
+
+/// Something that is told without having been asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::front) enum News {
+    /// By the method of its notification.
+    Relisted(&'static str),
+    Updated(ResourceUri),
 }
 
 /// One GET stream among those of its session.
@@ -94,11 +109,15 @@ impl Watching {
         self.mailbox.heard(|| true).await
     }
 
-    /// The newest stream from now on.
-    pub(in crate::front) fn stream(self: &Arc<Self>) -> Stream {
+    /// The newest stream from now on. It begins with the lists as they are now, or behind what its
+    /// client says it has heard.
+    pub(in crate::front) fn stream(self: &Arc<Self>, now: Relisted, heard: Option<u64>) -> Stream {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next = inner.next.wrapping_add(1);
+        if inner.streams.is_empty() && heard.is_none() {
+            inner.seen = now;
+        }
         inner.streams.insert(number);
         drop(inner);
         Stream { watching: self.clone(), number }
@@ -122,6 +141,7 @@ impl Watching {
         let ended = self.lock().held.remove(&uri);
         drop(ended);
         self.mailbox.forget(&uri);
+        self.lock().told.remove(&News::Updated(uri));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -129,14 +149,55 @@ impl Watching {
     }
 }
 
+impl Inner {
+    fn tell(&mut self, news: impl Iterator<Item = News>) -> Vec<(u64, News)> {
+        news.map(|one| {
+            self.last = self.last.saturating_add(1);
+            let is_held = |uri| self.held.contains_key(uri);
+            // What is not watched any more needs no memory.
+            if !matches!(&one, News::Updated(uri) if !is_held(uri)) {
+                self.told.insert(one.clone(), self.last);
+            }
+            (self.last, one)
+        })
+        .collect()
+    }
+}
+
 impl Stream {
-    pub(in crate::front) fn is_newest(&self) -> bool {
-        self.watching.lock().streams.last() == Some(&self.number)
+    /// The number of the last thing told.
+    pub(in crate::front) fn last(&self) -> u64 {
+        self.watching.lock().last
+    }
+
+    /// What was told since, in its order.
+    pub(in crate::front) fn told_since(&self, heard: u64) -> Vec<(u64, News)> {
+        let inner = self.watching.lock();
+        let later = inner.told.iter().filter(|(_, number)| **number > heard);
+        let mut later: Vec<_> = later.map(|(news, number)| (*number, news.clone())).collect();
+        later.sort_unstable_by_key(|(number, _)| *number);
+        later
+    }
+
+    /// The lists that have changed, if this is the newest stream.
+    pub(in crate::front) fn relisted(&self, now: Relisted) -> Vec<(u64, News)> {
+        let mut inner = self.watching.lock();
+        if !self.is_newest_of(&inner) {
+            return Vec::new();
+        }
+        let news = now.news(std::mem::replace(&mut inner.seen, now));
+        inner.tell(news.map(News::Relisted))
     }
 
     /// What was updated, once this is the newest stream.
-    pub(in crate::front) async fn updated(&self) -> BTreeSet<ResourceUri> {
-        self.watching.mailbox.heard(|| self.is_newest()).await
+    pub(in crate::front) async fn updated(&self) -> Vec<(u64, News)> {
+        let is_newest = || self.is_newest_of(&self.watching.lock());
+        let updated = self.watching.mailbox.heard(is_newest).await;
+        self.watching.lock().tell(updated.into_iter().map(News::Updated))
+    }
+
+    fn is_newest_of(&self, inner: &Inner) -> bool {
+        inner.streams.last() == Some(&self.number)
     }
 }
 

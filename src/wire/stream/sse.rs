@@ -154,9 +154,27 @@ pub fn sse_event(message: &Frame) -> Vec<Bytes> {
     parts
 }
 
+/// The same under an id (a word without spaces), in one piece, which holds on to nothing else.
+pub fn sse_event_with_id(id: &str, message: &Frame) -> Bytes {
+    let mut text = BytesMut::with_capacity(message.len() + id.len() + 16);
+    for part in [b"id: ", id.as_bytes(), b"\ndata: "] {
+        text.extend_from_slice(part);
+    }
+    message.parts().iter().for_each(|part| text.extend_from_slice(part));
+    text.extend_from_slice(b"\n\n");
+    text.freeze()
+}
+
+/// An event without content, so that a client has an id to come back with.
+pub fn sse_primer(id: &str, retry: Duration) -> Bytes {
+    format!("id: {id}\nretry: {}\ndata:\n\n", retry.as_millis()).into()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Frame, SseEvent, SseReader, sse_event};
+    use std::time::Duration;
+
+    use super::{Frame, SseEvent, SseReader, sse_event, sse_event_with_id, sse_primer};
 
     const BYTES_MAX: usize = 64;
 
@@ -244,5 +262,8 @@ mod tests {
     fn what_is_written_is_read_back() {
         let parts = sse_event(&Frame::from(bytes::Bytes::from_static(b"{\"a\":1}")));
         assert_eq!(read(&parts.concat()), ["{\"a\":1} - - 0"]);
+        let with_id = sse_event_with_id("a-1", &Frame::from(bytes::Bytes::from_static(b"{}")));
+        assert_eq!(read(&with_id), ["{} a-1 - 0"]);
+        assert_eq!(read(&sse_primer("a-0", Duration::from_secs(1))), [" a-0 - 1000"]);
     }
 }

@@ -1,7 +1,10 @@
-//! The adapter for legacy clients: sessions, GET streams, DELETE, and batches of 2025-03-26.
+//! The adapter for legacy clients: sessions, DELETE, and batches of 2025-03-26; `stream` has what is
+//! sent as events.
 //!
 //! A lost connection does not cancel a legacy call: it runs on to its outcome. A session is
 //! looked up for every request and exists only for the principal that opened it.
+
+mod stream;
 
 use std::{
     future::Future,
@@ -10,26 +13,21 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use tokio::sync::mpsc;
+pub(super) use stream::open;
 use tokio_util::task::TaskTracker;
 
 use super::{
     Body, Visitor, json,
-    modern::{accepted, invalid, respond, written},
+    modern::{accepted, invalid, written},
     plain,
-    post::Asked,
-    sse,
+    post::{Accepts, Asked},
 };
 use crate::{
-    domain::{
-        Caller, Era,
-        limits::{NOTICE_QUEUE_MAX, SSE_KEEPALIVE},
-    },
+    domain::{Caller, Era, limits::STREAM_AFTER},
     front::{
         Front,
-        exchange::{Answering, Exchange, Fate},
+        exchange::{Answering, Exchange, First},
         method::{self, Method},
         peer::Peer,
         questions::Acquaintance,
@@ -38,8 +36,8 @@ use crate::{
     },
     sys,
     wire::{
-        Frame, Message, Meta, Request, Version, WireError, encode_error, encode_list_changed,
-        encode_own_result, encode_updated, headers, join_batch, sse_event,
+        Message, Meta, Request, Version, WireError, encode_error, encode_own_result, headers,
+        join_batch,
     },
 };
 
@@ -62,7 +60,7 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
             let answering = Box::pin(peer.answer(asked.front.clone(), request, lines));
             let answering = Detached::new(&asked.front.tasks, answering);
             let exchange = Exchange::new(Box::pin(answering), ears);
-            respond(exchange, &asked.front.tasks, Fate::RunsOn).await
+            respond(exchange, &asked, &session).await
         }
         Message::Notification(notification) => {
             peer.hear(&notification);
@@ -73,6 +71,25 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
             accepted()
         }
     }
+}
+
+/// JSON when there is nothing to stream, events when there is, or when it takes long: then a client
+/// that has an event id loses nothing with its connection.
+async fn respond(mut exchange: Exchange, asked: &Asked, session: &LegacySession) -> Response<Body> {
+    let resumes = primed(session) && asked.accepts == Accepts::JsonAndSse;
+    let first = match resumes {
+        true => exchange.first_within(STREAM_AFTER).await,
+        false => exchange.first().await,
+    };
+    match first {
+        First::Answer(reply) => reply.map_or_else(accepted, |reply| written(&reply)),
+        First::Streams => stream::call(exchange, &asked.front, session),
+    }
+}
+
+/// Whether this client knows events without content; older ones would trip over them.
+fn primed(session: &LegacySession) -> bool {
+    session.version >= Version::V2025_11_25
 }
 
 /// The members of a batch run side by side; their answers go back together.
@@ -165,53 +182,6 @@ pub(super) fn delete(front: &Front, visitor: &Visitor, sent: &HeaderMap) -> Resp
             Response::new(Body::empty())
         }
     }
-}
-
-/// The stream on which a session hears what nobody asked for. Its headers leave at once.
-pub(super) fn stream(front: &Arc<Front>, visitor: &Visitor, sent: &HeaderMap) -> Response<Body> {
-    let session = match find(front, visitor, sent) {
-        Ok(session) => session,
-        Err(_) if !sent.contains_key(headers::MCP_SESSION_ID) => {
-            return super::not_allowed("POST");
-        }
-        Err(refused) => return *refused,
-    };
-    let (parts, body) = mpsc::channel(NOTICE_QUEUE_MAX);
-    let mut changes = front.publisher.relisted();
-    let mut seen = *changes.borrow_and_update();
-    let (drain, place) = (front.drain.clone(), session.watching.stream());
-    front.tasks.spawn(async move {
-        let mut part = Bytes::from_static(b": open\n\n");
-        loop {
-            if !part.is_empty() && parts.send(part).await.is_err() {
-                return;
-            }
-            part = tokio::select! {
-                biased;
-                () = parts.closed() => return,
-                () = session.ended.cancelled() => return,
-                () = drain.cancelled() => return,
-                changed = changes.changed() => match changed {
-                    Ok(()) => {
-                        let now = *changes.borrow_and_update();
-                        let news = now.news(std::mem::replace(&mut seen, now));
-                        let news = news.filter(|_| place.is_newest());
-                        events(news.map(|method| encode_list_changed(None, method)))
-                    }
-                    Err(_) => return,
-                },
-                updated = place.updated() => {
-                    events(updated.iter().map(|uri| encode_updated(None, uri.as_str())))
-                }
-                () = tokio::time::sleep(SSE_KEEPALIVE) => Bytes::from_static(b": still here\n\n"),
-            };
-        }
-    });
-    sse(Body::Stream(body))
-}
-
-pub(super) fn events(frames: impl Iterator<Item = Frame>) -> Bytes {
-    frames.flat_map(|frame| sse_event(&frame).concat()).collect()
 }
 
 /// A call that outlives its connection: dropped before its end, it goes on as a task.
