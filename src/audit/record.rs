@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{
     Call, CallError, CallId, Caller, DenyReason, Generation, Kind, Matter, Outcome, Questions,
-    limits,
+    Subject, limits,
 };
 
 /// One thing that happened. Borrowed: it is rendered before the reporter goes on.
@@ -155,6 +155,9 @@ impl Line {
         self.caller(&call.caller);
         self.text("server", call.server.as_str());
         self.text(call.subject.kind().as_str(), call.subject.as_str());
+        if let Subject::Task(_, task) = &call.subject {
+            self.id("begun_by", task.begun_by);
+        }
         self.number("generation", call.generation.0);
         self.digest(("args_sha256", "args_bytes"), &call.arguments);
         if let Some(answers) = &call.answers {
@@ -184,6 +187,7 @@ impl Line {
         self.id("call", call);
         let (word, bytes) = match outcome {
             Outcome::Answered { result_bytes } => ("answered", Some(result_bytes)),
+            Outcome::TaskBegun { result_bytes } => ("task_begun", Some(result_bytes)),
             Outcome::ServerError { result_bytes } => ("server_error", Some(result_bytes)),
             Outcome::Failed(_) => ("failed", None),
         };

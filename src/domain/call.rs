@@ -1,7 +1,7 @@
 //! One call, who asks for it, what it is aimed at, and what came of it.
 //!
-//! `Call` is the one thing that is judged, recorded and sent: a tool call, a prompt, a resource
-//! or a completion. It carries the argument bytes themselves, so that what was judged is what is
+//! `Call` is the one thing that is judged, recorded and sent: a tool call, a prompt, a resource,
+//! a completion, or something about a task. It carries the argument bytes themselves, so that what was judged is what is
 //! forwarded.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -9,8 +9,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    CallId, DenyReason, Era, Generation, NameError, PromptName, ResourceUri, ServerName, ToolName,
-    limits::CLIENT_NAME_BYTES_MAX,
+    CallId, DenyReason, Era, Generation, NameError, PromptName, ResourceUri, ServerName, Task,
+    TaskStep, ToolName, limits::CLIENT_NAME_BYTES_MAX,
 };
 
 /// On whose behalf a call is made, as far as authentication knows.
@@ -77,6 +77,8 @@ pub enum Subject {
     PromptArgument(PromptName),
     /// The completion of a variable of a resource template.
     TemplateArgument(ResourceUri),
+    /// Something about a task that an earlier call began.
+    Task(TaskStep, Arc<Task>),
 }
 
 /// The kinds of things that a call can be aimed at.
@@ -87,10 +89,11 @@ pub enum Kind {
     Resource,
     PromptArgument,
     TemplateArgument,
+    Task(TaskStep),
 }
 
 impl Subject {
-    /// Takes a name of that kind, as the server spells it.
+    /// Takes a name of that kind, as the server spells it. A task is more than its name.
     pub fn parse(kind: Kind, name: &str) -> Result<Self, NameError> {
         Ok(match kind {
             Kind::Tool => Self::Tool(ToolName::parse(name)?),
@@ -98,6 +101,10 @@ impl Subject {
             Kind::Resource => Self::Resource(ResourceUri::parse(name)?),
             Kind::PromptArgument => Self::PromptArgument(PromptName::parse(name)?),
             Kind::TemplateArgument => Self::TemplateArgument(ResourceUri::parse(name)?),
+            Kind::Task(_) => {
+                let (kind, rule) = (kind.as_str(), "says not whose it is");
+                return Err(NameError::Shape { kind, name: name.to_owned(), rule });
+            }
         })
     }
 
@@ -108,15 +115,17 @@ impl Subject {
             Self::Resource(_) => Kind::Resource,
             Self::PromptArgument(_) => Kind::PromptArgument,
             Self::TemplateArgument(_) => Kind::TemplateArgument,
+            Self::Task(step, _) => Kind::Task(*step),
         }
     }
 
-    /// The name, or the URI.
+    /// The name, the URI, or the id.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Tool(name) => name.as_str(),
             Self::Prompt(name) | Self::PromptArgument(name) => name.as_str(),
             Self::Resource(uri) | Self::TemplateArgument(uri) => uri.as_str(),
+            Self::Task(_, task) => task.id.as_str(),
         }
     }
 }
@@ -130,6 +139,9 @@ impl Kind {
             Self::Resource => "resource",
             Self::PromptArgument => "prompt_argument",
             Self::TemplateArgument => "template_argument",
+            Self::Task(TaskStep::Get) => "task_get",
+            Self::Task(TaskStep::Update) => "task_update",
+            Self::Task(TaskStep::Cancel) => "task_cancel",
         }
     }
 }
@@ -209,6 +221,8 @@ impl CallError {
 pub enum Outcome {
     /// The server answered with a result.
     Answered { result_bytes: u64 },
+    /// The server answered that it goes on, as a task.
+    TaskBegun { result_bytes: u64 },
     /// The server answered with a tool error or a JSON-RPC error.
     ServerError { result_bytes: u64 },
     /// No answer.

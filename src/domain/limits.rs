@@ -11,6 +11,8 @@ pub const TOOL_NAME_BYTES_MAX: usize = 128;
 pub const PROMPT_NAME_BYTES_MAX: usize = 128;
 /// A resource's URI, or a template of them.
 pub const RESOURCE_URI_BYTES_MAX: usize = 2048;
+/// A server's own id of a task.
+pub const TASK_ID_BYTES_MAX: usize = 512;
 pub const EXPOSED_NAME_BYTES_MAX: usize = 64;
 
 // The wire.

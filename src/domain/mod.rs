@@ -8,12 +8,14 @@ mod ids;
 pub mod limits;
 mod matter;
 mod name;
+mod task;
 mod verdict;
 
 pub use call::{Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject};
 pub use ids::{CallId, CallIds, Generation, Nonce};
 pub use matter::{Asking, Matter, Questions};
-pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, ToolName};
+pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
+pub use task::{Task, TaskStep};
 pub use verdict::{DenyReason, Refusal, Verdict};
 
 /// The two families of MCP revisions.

@@ -1,4 +1,4 @@
-//! Names of servers, tools, prompts and resources, parsed once at the door.
+//! Names of servers, tools, prompts, resources and tasks, parsed once at the door.
 //!
 //! A `ServerName` comes from the operator; a `ToolName`, a `PromptName` and a `ResourceUri` come
 //! from a server (and are not trusted to be pretty); an `ExposedName` is what an application sees. Each constructor refuses what is not
@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 
 use super::limits::{
     EXPOSED_NAME_BYTES_MAX, PROMPT_NAME_BYTES_MAX, RESOURCE_URI_BYTES_MAX, SERVER_NAME_BYTES_MAX,
-    TOOL_NAME_BYTES_MAX,
+    TASK_ID_BYTES_MAX, TOOL_NAME_BYTES_MAX,
 };
 
 /// Why a name was refused. The text shows the input and the rule.
@@ -78,6 +78,11 @@ name_type! {
 }
 
 name_type! {
+    /// A server's own id of a task. Applications never see it.
+    TaskId
+}
+
+name_type! {
     /// The name under which applications see a tool or a prompt: `^[A-Za-z0-9_-]{1,64}$`, because one name
     /// outside it makes some hosts drop the whole list.
     ExposedName
@@ -123,6 +128,14 @@ impl ResourceUri {
     pub fn parse(uri: &str) -> Result<Self, NameError> {
         printable("resource", uri, RESOURCE_URI_BYTES_MAX)?;
         Ok(Self(uri.into()))
+    }
+}
+
+impl TaskId {
+    /// As free as the name of a tool.
+    pub fn parse(id: &str) -> Result<Self, NameError> {
+        printable("task", id, TASK_ID_BYTES_MAX)?;
+        Ok(Self(id.into()))
     }
 }
 

@@ -215,7 +215,8 @@ impl Life {
             true => Reading::Declared,
             false => Reading::NotDeclared,
         };
-        Ok(Lists { tools: tools?, prompts, resources, templates, reading, problems })
+        let (tools, tasks) = (tools?, session.tasks());
+        Ok(Lists { tools, prompts, resources, templates, reading, tasks, problems })
     }
 
     async fn publish(&self, session: &Arc<Session>, lists: Lists) -> Result<(), String> {

@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{
     Front,
     questions::{self, Asked, Binding},
@@ -22,7 +24,8 @@ use crate::{
     sys,
     upstream::NoticeSender,
     wire::{
-        Body, CallParams, InputRequired, Progressed, Response, ShownParams,
+        Body, CallParams, InputRequired, Object, Progressed, Question, Response, ShownParams,
+        TaskNews,
         headers::{Mismatch, ParamHeader},
     },
 };
@@ -46,6 +49,8 @@ pub(super) enum Answer {
         id: CallId,
         asked: Asked,
     },
+    /// What the server says of a task, under the id that its client knows.
+    Task(Object),
     /// There is no such thing for this caller.
     Unknown {
         kind: Kind,
@@ -88,7 +93,7 @@ impl Front {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
-        let server = permit.call().server.clone();
+        let (server, subject) = (permit.call().server.clone(), permit.call().subject.clone());
         let (params, notices) = (ask.params.clone(), notices.as_ref());
         let answered = tokio::select! {
             biased;
@@ -104,6 +109,10 @@ impl Front {
             Ok((outcome, Read::Asks(asks))) => {
                 let asked = Box::pin(self.let_ask(id, &ask, server, asks)).await;
                 asked.map(|asked| (outcome, Answer::Asks { id, asked }))
+            }
+            Ok((outcome, Read::Task(news))) => {
+                let told = Box::pin(self.let_tell(id, &ask, (server, subject), news)).await;
+                told.map(|told| (outcome, Answer::Task(told)))
             }
             Err(error) => Err(error),
         };
@@ -136,13 +145,22 @@ impl Front {
         asks: InputRequired,
     ) -> Result<Asked, CallError> {
         let asks = self.seal(ask, asks)?;
-        let questions = Questions {
-            call,
-            caller: ask.caller.clone(),
-            server,
-            asks: asks.questions.iter().map(|question| question.method).collect(),
-            text: asks.text(),
-        };
+        let (questions, text) = (&asks.questions, asks.text());
+        let permit = self.let_through(call, ask, server, (questions, text)).await?;
+        Ok(Asked { asks, permit })
+    }
+
+    /// Lets questions cross, on record, wherever they stand.
+    pub(super) async fn let_through(
+        &self,
+        call: CallId,
+        ask: &Ask,
+        server: ServerName,
+        (questions, text): (&[Question], Bytes),
+    ) -> Result<Permit<Questions>, CallError> {
+        let caller = ask.caller.clone();
+        let asks = questions.iter().map(|question| question.method).collect();
+        let questions = Questions { call, caller, server, asks, text };
         let snapshot = self.publisher.load();
         let admitted = self.gate.admit_questions(&snapshot.policy, questions).await;
         let withheld = |reason| CallError::Withheld { reason };
@@ -150,13 +168,14 @@ impl Front {
         if !self.gate.latch().holds(permit.epoch()) {
             return Err(withheld(DenyReason::Stopped));
         }
-        Ok(Asked { asks, permit })
+        Ok(permit)
     }
 
     fn seal(&self, ask: &Ask, asks: InputRequired) -> Result<InputRequired, CallError> {
         let Some(state) = asks.state() else { return Ok(asks) };
         let binding = Binding::of(&ask.caller, &ask.params);
-        let sealed = self.sealer.seal(binding, sys::unix_millis(), &state);
+        let expires_ms = questions::answerable_until(sys::unix_millis());
+        let sealed = self.sealer.seal(binding, expires_ms, &state);
         let sealed = sealed.ok_or(CallError::Unavailable { sent: Sent::Yes })?;
         let what = "its state cannot be kept";
         asks.with_state(&sealed).map_err(|_| CallError::Protocol { what })
@@ -164,7 +183,12 @@ impl Front {
 
     async fn admit(&self, id: CallId, ask: &Ask) -> Result<Admitted, Answer> {
         let snapshot = self.publisher.load();
-        let Some(resolved) = snapshot.catalog.resolve(ask.params.kind(), ask.params.name()) else {
+        let task = self.task_meant(ask);
+        let resolved = match (ask.params.kind(), &task) {
+            (Kind::Task(step), task) => task.as_ref().map(|task| task.resolved(step)),
+            (kind, _) => snapshot.catalog.resolve(kind, ask.params.name()),
+        };
+        let Some(resolved) = resolved else {
             return Err(self.turn_away(id, ask, DenyReason::Unknown).await);
         };
         let Resolved { server, subject, definition, param_headers: headers } = resolved;
@@ -216,26 +240,30 @@ fn refused(id: CallId, ask: &Ask, refusal: Refusal) -> Answer {
 enum Read {
     Answer(Response),
     Asks(InputRequired),
+    /// The server begins a task, or says how one stands.
+    Task(TaskNews),
 }
 
 fn read(ask: &Ask, response: Response) -> Result<(Outcome, Read), CallError> {
-    let outcome = outcome(&response);
+    let outcome = outcome(ask.params.kind(), &response);
     let Body::Result(result) = &response.body else { return Ok((outcome, Read::Answer(response))) };
     match questions::read(result, &ask.params).map_err(|what| CallError::Protocol { what })? {
+        Progressed::Task(news) => Ok((outcome, Read::Task(news))),
         Progressed::Complete => Ok((outcome, Read::Answer(response))),
         Progressed::Asks(asks) => Ok((outcome, Read::Asks(asks))),
     }
 }
 
-fn outcome(response: &Response) -> Outcome {
+fn outcome(kind: Kind, response: &Response) -> Outcome {
     let size = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
     match &response.body {
         Body::Error(error) => Outcome::ServerError { result_bytes: size(error.raw().len()) },
         Body::Result(result) => {
             let result_bytes = size(result.raw().len());
-            match result.get("isError").as_deref() {
-                Some(b"true") => Outcome::ServerError { result_bytes },
-                Some(_) | None => Outcome::Answered { result_bytes },
+            match (result.peek("isError"), result.peek("resultType"), kind) {
+                (Some(b"true"), _, _) => Outcome::ServerError { result_bytes },
+                (_, Some(b"\"task\""), Kind::Tool) => Outcome::TaskBegun { result_bytes },
+                (_, _, _) => Outcome::Answered { result_bytes },
             }
         }
     }

@@ -10,8 +10,10 @@ use serde_json::json;
 
 use super::snapshot::Snapshot;
 use crate::{
-    domain::Era,
-    wire::{CallMethod, CallParams, ErrorObject, List, Object, Request, Version, code},
+    domain::{Era, Kind},
+    wire::{
+        CallMethod, CallParams, ErrorObject, List, Object, Request, Version, code, tasks_extension,
+    },
 };
 
 /// What is to be done with a request.
@@ -52,8 +54,21 @@ pub(super) fn known(era: Era, method: &str) -> Option<Method> {
         (Era::Modern, "server/discover") => Some(Method::Discover),
         _ => {
             let list = List::parse(method).map(Method::List);
-            list.or_else(|| CallMethod::parse(method).map(Method::Call))
+            list.or_else(|| {
+                CallMethod::parse(method).filter(|call| exists(era, *call)).map(Method::Call)
+            })
         }
+    }
+}
+
+/// The tasks of legacy revisions have methods of the same names, and are others.
+fn exists(era: Era, method: CallMethod) -> bool {
+    match method {
+        CallMethod::Tasks(_) => era == Era::Modern,
+        CallMethod::ToolsCall
+        | CallMethod::PromptsGet
+        | CallMethod::ResourcesRead
+        | CallMethod::Complete => true,
     }
 }
 
@@ -73,7 +88,7 @@ pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: 
             let told = "subscriptions/listen needs a stream of its own";
             Plan::Fail(ErrorObject::new(code::INVALID_REQUEST, told))
         }
-        Method::Discover => Plan::Result(discover()),
+        Method::Discover => Plan::Result(discover(snapshot)),
         Method::List(which) => match list(snapshot, peer, which, request.params.as_ref()) {
             Ok(result) => Plan::Result(result),
             Err(error) => Plan::Fail(error),
@@ -81,6 +96,11 @@ pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: 
         Method::Call(method) => {
             let parse = |params| CallParams::parse(method, params);
             match request.params.as_ref().map(parse) {
+                Some(Ok(params))
+                    if matches!(params.kind(), Kind::Task(_)) && !params.takes_tasks() =>
+                {
+                    Plan::Fail(ErrorObject::tasks_not_declared())
+                }
                 Some(Ok(params)) => Plan::Call(Arc::new(params)),
                 Some(Err(error)) => Plan::Fail(error.into()),
                 None => {
@@ -114,11 +134,16 @@ pub(super) fn initialize(version: Version) -> String {
     .to_string()
 }
 
-fn discover() -> String {
+fn discover(snapshot: &Snapshot) -> String {
+    let mut capabilities = capabilities();
+    if let (true, Some(all)) = (snapshot.catalog.keeps_tasks(), capabilities.as_object_mut()) {
+        let (key, value) = tasks_extension();
+        all.insert(key.to_owned(), serde_json::from_slice(&value).unwrap_or_default());
+    }
     json!({
         "resultType": "complete",
         "supportedVersions": [Version::MODERN.as_str()],
-        "capabilities": capabilities(),
+        "capabilities": capabilities,
         "instructions": INSTRUCTIONS,
         "ttlMs": 0,
         "cacheScope": "private",

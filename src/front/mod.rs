@@ -18,6 +18,7 @@ mod replay;
 mod session;
 mod snapshot;
 mod stdio;
+mod tasks;
 
 use std::{
     io,

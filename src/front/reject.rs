@@ -27,6 +27,9 @@ const INTERNAL: i64 = -32603;
 /// Legacy only.
 const RESOURCE_NOT_FOUND: i64 = -32002;
 
+const UNKNOWN_TASK: &str = "Unknown task: no such id was given to this caller since the gateway \
+    was started; the call has to be made again";
+
 /// How long a caller should wait before it tries again.
 const RETRY_UNAVAILABLE_MS: u64 = 1_000;
 const RETRY_BUSY_MS: u64 = 100;
@@ -61,6 +64,7 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
         Answer::Asks { asked, .. } => {
             Reply::ok(encode_result(to, id, asked.asks.result(), Caching::Never))
         }
+        Answer::Task(told) => Reply::ok(encode_result(to, id, &told, Caching::Never)),
         Answer::Unknown { kind, name } => Reply::error(to, Some(id), &unknown(to, kind, &name)),
         Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),
         Answer::Failed { id: call, error } => Reply::error(to, Some(id), &failed(call, error)),
@@ -71,7 +75,11 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
 fn caching(kind: Kind) -> Caching {
     match kind {
         Kind::Resource => Caching::Hinted,
-        Kind::Tool | Kind::Prompt | Kind::PromptArgument | Kind::TemplateArgument => Caching::Never,
+        Kind::Tool
+        | Kind::Prompt
+        | Kind::PromptArgument
+        | Kind::TemplateArgument
+        | Kind::Task(_) => Caching::Never,
     }
 }
 
@@ -85,6 +93,7 @@ fn unknown(to: Version, kind: Kind, name: &str) -> ErrorObject {
     match kind {
         Kind::Tool => named("tool"),
         Kind::Prompt | Kind::PromptArgument => named("prompt"),
+        Kind::Task(_) => ErrorObject::new(code::INVALID_PARAMS, UNKNOWN_TASK),
         Kind::Resource | Kind::TemplateArgument => {
             let code = match to.era() {
                 Era::Modern => code::INVALID_PARAMS,

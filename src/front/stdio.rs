@@ -280,7 +280,7 @@ async fn write(mut lines: mpsc::Receiver<Frame>, mut output: impl AsyncWrite + U
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{
         pin::Pin,
         sync::Arc,
@@ -292,7 +292,7 @@ mod tests {
 
     use super::{Front, serve};
     use crate::{
-        audit::Audit,
+        audit::{Audit, AuditThread},
         config,
         domain::Generation,
         fleet::Fleet,
@@ -302,20 +302,21 @@ mod tests {
         upstream::Connector,
     };
 
-    /// A gateway without servers.
-    fn front(dir: &std::path::Path) -> Arc<Front> {
+    /// A gateway whose one server does not run.
+    pub(in crate::front) fn front(dir: &std::path::Path) -> (Arc<Front>, AuditThread) {
         let file = dir.join("servers.toml");
         let text =
             format!("[gateway]\nstate_dir = {:?}\n[servers.a]\ncommand = \"/bin/true\"\n", dir);
         std::fs::write(&file, text).unwrap();
         let config = config::load(&file).unwrap();
         let latch = Latch::open(dir);
-        let (audit, _thread) = Audit::open(&dir.join("audit"), config.audit.durability).unwrap();
-        let policy = Arc::new(Policy::compile(&[]));
+        let (audit, thread) = Audit::open(&dir.join("audit"), config.audit.durability).unwrap();
+        let policy = Arc::new(Policy::compile(&config.servers));
         let publisher = Publisher::new(Generation(1), policy.clone());
         let connector = Connector::new(Jail::start().unwrap(), latch.clone());
         let fleet = Fleet::start(Vec::new(), config.gateway.names, policy, &connector, |_| {});
-        Front::new(&config, Gate::new(latch, audit), Arc::new(fleet), publisher).unwrap()
+        let gate = Gate::new(latch, audit);
+        (Front::new(&config, gate, Arc::new(fleet), publisher).unwrap(), thread)
     }
 
     /// A client that says `initialize`, and whose lists change in the same moment.
@@ -340,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_said_before_initialize_is_answered() {
         let dir = tempfile::tempdir().unwrap();
-        let front = front(dir.path());
+        let (front, _audit) = front(dir.path());
         let hello = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\
             \"protocolVersion\":\"2025-11-25\",\"capabilities\":{},\
             \"clientInfo\":{\"name\":\"c\",\"version\":\"1\"}}}\n";

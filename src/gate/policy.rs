@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     config::{ServerConfig, ToolFilter},
-    domain::{ServerName, Subject},
+    domain::{ServerName, Subject, ToolName},
 };
 
 /// The compiled whitelist of one generation.
@@ -43,10 +43,9 @@ impl Policy {
     /// Whether applications may see and call this.
     pub fn listed(&self, server: &ServerName, subject: &Subject) -> bool {
         self.servers.get(server).is_some_and(|rule| match subject {
-            Subject::Tool(tool) => {
-                !rule.disabled.contains(tool.as_str())
-                    && rule.enabled.as_ref().is_none_or(|names| names.contains(tool.as_str()))
-            }
+            Subject::Tool(tool) => rule.lists(tool),
+            // Whoever may not call a tool has no business with what it does.
+            Subject::Task(_, task) => rule.lists(&task.tool),
             Subject::Prompt(_)
             | Subject::Resource(_)
             | Subject::PromptArgument(_)
@@ -55,20 +54,32 @@ impl Policy {
     }
 }
 
+impl Rule {
+    fn lists(&self, tool: &ToolName) -> bool {
+        !self.disabled.contains(tool.as_str())
+            && self.enabled.as_ref().is_none_or(|names| names.contains(tool.as_str()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Policy, ServerName, Subject, ToolFilter};
-    use crate::domain::Kind;
+    use super::{Policy, ServerName, Subject, ToolFilter, ToolName};
+    use crate::domain::{CallIds, Kind, Nonce, Task, TaskId, TaskStep};
 
     #[track_caller]
-    fn check(enabled: Option<&[&str]>, disabled: &[&str], tool: &str, want: &str) {
+    fn check(enabled: Option<&[&str]>, disabled: &[&str], name: &str, want: &str) {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
         let filter = ToolFilter { enabled: enabled.map(owned), disabled: owned(disabled) };
         let server = ServerName::parse("files").unwrap();
         let policy = Policy::from_filters([(&server, &filter)]);
-        let tool = Subject::parse(Kind::Tool, tool).unwrap();
+        let tool = Subject::parse(Kind::Tool, name).unwrap();
         let listed = policy.listed(&server, &tool);
         assert_eq!(if listed { "listed" } else { "hidden" }, want);
+        let id = TaskId::parse("t").unwrap();
+        let begun_by = CallIds::new(Nonce(1)).next(1);
+        let task = Task { tool: ToolName::parse(name).unwrap(), id, begun_by };
+        let task = Subject::Task(TaskStep::Get, task.into());
+        assert_eq!(policy.listed(&server, &task), listed, "its tasks are as hidden as the tool");
         let other = ServerName::parse("other").unwrap();
         assert!(!policy.listed(&other, &tool));
         for kind in [Kind::Prompt, Kind::Resource, Kind::PromptArgument, Kind::TemplateArgument] {

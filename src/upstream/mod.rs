@@ -28,7 +28,8 @@ use crate::{
     gate::Permit,
     wire::{
         CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object,
-        ProgressToken, RequestId, Response, Version, encode_call, headers::ParamHeader,
+        ProgressToken, RequestId, Response, Tasks, Version, declares_tasks, encode_call,
+        headers::ParamHeader,
     },
 };
 
@@ -58,6 +59,7 @@ pub struct Session {
     line: Line,
     greeting: Arc<Greeting>,
     face: Arc<ClientFace>,
+    tasks: Tasks,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +70,12 @@ enum Line {
 
 impl Session {
     fn new(server: ServerName, line: Line, greeting: Greeting, face: Arc<ClientFace>) -> Self {
-        Self { server, line, greeting: Arc::new(greeting), face }
+        let is_modern = greeting.version.era() == Era::Modern;
+        let tasks = match is_modern && declares_tasks(greeting.capabilities.as_ref()) {
+            true => Tasks::Kept,
+            false => Tasks::Unknown,
+        };
+        Self { server, line, greeting: Arc::new(greeting), face, tasks }
     }
 
     pub fn version(&self) -> Version {
@@ -92,6 +99,11 @@ impl Session {
         self.capabilities().is_none_or(|declared| declared.contains(capability))
     }
 
+    /// Whether the server has the tasks extension; only one that says so, has it.
+    pub fn tasks(&self) -> Tasks {
+        self.tasks
+    }
+
     /// Every entry of one of the server's lists, over all pages.
     pub async fn list(&self, list: List) -> Result<Vec<Item>, CallError> {
         listing::list(self, list).await
@@ -107,6 +119,10 @@ impl Session {
     ) -> Result<Response, CallError> {
         self.check(permit, call)?;
         let subject = &permit.call().subject;
+        if matches!(subject, Subject::Task(..)) && self.tasks() == Tasks::Unknown {
+            // It was another server, or another version of it, that began the task.
+            return Err(CallError::Unavailable { sent: Sent::No });
+        }
         match &self.line {
             Line::Stdio(line) => {
                 let id = line.draw_id();
@@ -213,7 +229,7 @@ impl Session {
     fn talking(&self, call: &Outgoing) -> Option<talk::Talking> {
         let may_ask = match call.params.kind() {
             Kind::Tool | Kind::Prompt | Kind::Resource => self.version().era() == Era::Legacy,
-            Kind::PromptArgument | Kind::TemplateArgument => false,
+            Kind::PromptArgument | Kind::TemplateArgument | Kind::Task(_) => false,
         };
         let can = Object::parse(self.face.capabilities.clone()).ok()?;
         let token = call.params.state();
@@ -234,6 +250,7 @@ impl Session {
             // Our id is unique on this session, so it serves as the token as well.
             progress_token: call.params.progress_token().map(|_| &id),
             client: &self.face,
+            tasks: self.tasks(),
         };
         encode_call(&call.params, &form)
     }

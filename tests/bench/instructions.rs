@@ -24,7 +24,7 @@ use portcullis::{
     gate::{Definition, Latch, Policy, Schema, judge},
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
-        RequestId, Version, decode, encode_call, encode_result,
+        RequestId, Tasks, Version, decode, encode_call, encode_result,
         headers::{Mismatch, ParamHeader, check_param_headers, parse_param_headers},
     },
 };
@@ -85,7 +85,14 @@ fn outward(version: Version, text_bytes: usize) -> &'static Outward {
 #[bench::legacy_16_kib(args = (Version::LATEST_LEGACY, 16 << 10), setup = outward, config = at_most(6_000))]
 fn encoded_call(call: &'static Outward) -> Frame {
     let Outward { params, version, id, client } = black_box(call);
-    let form = CallForm { version: *version, id, name: "read", progress_token: None, client };
+    let form = CallForm {
+        version: *version,
+        id,
+        name: "read",
+        progress_token: None,
+        client,
+        tasks: Tasks::Unknown,
+    };
     encode_call(params, &form)
 }
 

@@ -9,8 +9,8 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use portcullis::wire::{
-    Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, RequestId, Version,
-    decode, encode_call, encode_result,
+    Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, RequestId, Tasks,
+    Version, decode, encode_call, encode_result,
 };
 
 const BYTES_MAX: usize = 1 << 24;
@@ -75,8 +75,14 @@ fn messages(c: &mut Criterion) {
         ("encode call 1 MiB modern", Version::MODERN, 1 << 20),
     ] {
         let params = params(call(bytes));
-        let form =
-            CallForm { version, id: &id, name: "read", progress_token: None, client: &client };
+        let form = CallForm {
+            version,
+            id: &id,
+            name: "read",
+            progress_token: None,
+            client: &client,
+            tasks: Tasks::Unknown,
+        };
         c.bench_function(name, |b| b.iter(|| encode_call(black_box(&params), &form)));
     }
     let Message::Response(response) = decode(rows(10), BYTES_MAX).unwrap() else { unreachable!() };

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{Client, Kind},
     harness::{Gateway, HttpFixture, PORTCULLIS, journal, write_config},
+    tasks,
 };
 
 /// For what should end by itself; with 124 if it does not.
@@ -37,7 +38,8 @@ async fn a_call_that_cannot_be_put_on_record_is_refused_and_not_sent() {
     command.arg(&config);
     let gateway = Gateway::spawn(dir, command);
     gateway.wait_ready();
-    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let client = Client::able_http(Kind::ModernHttp, gateway.port, tasks::able()).await;
+    let task = tasks::begin(&client, "up__confirm_delete", json!({ "filename": "f" })).await;
     let reached = || journal(&path).iter().filter(|event| event["tool"] == "count").count();
     let mut counted = 0;
     let refused = loop {
@@ -55,6 +57,11 @@ async fn a_call_that_cannot_be_put_on_record_is_refused_and_not_sent() {
         let arguments = json!({ "key": "a", "text": "x" });
         assert_unrecorded(&client.call(tool, arguments).await.response);
     }
+    for method in tasks::METHODS {
+        let params = json!({ "taskId": task, "inputResponses": {} });
+        assert_unrecorded(&client.ask(method, params).await.response);
+    }
+    assert_eq!(tasks::reached(&path), [] as [Value; 0]);
     assert_eq!(reached(), counted);
     assert!(!journal(&path).iter().any(|event| event["tool"] == "echo"));
     assert!(gateway.get("/ready").starts_with("HTTP/1.1 503"));

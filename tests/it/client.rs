@@ -232,7 +232,7 @@ impl Client {
             meta["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
             meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "it", "version": "1" });
         }
-        let name = params.get("name").or(params.get("uri"));
+        let name = params.get("name").or(params.get("uri")).or(params.get("taskId"));
         let name = name.and_then(Value::as_str).map(str::to_owned);
         let token = params.pointer("/_meta/progressToken").map(bare);
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });

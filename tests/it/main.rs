@@ -31,3 +31,4 @@ mod resume;
 mod slow;
 mod stop;
 mod subscriptions;
+mod tasks;

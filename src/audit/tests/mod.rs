@@ -18,7 +18,8 @@ use super::{
 };
 use crate::domain::{
     Asking, Call, CallError, CallId, CallIds, Caller, DenyReason, Era, Generation, Kind, Matter,
-    Nonce, Outcome, Principal, Questions, Sent, ServerName, Subject, limits,
+    Nonce, Outcome, Principal, Questions, Sent, ServerName, Subject, Task, TaskId, TaskStep,
+    ToolName, limits,
 };
 
 fn call(ids: &CallIds) -> Call {
@@ -96,6 +97,13 @@ fn the_bytes_of_every_kind_are_golden() {
     let (prompt, resource) = (aimed(Kind::Prompt, "sum up"), aimed(Kind::Resource, "ui://a/\"b"));
     let answering = Call { answers: Some(SECRET.into()), ..call.clone() };
     let questions = questions(&call);
+    let task = Task {
+        tool: ToolName::parse("slow").unwrap(),
+        id: TaskId::parse("t-1").unwrap(),
+        begun_by: ids.next(2),
+    };
+    let subject = Subject::Task(TaskStep::Update, task.into());
+    let task = Call { id: ids.next(3), subject, ..call.clone() };
     let (id, reason, generation) = (call.id, DenyReason::Schema, Generation(3));
     let records = [
         Record::Started { version: "0.1.0", config_sha256: &digest, generation },
@@ -126,6 +134,8 @@ fn the_bytes_of_every_kind_are_golden() {
         Record::Intent { matter: Matter::Questions(&questions) },
         Record::Denied { matter: Matter::Questions(&questions), reason, told: "no" },
         Record::Intent { matter: Matter::Call(&answering) },
+        Record::Outcome { call: id, outcome: Outcome::TaskBegun { result_bytes: 5 }, elapsed },
+        Record::Intent { matter: Matter::Call(&task) },
         Record::Stopped { why: "SIGTERM" },
     ];
     let (mut chain, mut lines) = (Chain::START, Vec::new());

@@ -20,7 +20,7 @@ use std::{
 use crate::{
     domain::{ExposedName, Kind, ResourceUri, ServerName, Subject},
     gate::{Definition, Policy},
-    wire::{List, headers::ParamHeader},
+    wire::{List, Tasks, headers::ParamHeader},
 };
 
 pub use listing::{Page, UnknownCursor};
@@ -58,6 +58,8 @@ pub struct Catalog {
     readers: Vec<ServerName>,
     /// Plain mode: the one server may know what it does not list.
     forward: Option<ServerName>,
+    /// Whether any server has the tasks extension.
+    keeps_tasks: bool,
     listings: Listings,
     clashes: Clashes,
 }
@@ -84,6 +86,7 @@ impl Catalog {
         (catalog.tools, catalog.listings.tools) = merge_entries(tools, policy);
         let prompts = shelves.values().flat_map(|shelf| &shelf.prompts);
         (catalog.prompts, catalog.listings.prompts) = merge_entries(prompts, policy);
+        catalog.keeps_tasks = shelves.values().any(|shelf| shelf.tasks == Tasks::Kept);
         catalog.barred = shelves.values().flat_map(|shelf| shelf.barred.iter().cloned()).collect();
         let visible = |server: &ServerName, subject: &Subject| policy.listed(server, subject);
         let resources = owned(
@@ -122,9 +125,12 @@ impl Catalog {
             Kind::TemplateArgument => self.completer(name).and_then(|server| {
                 Some(resolved(server, Subject::parse(kind, name).ok()?, Definition::Listed))
             }),
+            // No server lists them.
+            Kind::Task(_) => None,
         };
         found.or_else(|| {
             let server = match kind {
+                Kind::Task(_) => None,
                 Kind::Tool if self.barred.contains(name) => None,
                 Kind::Tool | Kind::Prompt | Kind::PromptArgument => self.forward.as_ref(),
                 // Nobody else could know it.
@@ -156,6 +162,11 @@ impl Catalog {
     /// Whether applications would see no difference.
     pub fn lists_the_same(&self, other: &Self, list: List) -> bool {
         self.listing(list).text() == other.listing(list).text()
+    }
+
+    /// Whether a call may be answered with a task.
+    pub fn keeps_tasks(&self) -> bool {
+        self.keeps_tasks
     }
 
     /// How many entries are listed.

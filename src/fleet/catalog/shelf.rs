@@ -17,7 +17,7 @@ use crate::{
     },
     fleet::naming::expose,
     gate::{Schema, SchemaBudget},
-    wire::{Item, headers::ParamHeader, quote},
+    wire::{Item, Tasks, headers::ParamHeader, quote},
 };
 
 /// What a server answered when it was asked for its lists.
@@ -28,6 +28,7 @@ pub(in crate::fleet) struct Lists {
     pub(in crate::fleet) resources: Vec<Item>,
     pub(in crate::fleet) templates: Vec<Item>,
     pub(in crate::fleet) reading: Reading,
+    pub(in crate::fleet) tasks: Tasks,
     /// Lists that it did not give.
     pub(in crate::fleet) problems: Vec<String>,
 }
@@ -69,6 +70,7 @@ pub(in crate::fleet) struct Shelf {
     pub(super) resources: Vec<Readable<()>>,
     pub(super) templates: Vec<Readable<Template>>,
     pub(super) reading: Reading,
+    pub(super) tasks: Tasks,
     /// Why something was left out, for the operator.
     pub(in crate::fleet) problems: Vec<String>,
 }
@@ -87,8 +89,8 @@ impl Shelf {
         lists: Lists,
         headers: Headers,
     ) -> Self {
-        let Lists { tools, prompts, resources, templates, reading, problems } = lists;
-        let mut shelf = Self { reading, problems, ..Self::default() };
+        let Lists { tools, prompts, resources, templates, reading, tasks, problems } = lists;
+        let mut shelf = Self { reading, tasks, problems, ..Self::default() };
         let (mut budget, mut over) = (SchemaBudget::open(), Vec::new());
         for (exposed, subject, item) in shelf.named(names, server, Kind::Tool, tools) {
             match check(&item, headers, &mut budget) {

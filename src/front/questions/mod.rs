@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-pub(super) use seal::{Binding, Sealer};
+pub(super) use seal::{Binding, FOREVER, Sealer, answerable_until};
 
 use super::{Front, exchange::Lines};
 
@@ -31,7 +31,7 @@ use crate::{
     gate::{Epoch, Latch, Permit},
     wire::{
         Body, CallParams, Frame, InputRequired, Level, Object, Progressed, Question, RequestId,
-        Response, Sender, encode_cancelled, encode_request, input_responses,
+        Response, Sender, TaskNews, encode_cancelled, encode_request, input_responses,
     },
 };
 
@@ -165,17 +165,21 @@ impl Drop for Pending {
     }
 }
 
-/// Completions are answered or refused, never asked about.
+/// Completions are answered or refused, never asked about; a task asks in its own way.
 fn may_ask(kind: Kind) -> bool {
     match kind {
         Kind::Tool | Kind::Prompt | Kind::Resource => true,
-        Kind::PromptArgument | Kind::TemplateArgument => false,
+        Kind::PromptArgument | Kind::TemplateArgument | Kind::Task(_) => false,
     }
 }
 
 /// What a server's result means for the client whose request this was.
 pub(super) fn read(result: &Object, params: &CallParams) -> Result<Progressed, &'static str> {
-    let progressed = InputRequired::read(result).map_err(|_| "its questions are malformed")?;
+    let progressed = match matches!(params.kind(), Kind::Task(_)) {
+        true => TaskNews::read(result).map(Progressed::Task),
+        false => InputRequired::read(result),
+    };
+    let progressed = progressed.map_err(|_| "its questions, or its task, are malformed")?;
     match &progressed {
         Progressed::Asks(_) if !may_ask(params.kind()) => Err("it asks where it must answer"),
         Progressed::Asks(asks) if asks.questions.len() > QUESTIONS_MAX => {
@@ -184,7 +188,7 @@ pub(super) fn read(result: &Object, params: &CallParams) -> Result<Progressed, &
         Progressed::Asks(asks) if !asks.fits(params.capabilities()) => {
             Err("it asks what its client cannot be asked")
         }
-        Progressed::Asks(_) | Progressed::Complete => Ok(progressed),
+        Progressed::Asks(_) | Progressed::Task(_) | Progressed::Complete => Ok(progressed),
     }
 }
 

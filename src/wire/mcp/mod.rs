@@ -11,10 +11,11 @@ mod listen;
 mod meta;
 mod modern;
 mod notice;
+mod tasks;
 mod version;
 
 pub use answer::{Caching, encode_result};
-pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, encode_call};
+pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, Tasks, encode_call};
 pub use input::{InputRequired, Progressed, Question, input_responses, relayable};
 pub use list::{Item, List, ListPage, parse_page};
 pub use listen::{
@@ -24,4 +25,5 @@ pub use listen::{
 pub use meta::Meta;
 pub use modern::{ShownParams, encode_own_result, headers_agree, join_batch};
 pub use notice::{Level, Notice};
+pub use tasks::{TaskNews, TaskShape, declares_tasks, tasks_extension};
 pub use version::Version;

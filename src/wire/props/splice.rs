@@ -11,7 +11,7 @@ use crate::{
     domain::Era,
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
-        RequestId, Response, Version, decode, encode_call, encode_result, relay_error,
+        RequestId, Response, Tasks, Version, decode, encode_call, encode_result, relay_error,
     },
 };
 
@@ -110,11 +110,12 @@ proptest! {
             name: "re\"ad",
             progress_token: token.as_ref(),
             client: &face,
+            tasks: Tasks::Kept,
         };
         let sent = text(encode_call(&call, &form));
         prop_assert_eq!(oracle::member(sent.as_bytes(), "id").unwrap(), "42");
         let sent_params = oracle::member(sent.as_bytes(), "params").unwrap();
-        let ours = |key: &str| matches!(key, "name" | "_meta" | "requestState");
+        let ours = |key: &str| matches!(key, "name" | "_meta" | "requestState" | "task");
         prop_assert_eq!(others(&sent_params, ours), others(&params, ours));
         prop_assert_eq!(oracle::member(sent_params.as_bytes(), "name").unwrap(), "\"re\\\"ad\"");
 
@@ -242,6 +243,7 @@ fn large_arguments_are_shared_and_not_copied() {
         name: "b",
         progress_token: None,
         client: &face,
+        tasks: Tasks::Kept,
     };
     let frame = encode_call(&call, &form);
     let whole = call.arguments();

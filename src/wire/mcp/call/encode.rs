@@ -3,7 +3,9 @@
 //! By splicing: what is not ours to replace keeps its bytes. A modern server is told who we are and
 //! what the client can be asked; a legacy one is told nothing that its era does not know.
 
-use super::{CallForm, CallMethod, CallParams, Sender};
+use bytes::Bytes;
+
+use super::{CallForm, CallMethod, CallParams, Sender, Tasks};
 use crate::{
     domain::{Era, Kind},
     wire::{
@@ -11,6 +13,7 @@ use crate::{
         mcp::{
             input::{RESPONSES, STATE, relayable},
             meta::{CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PREFIX, PROGRESS_TOKEN, VERSION},
+            tasks::{TASK_ID, tasks_extension},
         },
         rpc::open,
     },
@@ -24,7 +27,10 @@ pub fn encode_call(params: &CallParams, form: &CallForm<'_>) -> Frame {
     out.copy(b",\"params\":");
     let (edit, name) = (params.raw.edit(), quote(form.name));
     let edit = match params.kind {
-        Kind::Tool | Kind::Prompt => edit.set("name", name),
+        // A legacy client may ask for a task in a way that we do not know: then it gets none.
+        Kind::Tool => edit.set("name", name).remove("task"),
+        Kind::Prompt => edit.set("name", name),
+        Kind::Task(_) => edit.set(TASK_ID, name),
         // A URI has one name everywhere, and its bytes are among what was judged.
         Kind::Resource => edit,
         Kind::PromptArgument => edit.set_edited("ref", reference_of(params).set("name", name)),
@@ -47,6 +53,18 @@ fn with_state(edit: Edit, params: &CallParams, era: Era) -> Edit {
     if era == Era::Legacy && answered { edit.remove(RESPONSES) } else { edit }
 }
 
+/// What a modern server hears of its caller's capabilities.
+fn told(params: &CallParams, server: Tasks) -> Bytes {
+    let plain = relayable(params.capabilities());
+    if server == Tasks::Unknown || !params.takes_tasks() {
+        return plain;
+    }
+    let (key, value) = tasks_extension();
+    // What was relayable is an object, or the client has none.
+    let told = Object::parse(plain).unwrap_or_else(|_| Object::empty());
+    told.edit().set(key, value).finish().into_bytes()
+}
+
 fn reference_of(params: &CallParams) -> Edit {
     params.raw.object("ref").unwrap_or_else(Object::empty).edit()
 }
@@ -64,7 +82,7 @@ fn with_meta(edit: Edit, params: &CallParams, form: &CallForm<'_>) -> Edit {
         Era::Modern => meta
             .set(VERSION, quote(form.version.as_str()))
             .set(CLIENT_INFO, form.client.info.clone())
-            .set(CAPABILITIES, relayable(params.capabilities())),
+            .set(CAPABILITIES, told(params, form.tasks)),
         Era::Legacy => meta.remove_prefixed(PREFIX),
     };
     let meta = match (form.version.era(), &params.sender) {

@@ -19,9 +19,10 @@ use super::{
     input::{RESPONSES, STATE},
     meta::{Meta, optional},
     notice::Level,
+    tasks::{TASK_ID, declares_tasks},
 };
 use crate::{
-    domain::Kind,
+    domain::{Kind, TaskStep},
     wire::{
         WireError,
         json::{Object, Text},
@@ -36,6 +37,7 @@ pub enum CallMethod {
     PromptsGet,
     ResourcesRead,
     Complete,
+    Tasks(TaskStep),
 }
 
 /// The parameters of one such request.
@@ -68,6 +70,15 @@ pub struct CallForm<'a> {
     pub name: &'a str,
     pub progress_token: Option<&'a ProgressToken>,
     pub client: &'a ClientFace,
+    pub tasks: Tasks,
+}
+
+/// Whether a server has the tasks extension.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tasks {
+    Kept,
+    #[default]
+    Unknown,
 }
 
 /// Who we say we are: JSON texts of two objects.
@@ -78,8 +89,15 @@ pub struct ClientFace {
 }
 
 impl CallMethod {
-    pub const ALL: [Self; 4] =
-        [Self::ToolsCall, Self::PromptsGet, Self::ResourcesRead, Self::Complete];
+    pub const ALL: [Self; 7] = [
+        Self::ToolsCall,
+        Self::PromptsGet,
+        Self::ResourcesRead,
+        Self::Complete,
+        Self::Tasks(TaskStep::Get),
+        Self::Tasks(TaskStep::Update),
+        Self::Tasks(TaskStep::Cancel),
+    ];
 
     pub fn parse(method: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == method)
@@ -92,6 +110,7 @@ impl CallMethod {
             Kind::Prompt => Self::PromptsGet,
             Kind::Resource => Self::ResourcesRead,
             Kind::PromptArgument | Kind::TemplateArgument => Self::Complete,
+            Kind::Task(step) => Self::Tasks(step),
         }
     }
 
@@ -101,6 +120,9 @@ impl CallMethod {
             Self::PromptsGet => "prompts/get",
             Self::ResourcesRead => "resources/read",
             Self::Complete => "completion/complete",
+            Self::Tasks(TaskStep::Get) => "tasks/get",
+            Self::Tasks(TaskStep::Update) => "tasks/update",
+            Self::Tasks(TaskStep::Cancel) => "tasks/cancel",
         }
     }
 
@@ -109,6 +131,7 @@ impl CallMethod {
         match self {
             Self::ToolsCall | Self::PromptsGet => Some("name"),
             Self::ResourcesRead => Some("uri"),
+            Self::Tasks(_) => Some(TASK_ID),
             Self::Complete => None,
         }
     }
@@ -130,12 +153,21 @@ impl CallParams {
                 let argument = params.get("argument").filter(is_object);
                 (kind, name, argument.ok_or(refuse("`argument` must be an object"))?)
             }
+            CallMethod::Tasks(step) => {
+                let id = params.str(TASK_ID).ok_or(refuse("`taskId` must be a string"))?;
+                if step == TaskStep::Update && !params.contains(RESPONSES) {
+                    return Err(refuse("`inputResponses` must be an object"));
+                }
+                (Kind::Task(step), id, Bytes::from_static(b"{}"))
+            }
         };
         let meta = Meta::parse(Some(params))?;
         let state = optional(Some(params), STATE, Object::str)
             .map_err(|()| refuse("`requestState` must be a string"))?;
         optional(Some(params), RESPONSES, Object::object)
             .map_err(|()| refuse("`inputResponses` must be an object"))?;
+        // A task has no state of its own: its id says it all.
+        let state = state.filter(|_| !matches!(kind, Kind::Task(_)));
         Ok(Self { raw: params.clone(), kind, name, arguments, meta, sender: None, state })
     }
 
@@ -164,6 +196,12 @@ impl CallParams {
             Some(sender) => sender.capabilities.as_ref(),
             None => self.meta.capabilities(),
         }
+    }
+
+    /// Whether the answer may be a task. Legacy sessions know none of ours.
+    pub fn takes_tasks(&self) -> bool {
+        let may_be = matches!(self.kind, Kind::Tool | Kind::Task(_));
+        may_be && self.sender.is_none() && declares_tasks(self.meta.capabilities())
     }
 
     /// From which level on the sender wants to hear log messages; none at all by default.

@@ -1,7 +1,14 @@
 //! Which parameters are taken, and what a server gets of them.
 
-use super::{CallForm, CallMethod, CallParams, ClientFace, Level, Object, Sender, encode_call};
-use crate::wire::{RequestId, Version};
+use bytes::Bytes;
+
+use super::{
+    CallForm, CallMethod, CallParams, ClientFace, Level, Object, Sender, Tasks, encode_call,
+};
+use crate::{
+    domain::TaskStep,
+    wire::{RequestId, Version},
+};
 
 #[track_caller]
 fn check(params: &str, want: Result<&str, &str>) {
@@ -83,20 +90,21 @@ fn every_method_has_its_own_place_for_the_target() {
     );
 }
 
+/// The request for a server, which knows the target as `name`.
+fn encoded(call: &CallParams, version: Version, name: &str, tasks: Tasks) -> Bytes {
+    let id = &RequestId::from_u64(3);
+    let client = &ClientFace { info: "{}".into(), capabilities: "{}".into() };
+    let form = CallForm { version, id, name, progress_token: None, client, tasks };
+    encode_call(call, &form).into_bytes()
+}
+
 #[track_caller]
 fn sent(method: CallMethod, params: &str, want: &str) {
     let object = Object::parse(params.to_owned().into()).unwrap();
     let call = CallParams::parse(method, &object).unwrap();
-    let form = CallForm {
-        version: Version::LATEST_LEGACY,
-        id: &RequestId::from_u64(3),
-        name: "own",
-        progress_token: None,
-        client: &ClientFace { info: "{}".into(), capabilities: "{}".into() },
-    };
     let method = method.as_str();
     let want = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{want}}}"#);
-    assert_eq!(encode_call(&call, &form).into_bytes(), want);
+    assert_eq!(encoded(&call, Version::LATEST_LEGACY, "own", Tasks::Kept), want);
 }
 
 #[test]
@@ -134,14 +142,7 @@ fn retried(version: Version, sender: Option<Sender>, state: Option<&str>, want: 
         None => call.with_state(state.map(Into::into)),
         Some(sender) => call.of_session(sender).unwrap(),
     };
-    let form = CallForm {
-        version,
-        id: &RequestId::from_u64(3),
-        name: "a",
-        progress_token: None,
-        client: &ClientFace { info: "{}".into(), capabilities: "{}".into() },
-    };
-    let sent = String::from_utf8(encode_call(&call, &form).into_bytes().to_vec()).unwrap();
+    let sent = String::from_utf8(encoded(&call, version, "a", Tasks::Kept).to_vec()).unwrap();
     let sent = sent.split_once("\"params\":").unwrap().1.strip_suffix('}').unwrap().to_owned();
     assert_eq!(sent, want);
 }
@@ -176,4 +177,63 @@ fn asking_again_keeps_the_request_and_adds_the_answers() {
         r#"{"name":"a","arguments":{"x": 1.0},"inputResponses":{"k":{}}}"#
     );
     assert_eq!((again.arguments(), again.state().unwrap()), (call.arguments(), "s"));
+}
+
+#[test]
+fn a_server_hears_of_tasks_only_if_it_and_its_caller_have_them() {
+    let declared =
+        r#"{"roots":{},"extensions":{"x/y":{},"io.modelcontextprotocol/tasks":{"z":1}}}"#;
+    let both = r#"{"roots":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    let none = r#"{"roots":{}}"#;
+    let check = |method, params: &str, sender: Option<Sender>, tasks, want: &str| {
+        let meta =
+            format!(r#""_meta":{{"io.modelcontextprotocol/clientCapabilities":{declared}}}"#);
+        let params = Object::parse(format!("{{{params},{meta}}}").into()).unwrap();
+        let call = CallParams::parse(method, &params).unwrap();
+        let call = match sender {
+            Some(sender) => call.of_session(sender).unwrap(),
+            None => call,
+        };
+        let sent = Object::parse(encoded(&call, Version::MODERN, "own", tasks)).unwrap();
+        let meta = sent.object("params").and_then(|params| params.object("_meta")).unwrap();
+        let told = meta.get("io.modelcontextprotocol/clientCapabilities").unwrap();
+        assert_eq!(told, want, "{method:?}");
+    };
+    let session = || {
+        let capabilities = Some(Object::parse(declared.into()).unwrap());
+        Some(Sender { capabilities, log_level: None })
+    };
+    let (tool, get) = (CallMethod::ToolsCall, CallMethod::Tasks(TaskStep::Get));
+    check(tool, r#""name":"a""#, None, Tasks::Kept, both);
+    check(get, r#""taskId":"a""#, None, Tasks::Kept, both);
+    check(tool, r#""name":"a""#, None, Tasks::Unknown, none);
+    check(tool, r#""name":"a""#, session(), Tasks::Kept, none);
+    check(CallMethod::PromptsGet, r#""name":"a""#, None, Tasks::Kept, none);
+}
+
+#[test]
+fn a_request_about_a_task_goes_out_under_the_servers_own_id_and_without_a_state() {
+    let update = |params, want| check_of(CallMethod::Tasks(TaskStep::Update), params, want);
+    update(r#"{"taskId":"a","inputResponses":{"k":{}}}"#, Ok("{}"));
+    update(r#"{"taskId":"a"}"#, Err("`inputResponses` must be an object"));
+    update(r#"{"taskId":"a","inputResponses":[]}"#, Err("`inputResponses` must be an object"));
+    check_of(CallMethod::Tasks(TaskStep::Get), r#"{"taskId":"a"}"#, Ok("{}"));
+    let no_id = Err("`taskId` must be a string");
+    check_of(CallMethod::Tasks(TaskStep::Cancel), r#"{"name":"a"}"#, no_id);
+    let params = Object::parse(r#"{"taskId":"ours","requestState":"s"}"#.into()).unwrap();
+    let call = CallParams::parse(CallMethod::Tasks(TaskStep::Get), &params).unwrap();
+    assert_eq!(call.state(), None);
+    let sent = Object::parse(encoded(&call, Version::MODERN, "own", Tasks::Kept)).unwrap();
+    let sent = sent.object("params").unwrap();
+    assert_eq!(sent.text("taskId").as_deref(), Some("own"));
+    assert!(!sent.contains("requestState"));
+}
+
+#[test]
+fn the_member_by_which_legacy_clients_ask_for_a_task_is_not_relayed() {
+    sent(
+        CallMethod::ToolsCall,
+        r#"{"name":"s__own","task":{"ttl":1},"x":2}"#,
+        r#"{"name":"own","x":2}"#,
+    );
 }

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::tasks::TaskNews;
 use crate::{
     domain::Asking,
     wire::{
@@ -47,22 +48,21 @@ pub enum Progressed {
     /// An answer.
     Complete,
     Asks(InputRequired),
+    /// The answer will be had from a task.
+    Task(TaskNews),
 }
 
 impl InputRequired {
-    /// Tells an answer from questions. What is neither, or asks what cannot be asked, is refused.
+    /// Tells an answer from questions, and from a task. What is none of them, or asks what cannot be asked, is refused.
     pub fn read(result: &Object) -> Result<Progressed, WireError> {
         let refuse = |rule| Err(WireError::Params { rule });
         match result.peek(RESULT_TYPE) {
             None | Some(b"\"complete\"") => return Ok(Progressed::Complete),
             Some(b"\"input_required\"") => {}
+            Some(b"\"task\"") => return TaskNews::read(result).map(Progressed::Task),
             Some(_) => return refuse("`resultType` is none that we know"),
         }
-        let questions = match (result.object(REQUESTS), result.contains(REQUESTS)) {
-            (Some(asked), _) => questions(&asked)?,
-            (None, false) => Vec::new(),
-            (None, true) => return refuse("`inputRequests` must be an object"),
-        };
+        let questions = questions_of(result)?;
         let has_state = match (result.str(STATE), result.contains(STATE)) {
             (None, true) => return refuse("`requestState` must be a string"),
             (state, _) => state.is_some(),
@@ -95,8 +95,21 @@ impl InputRequired {
 
     /// Whether every question is one that a client of these capabilities can be asked.
     pub fn fits(&self, capabilities: Option<&Object>) -> bool {
-        let can = |question: &Question| capabilities.is_some_and(|can| question.method.is_in(can));
-        self.questions.iter().all(can)
+        fits(&self.questions, capabilities)
+    }
+}
+
+pub(super) fn fits(questions: &[Question], capabilities: Option<&Object>) -> bool {
+    let can = |question: &Question| capabilities.is_some_and(|can| question.method.is_in(can));
+    questions.iter().all(can)
+}
+
+/// What a result asks; nothing, if it has no such member.
+pub(super) fn questions_of(result: &Object) -> Result<Vec<Question>, WireError> {
+    match (result.object(REQUESTS), result.contains(REQUESTS)) {
+        (Some(asked), _) => questions(&asked),
+        (None, false) => Ok(Vec::new()),
+        (None, true) => Err(WireError::Params { rule: "`inputRequests` must be an object" }),
     }
 }
 

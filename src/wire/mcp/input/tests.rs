@@ -11,6 +11,7 @@ fn check(result: &str, want: Result<usize, &str>) {
     let got = match InputRequired::read(&parse(result)) {
         Ok(Progressed::Complete) => Ok(0),
         Ok(Progressed::Asks(asks)) => Ok(asks.questions.len()),
+        Ok(Progressed::Task(news)) => panic!("{news:?}"),
         Err(error) => Err(error.to_string()),
     };
     assert_eq!(got, want.map_err(|rule| format!("invalid params: {rule}")), "{result}");
@@ -26,7 +27,7 @@ fn an_answer_is_told_from_questions() {
     let roots = r#"{"method":"roots/list"}"#;
     check(&asks(&format!(r#"{{"a":{form},"b":{roots}}}"#)), Ok(2));
     check(r#"{"resultType":"input_required","requestState":"s"}"#, Ok(0));
-    check(r#"{"resultType":"task"}"#, Err("`resultType` is none that we know"));
+    check(r#"{"resultType":"tasks"}"#, Err("`resultType` is none that we know"));
     let nothing = Err("`input_required` asks nothing and has no state");
     check(r#"{"resultType":"input_required"}"#, nothing);
     check(&asks("{}"), nothing);
