@@ -1,12 +1,13 @@
 //! `loadgen`: calls MCP endpoints, checks every answer, and compares what it saw.
 //!
 //! `compare` runs several endpoints in turn and prints ratios; `hol` asks whether a slow call holds
-//! up fast ones; `ready` waits for an endpoint. Both wires, HTTP and stdio, a closed loop of
+//! up fast ones; `idle` asks what clients cost that only wait; `ready` waits for an endpoint. Both wires, HTTP and stdio, a closed loop of
 //! sessions. `tests/bench/compare` starts what it needs and calls it.
 
 mod compare;
 mod hol;
 mod http;
+mod idle;
 mod message;
 mod process;
 mod round;
@@ -37,6 +38,8 @@ enum Task {
     Compare(compare::Options),
     /// Fail if a slow call holds up fast ones.
     Hol(hol::Options),
+    /// What waiting clients cost.
+    Idle(idle::Options),
     /// Wait until each target lists its tools.
     Ready(ReadyOptions),
 }
@@ -71,6 +74,7 @@ fn run(task: &Task) -> Result<bool> {
         match task {
             Task::Compare(options) => compare::compare(options).await,
             Task::Hol(options) => hol::hol(options).await,
+            Task::Idle(options) => idle::idle(options).await,
             Task::Ready(options) => ready(options).await,
         }
     })

@@ -111,6 +111,15 @@ pub(crate) fn request(wire: Wire, id: u64, method: &str) -> Bytes {
         ),
         _ => format!("{{{}}}", wire.meta()),
     };
+    whole(id, method, &params)
+}
+
+/// A modern request that says more: one member, or several.
+pub(crate) fn modern(id: u64, method: &str, more: &str) -> Bytes {
+    whole(id, method, &format!("{{{},{more}}}", Wire::Modern.meta()))
+}
+
+fn whole(id: u64, method: &str, params: &str) -> Bytes {
     Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#))
 }
 

@@ -24,7 +24,12 @@ pub(crate) fn reset_peak(root: u32) {
 
 /// The most memory that was resident since `reset_peak`, in KiB.
 pub(crate) fn peak_kib(root: u32) -> u64 {
-    tree(root).into_keys().filter_map(high_water).sum()
+    tree(root).into_keys().filter_map(|pid| status(pid, "VmHWM:")).sum()
+}
+
+/// What is resident of this one process now, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    status(pid, "VmRSS:").unwrap_or_default()
 }
 
 #[derive(Debug)]
@@ -64,8 +69,8 @@ fn stat(pid: u32) -> Option<Process> {
     Some(Process { parent, name: name.to_owned(), ticks: user.saturating_add(system) })
 }
 
-fn high_water(pid: u32) -> Option<u64> {
+fn status(pid: u32, key: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().trim_end_matches(" kB").parse().ok()
 }
