@@ -88,6 +88,8 @@ pub const QUESTION_RETRY_PAUSE: Duration = Duration::from_millis(200);
 pub const ABANDON_GRACE: Duration = Duration::from_secs(1);
 /// A client that takes nothing of what is written to it for this long is cut off.
 pub const HTTP_WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// The capabilities that a legacy client declares for its session; of larger ones it has none.
+pub const CLIENT_CAPABILITIES_BYTES_MAX: usize = 16 << 10;
 /// What of a client's own name is kept.
 pub const CLIENT_NAME_BYTES_MAX: usize = 128;
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
@@ -128,6 +130,8 @@ pub const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 pub const WATCHED_MAX: usize = 4096;
 /// How long a server may take to agree to a subscription of ours.
 pub const WATCH_ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Subscriptions that one legacy server is asked for side by side.
+pub const WATCH_ASKS_MAX: usize = 16;
 /// News of one server (resources updated) that wait to be handed on.
 pub const WATCH_NEWS_MAX: usize = 256;
 /// After this a subscription at a server is opened anew.

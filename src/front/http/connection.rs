@@ -183,7 +183,8 @@ async fn converse<S, A, F>(
     let io = Patient { stream, head_is_whole: whole.clone(), patience: None, stall: None };
     let service = service_fn(|request| {
         whole.store(true, Ordering::Relaxed);
-        let answered = answer(visitor.clone(), request);
+        // In a box, which goes with the answer: the connection may last, idle or in a long stream.
+        let answered = Box::pin(answer(visitor.clone(), request));
         let whole = whole.clone();
         async move {
             let response = answered.await;

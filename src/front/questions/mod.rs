@@ -26,7 +26,9 @@ use super::{Front, exchange::Lines};
 use crate::{
     domain::{
         CallError, Kind, Questions, Sent,
-        limits::{QUESTION_RETRY_PAUSE, QUESTION_WAIT_MAX, QUESTIONS_MAX},
+        limits::{
+            CLIENT_CAPABILITIES_BYTES_MAX, QUESTION_RETRY_PAUSE, QUESTION_WAIT_MAX, QUESTIONS_MAX,
+        },
     },
     gate::{Epoch, Latch, Permit},
     wire::{
@@ -72,7 +74,9 @@ pub(super) enum Unanswered {
 impl Acquaintance {
     /// From the parameters of its `initialize`.
     pub(super) fn new(params: Option<&Object>) -> Self {
-        let capabilities = params.and_then(|params| params.object("capabilities"));
+        let declared = params.and_then(|params| params.object("capabilities"));
+        let kept = declared.filter(|can| can.raw().len() <= CLIENT_CAPABILITIES_BYTES_MAX);
+        let capabilities = kept.and_then(|can| can.detached().ok());
         Self { capabilities, ..Self::default() }
     }
 

@@ -45,6 +45,11 @@ impl Object {
     }
 
     /// The object as it was written.
+    /// The same without its message, for whoever keeps it when the message is done with.
+    pub fn detached(&self) -> Result<Self, WireError> {
+        Self::parse(Bytes::copy_from_slice(&self.raw))
+    }
+
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }

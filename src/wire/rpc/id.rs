@@ -32,6 +32,12 @@ impl RequestId {
         Self(Bytes::from(number.to_string()))
     }
 
+    /// The same without its message, for whoever keeps it when the message is done with.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The number, if it is written as `from_u64` writes it.
     pub fn as_u64(&self) -> Option<u64> {
         let plain = self.0.first().is_some_and(u8::is_ascii_digit)
