@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{
     Call, CallError, CallId, Caller, DenyReason, Generation, Kind, Matter, Outcome, Questions,
-    Subject, limits,
+    Subject, Wish, limits,
 };
 
 /// One thing that happened. Borrowed: it is rendered before the reporter goes on.
@@ -82,6 +82,7 @@ impl Record<'_> {
             Self::Stopped { .. } => "stopped",
             Self::Intent { matter: Matter::Call(_) } => "intent",
             Self::Intent { matter: Matter::Questions(_) } => "questions",
+            Self::Intent { matter: Matter::Wish(_) } => "watch",
             Self::Outcome { .. } => "outcome",
             Self::Denied { .. } => "denied",
             Self::Refused { .. } => "refused",
@@ -147,6 +148,7 @@ impl Line {
         match matter {
             Matter::Call(call) => self.call(call),
             Matter::Questions(questions) => self.questions(questions),
+            Matter::Wish(wish) => self.wish(wish),
         }
     }
 
@@ -231,6 +233,14 @@ impl Line {
         self.0.push('"');
         push_hex(&mut self.0, digest);
         self.0.push('"');
+    }
+
+    fn wish(&mut self, wish: &Wish) {
+        self.id("call", wish.id);
+        self.caller(&wish.caller);
+        self.text("server", wish.server.as_str());
+        self.text(Kind::Resource.as_str(), wish.uri.as_str());
+        self.number("generation", wish.generation.0);
     }
 
     /// What stands in for content.

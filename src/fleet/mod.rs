@@ -32,7 +32,7 @@ pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
     config::{Isolation, Names, ServerConfig},
-    domain::{CallError, ResourceUri, Sent, ServerName, limits::CATALOG_NEWS_MAX},
+    domain::{CallError, Sent, ServerName, Wish, limits::CATALOG_NEWS_MAX},
     gate::{Permit, Policy},
     upstream::{Connector, NoticeSender, Outgoing},
     wire::{CallParams, Response, headers::ParamHeader},
@@ -123,14 +123,10 @@ impl Fleet {
     }
 
     /// Asks for news of a server's resource; whether that is granted, the watch says.
-    pub fn watch(
-        &self,
-        server: &ServerName,
-        uri: ResourceUri,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<Watch, NotWatched> {
+    pub fn watch(&self, permit: &Permit<Wish>, mailbox: Arc<Mailbox>) -> Result<Watch, NotWatched> {
+        let Wish { server, uri, .. } = permit.matter();
         let replica = self.replicas.get(server).ok_or(NotWatched::Unavailable)?;
-        replica.board.add(uri, mailbox)
+        replica.board.add(uri.clone(), mailbox)
     }
 
     /// Every server, in order of name.

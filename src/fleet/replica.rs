@@ -157,7 +157,7 @@ impl Life {
             biased;
             () = self.stop.cancelled() => String::new(),
             why = self.serve(&session) => why,
-            () = self.replica.board.attend(&session) => String::new(),
+            () = self.replica.board.attend(&session, self.connector.latch()) => String::new(),
         };
         self.replica.session.store(None);
         session.close().await;
@@ -233,7 +233,7 @@ impl Life {
         let ready = Ready { protocol, tools: shelf.n_tools(), problems: shelf.problems.clone() };
         match &*self.replica.state.borrow() {
             State::Ready(_) => {
-                info!(server.id = %config.name, tools = ready.tools, "Lists changed")
+                info!(server.id = %config.name, tools = ready.tools, "Lists were renewed")
             }
             State::Starting | State::Backoff { .. } | State::Gone => {
                 info!(server.id = %config.name, protocol, tools = ready.tools, "Server is ready");

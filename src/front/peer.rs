@@ -64,7 +64,9 @@ impl Peer {
             return Some(self.set_level(&request));
         }
         if matches!(method, Method::Subscribe | Method::Unsubscribe) {
-            return Some(self.watching.answer(&front, self.version, &request, method).await);
+            return Some(
+                self.watching.answer(&front, (self.version, &caller), &request, method).await,
+            );
         }
         let snapshot = front.publisher.load();
         match method::plan(&snapshot, self.version, method, &request) {
@@ -76,7 +78,8 @@ impl Peer {
         }
     }
 
-    fn check(&self, request: &Request) -> Result<(Method, Arc<Caller>), ErrorObject> {
+    /// What is asked, and on whose behalf.
+    pub(super) fn check(&self, request: &Request) -> Result<(Method, Arc<Caller>), ErrorObject> {
         let era = self.version.era();
         let method = method::known(era, &request.method)
             .ok_or_else(|| method::unknown_method(&request.method))?;

@@ -18,8 +18,10 @@ pub use policy::Policy;
 pub use schema::{Schema, SchemaBudget, SchemaError};
 
 use crate::{
-    audit::{Audit, AuditError, Record},
-    domain::{Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, Verdict},
+    audit::{Audit, AuditError, Receipt, Record},
+    domain::{
+        Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, Subject, Verdict, Wish,
+    },
 };
 
 /// What the catalog knows of the subject of a call.
@@ -53,22 +55,25 @@ pub fn judge(
     if latch.is_err() {
         return deny(DenyReason::Stopped);
     }
-    let call = match matter {
-        Matter::Call(call) => call,
-        // They belong to a call that was judged by the rules below.
-        Matter::Questions(_) => return Verdict::Allow,
+    let is_listed = match matter {
+        Matter::Call(call) => policy.listed(&call.server, &call.subject),
+        Matter::Wish(wish) => policy.listed(&wish.server, &Subject::Resource(wish.uri.clone())),
+        // They belong to a call that was.
+        Matter::Questions(_) => true,
     };
-    let schema = match definition {
-        Definition::Missing => return deny(DenyReason::Unknown),
-        Definition::Known(schema) => Some(schema),
-        Definition::Listed | Definition::Forwarded => None,
-    };
-    if !policy.listed(&call.server, &call.subject) {
-        return deny(DenyReason::NotListed);
-    }
-    match schema.map_or(Ok(()), |schema| schema.check(&call.arguments)) {
-        Ok(()) => Verdict::Allow,
-        Err(sentence) => Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)),
+    match (matter, definition) {
+        (_, Definition::Missing) => deny(DenyReason::Unknown),
+        _ if !is_listed => deny(DenyReason::NotListed),
+        (Matter::Call(call), Definition::Known(schema)) => match schema.check(&call.arguments) {
+            Ok(()) => Verdict::Allow,
+            Err(sentence) => Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)),
+        },
+        // There is nothing to check against, or nothing to check.
+        (Matter::Call(_), Definition::Listed | Definition::Forwarded)
+        | (
+            Matter::Wish(_) | Matter::Questions(_),
+            Definition::Known(_) | Definition::Listed | Definition::Forwarded,
+        ) => Verdict::Allow,
     }
 }
 
@@ -114,11 +119,32 @@ impl Gate {
         policy: &Policy,
         questions: Questions,
     ) -> Result<Permit<Questions>, Refusal> {
-        let matter = Matter::Questions(&questions);
-        let epoch = self.agree(policy, matter, Definition::Listed).await?;
-        let appended = self.audit.append(Record::Intent { matter }).await;
-        let receipt = appended.map_err(|_| refusal(DenyReason::AuditUnavailable))?;
+        let passed = self.pass(policy, Matter::Questions(&questions), Definition::Listed).await;
+        let (epoch, receipt) = passed?;
         Ok(Permit::mint(questions, epoch, receipt))
+    }
+
+    /// Lets a resource be watched, on record, or refuses it, on record. Nothing comes of it that
+    /// could be owed.
+    pub async fn admit_wish(
+        &self,
+        policy: &Policy,
+        wish: Wish,
+        definition: Definition<'_>,
+    ) -> Result<Permit<Wish>, Refusal> {
+        let (epoch, receipt) = self.pass(policy, Matter::Wish(&wish), definition).await?;
+        Ok(Permit::mint(wish, epoch, receipt))
+    }
+
+    async fn pass(
+        &self,
+        policy: &Policy,
+        matter: Matter<'_>,
+        definition: Definition<'_>,
+    ) -> Result<(Epoch, Receipt), Refusal> {
+        let epoch = self.agree(policy, matter, definition).await?;
+        let appended = self.audit.append(Record::Intent { matter }).await;
+        Ok((epoch, appended.map_err(|_| refusal(DenyReason::AuditUnavailable))?))
     }
 
     /// The epoch in which every gate agreed, or the refusal that is on record.

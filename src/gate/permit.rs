@@ -53,6 +53,11 @@ impl<T> Permit<T> {
         Self { matter, epoch, receipt }
     }
 
+    /// What it was given for.
+    pub fn matter(&self) -> &T {
+        &self.matter
+    }
+
     /// To be compared with the latch as the last thing before writing.
     pub fn epoch(&self) -> Epoch {
         self.epoch

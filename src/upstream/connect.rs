@@ -47,6 +47,10 @@ pub struct Connector {
 struct Eras(Mutex<HashMap<ServerName, (Target, Era)>>);
 
 impl Connector {
+    pub fn latch(&self) -> &Latch {
+        &self.latch
+    }
+
     pub fn new(jail: Jail, latch: Latch) -> Self {
         Self { jail, latch, face: Arc::new(face()), eras: Arc::default() }
     }

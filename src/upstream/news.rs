@@ -1,8 +1,8 @@
 //! Watching resources and lists at a server: one `subscriptions/listen`, or legacy subscriptions.
 //!
 //! Only the asking is here. What is wanted, and who is told, the fleet knows. News come on one
-//! bounded channel a session; whoever reads it too slowly is told that some were lost. Nothing
-//! here carries a caller's content, so it needs no permit.
+//! bounded channel a session; whoever reads it too slowly is told that some were lost. The URIs were
+//! admitted when they were wished for; here they are sent in an epoch that lasts.
 
 use serde_json::json;
 use tokio::sync::broadcast;
@@ -13,6 +13,7 @@ use crate::{
         CallError, Era, Sent,
         limits::{UPSTREAM_LISTEN_MAX, WATCH_ASK_TIMEOUT},
     },
+    gate::Epoch,
     wire::{Body, Filter, List, Object, RequestId, Response, acknowledged, encode_request},
 };
 
@@ -92,30 +93,36 @@ impl Session {
         }
     }
 
-    /// At a legacy server; whether it agreed.
-    pub async fn subscribe(&self, uri: &str) -> Result<bool, CallError> {
-        self.say_of("resources/subscribe", uri).await
+    /// At a legacy server, while the epoch lasts; whether it agreed.
+    pub async fn subscribe(&self, uri: &str, epoch: Epoch) -> Result<bool, CallError> {
+        self.say_of("resources/subscribe", uri, epoch).await
     }
 
-    pub async fn unsubscribe(&self, uri: &str) -> Result<bool, CallError> {
-        self.say_of("resources/unsubscribe", uri).await
+    pub async fn unsubscribe(&self, uri: &str, epoch: Epoch) -> Result<bool, CallError> {
+        self.say_of("resources/unsubscribe", uri, epoch).await
     }
 
-    async fn say_of(&self, method: &'static str, uri: &str) -> Result<bool, CallError> {
+    async fn say_of(
+        &self,
+        method: &'static str,
+        uri: &str,
+        epoch: Epoch,
+    ) -> Result<bool, CallError> {
         let params = json!({ "uri": uri }).to_string();
-        let asking = self.ask_own(self.draw_own_id(), method, params.as_bytes());
+        let asking = self.ask_own(self.draw_own_id(), method, params.as_bytes(), epoch);
         let response = tokio::time::timeout(WATCH_ASK_TIMEOUT, asking).await;
         let response = response.unwrap_or(Err(CallError::Deadline { sent: Sent::Unknown }))?;
         Ok(matches!(response.body, Body::Result(_)))
     }
 
     /// Opens a listen at a modern server under our number, which the caller drew; the future is the
-    /// listen, and dropping it closes it. Every list change is asked for.
-    pub async fn listen(&self, id: u64, uris: Vec<String>) -> ListenEnd {
+    /// listen, and dropping it closes it, as does the end of the epoch. Every list change is asked for.
+    pub async fn listen(&self, id: u64, uris: Vec<String>, epoch: Epoch) -> ListenEnd {
         let filter = Filter::every_list(uris);
         let more = format!(r#""notifications":{}"#, filter.to_json());
         let params = modern_params(&self.face, more.as_bytes());
-        match self.ask_own(id, "subscriptions/listen", &params).await.map(|answer| answer.body) {
+        let ended = self.ask_own(id, "subscriptions/listen", &params, epoch).await;
+        match ended.map(|answer| answer.body) {
             Ok(Body::Error(error)) if error.integer("code") == Some(-32601) => {
                 ListenEnd::NotOffered
             }
@@ -139,17 +146,17 @@ impl Session {
         id: u64,
         method: &'static str,
         params: &[u8],
+        epoch: Epoch,
     ) -> Result<Response, CallError> {
         let frame = encode_request(&RequestId::from_u64(id), method, Some(params));
-        let wait = UPSTREAM_LISTEN_MAX;
+        let (wait, epoch) = (UPSTREAM_LISTEN_MAX, Some(epoch));
         match &self.line {
             Line::Stdio(line) => {
-                line.ask(stdio::Ask { id, frame, epoch: None, wait, notices: None, talk: None })
-                    .await
+                line.ask(stdio::Ask { id, frame, epoch, wait, notices: None, talk: None }).await
             }
             Line::Http(line) => {
                 let about = http::About::own(Some(self.version()), method);
-                line.ask(http::Asked { wait, ..http::Asked::own(id, frame, about) }).await
+                line.ask(http::Asked { wait, epoch, ..http::Asked::own(id, frame, about) }).await
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Whatever crosses besides calls: what servers ask and what clients answer passes the gate, is on
 //! record before it leaves, and obeys the stop.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -10,8 +10,9 @@ use crate::{
     audit_down::{assert_unrecorded, bounded},
     client::{Client, InFlight, Kind},
     eras::{Cell, Server},
-    harness::{Gateway, HttpFixture, audit_in, journal, wait_until, write_config},
+    harness::{Gateway, HttpFixture, audit_in, journal, stdio_server, wait_until, write_config},
     questions::{able, answer, text},
+    subscriptions::{UPDATED, WATCHED, asked},
 };
 
 const TOOL: &str = "up__test_elicitation";
@@ -137,7 +138,7 @@ async fn answers_are_on_record_before_the_server_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_questions_nor_answers_pass_without_a_record() {
+async fn nothing_crosses_without_a_record() {
     let house = House::new(Some(16));
     let modern = house.client(Kind::ModernHttp).await;
     let legacy = house.client(Kind::LegacyHttp).await;
@@ -166,6 +167,9 @@ async fn neither_questions_nor_answers_pass_without_a_record() {
                          "inputResponses": { "said": answer("elicitation/create") } });
     assert_unrecorded(&modern.ask("tools/call", params).await.response);
     assert_eq!(reached(&house.journal), n_before, "no answer reached the server");
+    let (_ear, honoured) = modern.hear(&[WATCHED]).await;
+    assert_eq!(honoured, Vec::<String>::new());
+    assert!(!fs::read_to_string(&house.journal).unwrap().contains(WATCHED));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,4 +196,52 @@ async fn neither_questions_nor_answers_pass_while_stopped() {
     assert_eq!(refused["error"]["code"], -31001, "{refused}");
     assert_eq!(open.finish().await.response["error"]["code"], -31001);
     assert_eq!(reached(&house.journal), n_before, "no answer reached the server");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_wish_to_watch_is_on_record_before_the_server_hears_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let args = ["--era", "legacy", "--journal", path.to_str().unwrap()];
+    let gateway = Gateway::start(&stdio_server("up", &args));
+    let wishes = || of_kind(gateway.audit(), "watch");
+    let modern = Client::http(Kind::ModernHttp, gateway.port).await;
+    let (_quiet, _) = modern.hear(&[]).await;
+    assert_eq!(wishes(), Vec::<Value>::new(), "no URI, no record");
+    let listen = modern.begin_listen(&[WATCHED]).await;
+    let heard = || (asked(&path) == ["resources/subscribe"]).then_some(());
+    wait_until("the server to be asked", heard, || gateway.log());
+    let [wish] = &wishes()[..] else { panic!("one wish: {:#?}", wishes()) };
+    assert_eq!((&wish["server"], &wish["resource"]), (&"up".into(), &WATCHED.into()));
+    let legacy = Client::http(Kind::LegacyHttp, gateway.port).await;
+    legacy.hear(&[WATCHED]).await;
+    assert_eq!(wishes().len(), 2, "whose wish it is matters");
+    assert_eq!(asked(&path), ["resources/subscribe"], "the server is asked once");
+    assert!(gateway.cli(&["audit", "verify"]).status.success());
+    drop(listen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_stopped_no_server_is_asked_for_news_and_afterwards_all_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let args = ["--era", "legacy", "--journal", path.to_str().unwrap()];
+    let gateway = Gateway::start(&stdio_server("up", &args));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let (mut ear, honoured) = client.hear(&[WATCHED]).await;
+    assert_eq!(honoured, [WATCHED]);
+    gateway.signal("USR1");
+    gateway.wait_audit("the engagement", |record| record["kind"] == "latch_engaged");
+    let (_late, honoured) = client.hear(&["test://static-text"]).await;
+    assert_eq!(honoured, Vec::<String>::new());
+    let pid = journal(&path).last().unwrap()["pid"].to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    let listed = || journal(&path).iter().filter(|event| event["method"] == "tools/list").count();
+    wait_until("the server to be back", || (listed() > 1).then_some(()), || gateway.log());
+    assert_eq!(asked(&path), ["resources/subscribe"]);
+    let id = gateway.status()["stop"]["id"].as_str().unwrap().to_owned();
+    let reset = gateway.cli(&["estop", "reset", "--id", &id, "--reason", "test"]);
+    assert!(reset.status.success(), "{reset:?}");
+    ear.next(UPDATED).await;
+    assert_eq!(asked(&path), ["resources/subscribe"; 2]);
 }

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::domain::{
     Asking, Call, CallError, CallId, CallIds, Caller, DenyReason, Era, Generation, Kind, Matter,
-    Nonce, Outcome, Principal, Questions, Sent, ServerName, Subject, Task, TaskId, TaskStep,
-    ToolName, limits,
+    Nonce, Outcome, Principal, Questions, ResourceUri, Sent, ServerName, Subject, Task, TaskId,
+    TaskStep, ToolName, Wish, limits,
 };
 
 fn call(ids: &CallIds) -> Call {
@@ -104,6 +104,13 @@ fn the_bytes_of_every_kind_are_golden() {
     };
     let subject = Subject::Task(TaskStep::Update, task.into());
     let task = Call { id: ids.next(3), subject, ..call.clone() };
+    let wish = Wish {
+        id: call.id,
+        caller: call.caller.clone(),
+        server: call.server.clone(),
+        uri: ResourceUri::parse("file:///a").unwrap(),
+        generation: Generation(3),
+    };
     let (id, reason, generation) = (call.id, DenyReason::Schema, Generation(3));
     let records = [
         Record::Started { version: "0.1.0", config_sha256: &digest, generation },
@@ -136,6 +143,8 @@ fn the_bytes_of_every_kind_are_golden() {
         Record::Intent { matter: Matter::Call(&answering) },
         Record::Outcome { call: id, outcome: Outcome::TaskBegun { result_bytes: 5 }, elapsed },
         Record::Intent { matter: Matter::Call(&task) },
+        Record::Intent { matter: Matter::Wish(&wish) },
+        Record::Denied { matter: Matter::Wish(&wish), reason, told: "no" },
         Record::Stopped { why: "SIGTERM" },
     ];
     let (mut chain, mut lines) = (Chain::START, Vec::new());

@@ -2,7 +2,8 @@
 //!
 //! A legacy server is told of each URI; a modern one gets one listen for all of them and for its
 //! lists, and a new one before the old one goes when another set is wanted. What may have been
-//! missed in a gap counts as changed. Ends only by being dropped, with the session.
+//! missed in a gap counts as changed; so does what came before a session was listened to. While the
+//! gateway is stopped nothing is asked for. Ends only by being dropped, with the session.
 
 use std::{collections::BTreeSet, pin::Pin, time::Duration};
 
@@ -11,12 +12,16 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::Board;
+use super::{
+    Board,
+    held::{Held, Told},
+};
 use crate::{
     domain::{
         ResourceUri,
         limits::{RESTART_BACKOFF_MAX, RESTART_BACKOFF_MIN, WATCH_ASK_TIMEOUT},
     },
+    gate::{Epoch, Latch},
     upstream::{ListenEnd, News, Session},
 };
 
@@ -24,14 +29,14 @@ type Listening<'a> = Pin<Box<dyn Future<Output = ListenEnd> + Send + 'a>>;
 
 impl Board {
     /// Runs beside the session; never returns.
-    pub(in crate::fleet) async fn attend(&self, session: &Session) {
+    pub(in crate::fleet) async fn attend(&self, session: &Session, latch: &Latch) {
         self.unsettle();
         let is_offered =
             if session.is_modern() { session.lets_listen() } else { session.lets_watch() };
         if is_offered && session.is_modern() {
-            self.listen(session).await;
+            self.listen(session, latch).await;
         } else if is_offered {
-            self.subscribe(session).await;
+            self.subscribe(session, latch).await;
         }
         self.refuse().await;
     }
@@ -49,30 +54,33 @@ impl Board {
     }
 
     /// A legacy server: each URI by itself.
-    async fn subscribe(&self, session: &Session) {
+    async fn subscribe(&self, session: &Session, latch: &Latch) {
         let mut news = session.news();
         let mut wanted = self.wanted.subscribe();
-        let mut held: BTreeSet<ResourceUri> = BTreeSet::new();
+        let mut held = Held::default();
         let mut memory = session.memory();
+        // What was watched before this session may have been updated unheard.
+        let mut unheard = self.uris();
         loop {
+            let epoch = latch.resumed().await;
             wanted.borrow_and_update();
             let uris = self.uris();
-            for uri in held.difference(&uris) {
-                if session.unsubscribe(uri.as_str()).await.is_err() {
-                    tracing::debug!(uri = uri.as_str(), "Server did not end a subscription");
-                }
-            }
-            held.retain(|uri| uris.contains(uri));
-            for uri in &uris {
-                let agreed =
-                    held.contains(uri) || session.subscribe(uri.as_str()).await.unwrap_or(false);
-                if agreed {
-                    held.insert(uri.clone());
-                }
-                self.settle(&BTreeSet::from([uri.clone()]), |_| agreed);
-            }
+            held.plan(&uris);
+            self.settle(&held.standing(&uris), |_| true);
             loop {
+                held.fill(session, epoch);
                 tokio::select! {
+                    told = held.told() => match told {
+                        Told::Agreed(uri) => {
+                            self.settle(&BTreeSet::from([uri.clone()]), |_| true);
+                            if unheard.remove(&uri) {
+                                self.tell(uri.as_str());
+                            }
+                        }
+                        Told::Refused(uri) => self.settle(&BTreeSet::from([uri]), |_| false),
+                        // It may be wanted again, or be cut off.
+                        Told::Nothing => break,
+                    },
                     heard = news.recv() => self.hear(heard).await,
                     changed = wanted.changed() => match changed {
                         Ok(()) => break,
@@ -80,8 +88,8 @@ impl Board {
                     },
                     () = session.next_memory(memory) => {
                         memory = session.memory();
-                        held.clear();
-                        self.tell_all();
+                        held = Held::default();
+                        unheard = self.uris();
                         break;
                     }
                 }
@@ -90,16 +98,18 @@ impl Board {
     }
 
     /// A modern server: one listen for everything. Returns when it turns out to have none.
-    async fn listen(&self, session: &Session) {
+    async fn listen(&self, session: &Session, latch: &Latch) {
         let mut news = session.news();
         let mut wanted = self.wanted.subscribe();
         let mut current: Option<Listening<'_>> = None;
         let mut pause = RESTART_BACKOFF_MIN;
-        let mut had_gap = false;
+        // The first lists may be older than the first listen.
+        let mut had_gap = true;
         loop {
+            let epoch = latch.resumed().await;
             wanted.borrow_and_update();
             let asked = self.uris();
-            let open = Opening { session, asked: &asked, current: &mut current };
+            let open = Opening { session, epoch, asked: &asked, current: &mut current };
             match self.open(open, &mut news).await {
                 Ok((next, honoured)) => {
                     // Only now the old one goes.
@@ -146,11 +156,11 @@ impl Board {
         opening: Opening<'a, '_>,
         news: &mut broadcast::Receiver<News>,
     ) -> Result<(Listening<'a>, Vec<String>), ListenEnd> {
-        let Opening { session, asked, current } = opening;
+        let Opening { session, epoch, asked, current } = opening;
         let id = session.draw_own_id();
         let watched = if session.lets_watch() { Some(asked) } else { None };
         let uris = watched.into_iter().flatten().map(|uri| uri.as_str().to_owned()).collect();
-        let mut next: Listening<'a> = Box::pin(session.listen(id, uris));
+        let mut next: Listening<'a> = Box::pin(session.listen(id, uris, epoch));
         let until = Instant::now() + WATCH_ASK_TIMEOUT;
         loop {
             tokio::select! {
@@ -198,6 +208,7 @@ impl Board {
 /// What is needed to open a listen.
 struct Opening<'a, 'b> {
     session: &'a Session,
+    epoch: Epoch,
     asked: &'b BTreeSet<ResourceUri>,
     current: &'b mut Option<Listening<'a>>,
 }

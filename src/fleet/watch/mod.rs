@@ -5,6 +5,7 @@
 //! memory and loses nothing but repetitions. `attend` makes the server's side agree with it.
 
 mod attend;
+mod held;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

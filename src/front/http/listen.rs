@@ -3,6 +3,8 @@
 //! Closing the response is how a client ends it. When the gateway drains, the subscription ends
 //! with its result. One small task carries it, and comments keep the connection in use.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 use tokio::sync::mpsc;
 
@@ -14,17 +16,20 @@ use super::{
     sse,
 };
 use crate::{
-    domain::limits::{NOTICE_QUEUE_MAX, SSE_KEEPALIVE},
+    domain::{
+        Caller,
+        limits::{NOTICE_QUEUE_MAX, SSE_KEEPALIVE},
+    },
     front::{listen::Feed, reject::Reply},
     wire::{Request, Version},
 };
 
-pub(super) async fn listen(asked: Asked, request: Request) -> Response<Body> {
+pub(super) async fn listen(asked: Asked, caller: &Arc<Caller>, request: Request) -> Response<Body> {
     if asked.accepts == Accepts::JsonOnly {
         let told = "Accept must allow text/event-stream for subscriptions/listen";
         return plain(StatusCode::NOT_ACCEPTABLE, told);
     }
-    let (mut feed, acknowledged) = match Feed::open(&asked.front, &request).await {
+    let (mut feed, acknowledged) = match Feed::open(&asked.front, caller, &request).await {
         Ok(opened) => opened,
         Err(error) => {
             return written(&Reply::error(Version::MODERN, Some(&request.id), &error));

@@ -64,8 +64,9 @@ fn checked(asked: &Asked, request: &Request) -> Result<(Method, Meta), ErrorObje
 }
 
 async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Response<Body> {
+    let caller = caller(&asked, &meta);
     if method == Method::Listen {
-        return super::listen::listen(asked, request).await;
+        return super::listen::listen(asked, &caller, request).await;
     }
     let snapshot = asked.front.publisher.load();
     match method::plan(&snapshot, Version::MODERN, method, &request) {
@@ -74,27 +75,31 @@ async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Respo
             written(&Reply::ok(frame))
         }
         Plan::Fail(error) => written(&Reply::error(Version::MODERN, Some(&request.id), &error)),
-        Plan::Call(params) => call(asked, request, params, &meta).await,
+        Plan::Call(params) => call(asked, request, params, caller).await,
     }
+}
+
+/// Who asks: every request says so itself.
+fn caller(asked: &Asked, meta: &Meta) -> Arc<Caller> {
+    Arc::new(Caller {
+        principal: asked.visitor.principal.clone(),
+        client: Caller::client_of(meta.client_name().as_deref()),
+        conversation: None,
+        era: Era::Modern,
+    })
 }
 
 async fn call(
     asked: Asked,
     request: Request,
     params: Arc<CallParams>,
-    meta: &Meta,
+    caller: Arc<Caller>,
 ) -> Response<Body> {
     let wants = Wants {
         token: params.progress_token().cloned(),
         level: params.log_level(),
         answers: false,
     };
-    let caller = Arc::new(Caller {
-        principal: asked.visitor.principal.clone(),
-        client: Caller::client_of(meta.client_name().as_deref()),
-        conversation: None,
-        era: Era::Modern,
-    });
     let shown = Some(ShownParams::of(&asked.parts.headers));
     let (lines, ears) = asked.heard(wants).open();
     let (tasks, front) = (asked.front.tasks.clone(), asked.front);

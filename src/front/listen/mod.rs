@@ -1,9 +1,8 @@
 //! What clients hear unasked: list changes and updated resources, for both eras.
 //!
 //! A `Feed` is one `subscriptions/listen` of a modern client, `Watching` the subscriptions of one
-//! legacy session. Neither names a resource to a server that its client may not see: the catalog
-//! and the policy are asked first, as they are for reading. While the gateway is stopped nothing
-//! new is watched. Knows no transport.
+//! legacy session. Neither names a resource to a server that its client may not see: each is
+//! admitted first, as for reading, on record and not while the gateway is stopped. Knows no transport.
 
 mod pipe;
 mod watching;
@@ -12,6 +11,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
+    task::JoinSet,
     time::Instant,
 };
 
@@ -20,8 +20,9 @@ pub(super) use watching::{News, Watching};
 
 use super::{Front, reject, snapshot::Relisted};
 use crate::{
-    domain::{Kind, ResourceUri, limits::WATCH_WAIT},
+    domain::{Caller, DenyReason, Kind, ResourceUri, Wish, limits::WATCH_WAIT},
     fleet::{Mailbox, NotWatched, Watch},
+    sys,
     wire::{
         ErrorObject, Filter, Frame, Request, RequestId, encode_acknowledged, encode_list_changed,
         encode_listen_end, encode_updated,
@@ -43,6 +44,7 @@ impl Feed {
     /// Opens it, and gives the acknowledgement, which must be said first.
     pub(super) async fn open(
         front: &Arc<Front>,
+        caller: &Arc<Caller>,
         request: &Request,
     ) -> Result<(Self, Frame), ErrorObject> {
         let mut honoured = Filter::parse(request.params.as_ref())?;
@@ -55,19 +57,23 @@ impl Feed {
         let seen = *changes.borrow_and_update();
         let mailbox = Arc::<Mailbox>::default();
         let uris: BTreeSet<String> = std::mem::take(&mut honoured.uris).into_iter().collect();
-        let asked: Vec<_> = uris
-            .into_iter()
-            .filter_map(|uri| Some((watch(front, &uri, &mailbox)?.ok()?, uri)))
-            .collect();
-        let until = Instant::now() + WATCH_WAIT;
-        let mut watches = Vec::with_capacity(asked.len());
-        for (watch, uri) in asked {
-            if watch.honoured(until).await.is_ok() {
-                watches.push(watch);
-                honoured.uris.push(uri);
-            }
+        // Side by side: each has a record to wait for, and a server.
+        let mut asking = JoinSet::new();
+        for uri in uris {
+            let (front, caller, mailbox) = (front.clone(), caller.clone(), mailbox.clone());
+            asking.spawn(async move {
+                let watched = watch(&front, &caller, &uri, &mailbox).await.ok().flatten();
+                watched.map(|watch| (uri, watch))
+            });
         }
-        let id = request.id.clone();
+        let mut watches = Vec::new();
+        while let Some(asked) = asking.join_next().await {
+            let Some((uri, watch)) = asked.ok().flatten() else { continue };
+            honoured.uris.push(uri);
+            watches.push(watch);
+        }
+        honoured.uris.sort_unstable();
+        let id = request.id.detached();
         let acknowledged = encode_acknowledged(&id, &honoured);
         let feed = Self { id, honoured, changes, seen, mailbox, _watches: watches, _place: place };
         Ok((feed, acknowledged))
@@ -104,16 +110,34 @@ impl Feed {
     }
 }
 
-/// Asks for news of what the client may see; `None` is all that it learns of anything else.
-fn watch(front: &Front, uri: &str, mailbox: &Arc<Mailbox>) -> Option<Result<Watch, NotWatched>> {
+/// Asks for news of what the client may see, and waits for the server to agree; `Ok(None)` is all
+/// that it learns of anything else.
+async fn watch(
+    front: &Front,
+    caller: &Arc<Caller>,
+    uri: &str,
+    mailbox: &Arc<Mailbox>,
+) -> Result<Option<Watch>, NotWatched> {
     let snapshot = front.publisher.load();
-    let resolved = snapshot.catalog.resolve(Kind::Resource, uri)?;
-    if !snapshot.policy.listed(resolved.server, &resolved.subject) {
-        return None;
-    }
-    if front.gate.latch().epoch().is_err() {
-        return Some(Err(NotWatched::Unavailable));
-    }
-    let uri = ResourceUri::parse(uri).ok()?;
-    Some(front.fleet.watch(resolved.server, uri, mailbox.clone()))
+    let id = front.ids.next(sys::unix_millis());
+    let resolved = snapshot.catalog.resolve(Kind::Resource, uri);
+    let (Some(resolved), Ok(key)) = (resolved, ResourceUri::parse(uri)) else {
+        front.gate.refuse(id, caller, (Kind::Resource, uri), DenyReason::Unknown).await;
+        return Ok(None);
+    };
+    let wish = Wish {
+        id,
+        caller: caller.clone(),
+        server: resolved.server.clone(),
+        uri: key,
+        generation: snapshot.generation,
+    };
+    let permit = match front.gate.admit_wish(&snapshot.policy, wish, resolved.definition).await {
+        Ok(permit) => permit,
+        Err(refusal) if refusal.reason.hides() => return Ok(None),
+        Err(_) => return Err(NotWatched::Unavailable),
+    };
+    let watch = front.fleet.watch(&permit, mailbox.clone())?;
+    watch.honoured(Instant::now() + WATCH_WAIT).await?;
+    Ok(Some(watch))
 }

@@ -29,7 +29,9 @@ pub(in crate::front) async fn listen_on_pipe(
     request: Request,
     out: mpsc::Sender<Frame>,
 ) {
-    let fail = |error| encode_error(Some(&request.id), &error);
+    // The subscription may last, its message need not.
+    let id = request.id.detached();
+    let fail = |error| encode_error(Some(&id), &error);
     let said = async |frames: Vec<Frame>| {
         for frame in frames {
             if out.send(frame).await.is_err() {
@@ -38,15 +40,19 @@ pub(in crate::front) async fn listen_on_pipe(
         }
         true
     };
-    let Some(ongoing) = peer.in_flight.begin(&request.id) else {
+    let Some(ongoing) = peer.in_flight.begin(&id) else {
         let told = "a request with this id is in flight already";
         said(vec![fail(ErrorObject::new(code::INVALID_REQUEST, told))]).await;
         return;
     };
+    let opening = async {
+        let (_, caller) = peer.check(&request)?;
+        Feed::open(&front, &caller, &request).await
+    };
     let opened = tokio::select! {
         biased;
         () = ongoing.withdrawn.cancelled() => return,
-        opened = Feed::open(&front, &request) => opened,
+        opened = opening => opened,
     };
     let (mut feed, acknowledged) = match opened {
         Ok(opened) => opened,
@@ -55,6 +61,7 @@ pub(in crate::front) async fn listen_on_pipe(
             return;
         }
     };
+    drop(request);
     let mut frames = vec![acknowledged];
     while said(frames).await {
         frames = tokio::select! {

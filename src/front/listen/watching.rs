@@ -10,14 +10,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::time::Instant;
-
 use super::watch;
 use crate::{
-    domain::{
-        Kind, ResourceUri,
-        limits::{LISTEN_URIS_MAX, WATCH_WAIT},
-    },
+    domain::{Caller, Kind, ResourceUri, limits::LISTEN_URIS_MAX},
     fleet::{Mailbox, NotWatched, Watch},
     front::{
         Front,
@@ -66,10 +61,11 @@ impl Watching {
     pub(in crate::front) async fn answer(
         &self,
         front: &Front,
-        to: Version,
+        peer: (Version, &Arc<Caller>),
         request: &Request,
         method: Method,
     ) -> Reply {
+        let (to, caller) = peer;
         let fail =
             |code, told: &str| Reply::error(to, Some(&request.id), &ErrorObject::new(code, told));
         let Some(uri) = request.params.as_ref().and_then(|params| params.text("uri")) else {
@@ -87,14 +83,11 @@ impl Watching {
         if self.holds(&key) {
             return Reply::ok(encode_own_result(&request.id, "{}"));
         }
-        let Some(asked) = watch(front, &uri, &self.mailbox) else { return unknown() };
-        let agreed = match asked {
-            Ok(watch) => watch.honoured(Instant::now() + WATCH_WAIT).await.map(|()| watch),
-            Err(error) => Err(error),
-        };
-        match agreed.map(|watch| self.keep(key, watch)) {
-            Ok(true) => Reply::ok(encode_own_result(&request.id, "{}")),
-            Ok(false) => fail(reject::BUSY, "this session watches too many resources"),
+        let agreed = watch(front, caller, &uri, &self.mailbox).await;
+        match agreed.map(|watch| watch.map(|watch| self.keep(key, watch))) {
+            Ok(None) => unknown(),
+            Ok(Some(true)) => Reply::ok(encode_own_result(&request.id, "{}")),
+            Ok(Some(false)) => fail(reject::BUSY, "this session watches too many resources"),
             Err(NotWatched::Refused) => {
                 fail(code::INVALID_PARAMS, "the server of this resource lets nobody watch it")
             }

@@ -184,6 +184,18 @@ impl Latch {
         self.shared.book.borrow().clone()
     }
 
+    /// Waits until nothing is stopped, and gives the epoch that lasts then.
+    pub async fn resumed(&self) -> Epoch {
+        let mut changes = self.changed();
+        loop {
+            if let Ok(epoch) = self.epoch() {
+                return epoch;
+            }
+            // We hold a sender ourselves, so this cannot fail.
+            changes.changed().await.ok();
+        }
+    }
+
     /// Wakes whoever waits for the stop; await it by value, for example with `wait_for`.
     pub fn changed(&self) -> watch::Receiver<LatchState> {
         self.shared.book.subscribe()
