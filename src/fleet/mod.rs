@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
 use catalog::{Clashes, Shelves};
+pub use lease::Parked;
 use lease::{Key, Seat};
 use replica::{Life, Listed, Replica};
 pub use replica::{Ready, State};
@@ -32,10 +33,10 @@ pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
     config::{Isolation, Names, ServerConfig},
-    domain::{CallError, Sent, ServerName, Wish, limits::CATALOG_NEWS_MAX},
+    domain::{CallError, Caller, Sent, ServerName, Wish, limits::CATALOG_NEWS_MAX},
     gate::{Permit, Policy},
     upstream::{Connector, NoticeSender, Outgoing},
-    wire::{CallParams, Response, headers::ParamHeader},
+    wire::{CallParams, Object, Response, headers::ParamHeader},
 };
 
 /// The handle on all servers; cheap to share behind an `Arc`.
@@ -110,7 +111,7 @@ impl Fleet {
         let down = CallError::Unavailable { sent: Sent::No };
         let replica = self.replicas.get(&permit.call().server).ok_or(down)?;
         let _lease = replica.leases.try_acquire().map_err(|_| CallError::Busy)?;
-        let seat = match replica.config.isolation {
+        let seat = match replica.isolation() {
             Isolation::Shared => Seat::shared(replica.session.load_full().ok_or(down)?),
             isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
                 let key = Key::of(isolation, &permit.call().caller, params.capabilities());
@@ -120,6 +121,30 @@ impl Fleet {
         let deadline = replica.config.tool_timeout;
         let outgoing = Outgoing { params, deadline, param_headers: headers };
         seat.session().call(&permit, &outgoing, notices).await
+    }
+
+    /// A call that this caller's own session has parked under this token, if it has one.
+    pub fn parked(
+        &self,
+        server: &ServerName,
+        caller: &Caller,
+        can: Option<&Object>,
+        token: &str,
+    ) -> Option<Parked> {
+        let replica = self.replicas.get(server)?;
+        match replica.isolation() {
+            Isolation::Shared => None,
+            isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
+                Some(replica.own_sessions.parked(Key::of(isolation, caller, can), token))
+            }
+        }
+    }
+
+    /// This caller's conversation is over, and with it every session that was opened for it.
+    pub fn forget(&self, caller: &Caller) {
+        for replica in self.replicas.values() {
+            replica.own_sessions.forget(caller);
+        }
     }
 
     /// Asks for news of a server's resource; whether that is granted, the watch says.

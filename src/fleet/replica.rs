@@ -24,8 +24,8 @@ use super::{
     watch::Board,
 };
 use crate::{
-    config::{Names, ServerConfig, Target},
-    domain::ServerName,
+    config::{Isolation, Names, ServerConfig, Target},
+    domain::{Era, ServerName},
     upstream::{Connector, Session},
     wire::List,
 };
@@ -117,7 +117,26 @@ impl Replica {
         };
         (Arc::new(replica), sender)
     }
+
+    /// Whose calls share a session.
+    pub(super) fn isolation(&self) -> Isolation {
+        self.session
+            .load()
+            .as_ref()
+            .map_or(self.config.isolation, |session| self.isolation_with(session))
+    }
+
+    /// Requests to a modern server behind HTTP share nothing that it could see.
+    fn isolation_with(&self, session: &Session) -> Isolation {
+        match self.config.target {
+            Target::Http(_) if session.version().era() == Era::Modern => Isolation::Shared,
+            Target::Http(_) | Target::Stdio(_) => self.config.isolation,
+        }
+    }
 }
+
+const ISOLATED_ANYWAY: &str =
+    "`isolation` changes nothing here: every request to a modern server behind HTTP stands alone";
 
 impl Life {
     /// Lives until the gateway ends. Any end of a session is followed by a new start.
@@ -225,9 +244,12 @@ impl Life {
             Target::Stdio(_) => Headers::NotSent,
             Target::Http(_) => Headers::Sent,
         };
-        let shelf = stock(self.names, &config.name, lists, headers).await?;
+        let mut shelf = stock(self.names, &config.name, lists, headers).await?;
+        if self.replica.isolation_with(session) != config.isolation {
+            shelf.problems.push(ISOLATED_ANYWAY.to_owned());
+        }
         for problem in &shelf.problems {
-            warn!(server.id = %config.name, problem, "Something that the server lists is not offered");
+            warn!(server.id = %config.name, problem, "Something about the server is not as it is meant");
         }
         let protocol = session.version().as_str();
         let ready = Ready { protocol, tools: shelf.n_tools(), problems: shelf.problems.clone() };

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     domain::{CallError, Caller, Era, limits::QUESTION_ROUNDS_MAX},
+    fleet::Parked,
     wire::{
         CallParams, ErrorObject, Frame, Level, Message, Meta, Notification, ProgressToken, Request,
         Version, WireError, code, encode_error, encode_own_result,
@@ -151,19 +152,27 @@ impl Peer {
         };
         let mut params = first.clone();
         let mut rounds = 0_usize;
+        let mut parked: Option<Parked> = None;
         loop {
             rounds = rounds.saturating_add(1);
             let ask = Ask { caller: caller.clone(), params, shown: None };
             let answer = front.clone().call(ask, lines.notices.clone()).await;
-            let (Answer::Asks { id, asked }, Era::Legacy) = (&answer, self.version.era()) else {
-                return reject::reply(self.version, &request.id, answer);
+            // A server that asks again may still wait for the answers to its last round.
+            if let (Some(parked), Answer::Asks { .. }) = (parked.take(), &answer) {
+                parked.keep();
+            }
+            let (id, mut asked) = match (answer, self.version.era()) {
+                (Answer::Asks { id, asked }, Era::Legacy) => (id, asked),
+                (answer, Era::Legacy | Era::Modern) => {
+                    return reject::reply(self.version, &request.id, answer);
+                }
             };
             let failed =
-                |error| reject::reply(self.version, &request.id, Answer::Failed { id: *id, error });
+                |error| reject::reply(self.version, &request.id, Answer::Failed { id, error });
             if rounds == QUESTION_ROUNDS_MAX {
                 return failed(CallError::Protocol { what: "it asks without end" });
             }
-            let responses = match questions::inquire(&front, &self.known, asked, &lines).await {
+            let responses = match questions::inquire(&front, &self.known, &asked, &lines).await {
                 Ok(responses) => responses,
                 Err(error) => return failed(error),
             };
@@ -171,6 +180,7 @@ impl Peer {
                 Ok(again) => Arc::new(again),
                 Err(error) => return refused(error),
             };
+            parked = asked.parked.take();
         }
     }
 

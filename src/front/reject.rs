@@ -62,7 +62,7 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
             },
         },
         Answer::Asks { asked, .. } => {
-            Reply::ok(encode_result(to, id, asked.asks.result(), Caching::Never))
+            Reply::ok(encode_result(to, id, asked.hand_out().result(), Caching::Never))
         }
         Answer::Task(told) => Reply::ok(encode_result(to, id, &told, Caching::Never)),
         Answer::Unknown { kind, name } => Reply::error(to, Some(id), &unknown(to, kind, &name)),

@@ -130,6 +130,7 @@ impl Sessions {
     pub(super) fn end(&self, session: &LegacySession) {
         if let Some((_, session)) = self.open.remove(&session.id) {
             session.ended.cancel();
+            session.in_flight.withdraw_all();
         }
     }
 
@@ -232,6 +233,14 @@ impl InFlight {
     pub(super) fn withdraw(&self, id: &RequestId) {
         let token = self.lock().get(id).cloned();
         if let Some(token) = token {
+            token.cancel();
+        }
+    }
+
+    /// Nobody is there any more to take an answer.
+    fn withdraw_all(&self) {
+        let tokens: Vec<_> = self.lock().values().cloned().collect();
+        for token in tokens {
             token.cancel();
         }
     }

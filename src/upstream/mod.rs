@@ -161,6 +161,14 @@ impl Session {
         }
     }
 
+    /// Gives up a call that is parked under this token: its caller will not come back.
+    pub fn abandon(&self, token: &str) {
+        match &self.line {
+            Line::Stdio(line) => line.abandon(token),
+            Line::Http(line) => line.abandon(token),
+        }
+    }
+
     /// Waits until the session is over, and says why.
     pub async fn closed(&self) -> String {
         match &self.line {

@@ -1,15 +1,51 @@
 //! Sessions of servers that belong to one caller: who gets which, and who is asked through them.
 
+mod parked;
+
+use std::{fs, path::PathBuf};
+
 use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
     eras::{Cell, Server},
-    harness::{Gateway, journal, stdio_server},
+    harness::{Gateway, HttpFixture, journal, stdio_server, wait_until},
     questions::{KINDS, able, answer, asks_for_a_name_and_a_completion},
 };
 
 const LEGACY: [Server; 2] = [Server::LegacyStdio, Server::LegacyHttp];
+
+/// A gateway with one server, `up`, for any number of clients.
+struct Asking {
+    gateway: Gateway,
+    journal: PathBuf,
+    _server: Option<HttpFixture>,
+}
+
+impl Asking {
+    fn start(server: Server, isolation: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("journal.jsonl");
+        let era = match server {
+            Server::LegacyHttp | Server::LegacyStdio => "legacy",
+            Server::ModernHttp | Server::ModernStdio => "modern",
+        };
+        let args = ["--era", era, "--journal", journal.to_str().unwrap()];
+        let (tables, fixture) = match server {
+            Server::LegacyHttp | Server::ModernHttp => {
+                let fixture = HttpFixture::start(&args);
+                (format!("[servers.up]\nurl = {:?}\n", fixture.url), Some(fixture))
+            }
+            Server::LegacyStdio | Server::ModernStdio => (stdio_server("up", &args), None),
+        };
+        let tables = format!("{tables}protocol = {era:?}\nisolation = {isolation:?}\n");
+        Self { gateway: Gateway::start_in(dir, &tables), journal, _server: fixture }
+    }
+
+    fn journal(&self) -> Vec<Value> {
+        journal(&self.journal)
+    }
+}
 
 /// How many sessions a legacy child's command was asked for when two conversations have called.
 async fn sessions_of_two_conversations(isolation: &str) -> usize {
@@ -88,4 +124,86 @@ async fn a_server_is_told_of_no_more_than_its_caller_has() {
             assert_eq!(told, [json!({}), json!({ "sampling": {} })], "{kind:?} {server:?}");
         }
     }
+}
+
+/// Which process answered, or which connection.
+async fn pids_of_two_conversations(server: Server) -> (Vec<String>, Value) {
+    let asking = Asking::start(server, "per-session");
+    let mut pids = Vec::new();
+    for _ in 0..2 {
+        let client = Client::http(Kind::LegacyHttp, asking.gateway.port).await;
+        pids.push(client.text("up__pid", json!({})).await);
+    }
+    (pids, asking.gateway.status())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_modern_child_is_isolated_like_a_legacy_one() {
+    let (pids, status) = pids_of_two_conversations(Server::ModernStdio).await;
+    assert_ne!(pids[0], pids[1]);
+    assert!(!status.to_string().contains("isolation"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn isolation_that_changes_nothing_is_told_to_the_operator() {
+    let (pids, status) = pids_of_two_conversations(Server::ModernHttp).await;
+    assert_eq!(pids[0], pids[1]);
+    assert!(status.to_string().contains("`isolation` changes nothing here"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_does_not_open_is_not_tried_by_every_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let (starts, broken) = (dir.path().join("starts"), dir.path().join("broken"));
+    let script = format!(
+        "echo x >> {}; test -e {} && exit 3; exec {} --transport stdio --era legacy",
+        starts.display(),
+        broken.display(),
+        crate::harness::fixture().display(),
+    );
+    let tables = format!(
+        "[servers.up]\ncommand = \"/bin/sh\"\nargs = [\"-c\", {script:?}]\n\
+         protocol = \"legacy\"\nisolation = \"per-principal\"\n"
+    );
+    let n_starts = || fs::read_to_string(&starts).unwrap().lines().count();
+    let gateway = Gateway::start_in(dir, &tables);
+    assert_eq!(n_starts(), 1);
+    fs::write(&broken, "").unwrap();
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    for _ in 0..60 {
+        let refused = client.call("up__echo", json!({ "text": "x" })).await.response;
+        assert_eq!(refused["error"]["code"], -31002, "{refused}");
+        assert_eq!(refused["error"]["data"]["sent"], "no", "{refused}");
+    }
+    assert!(n_starts() < 20, "{} starts for 60 calls", n_starts());
+    fs::remove_file(&broken).unwrap();
+    // It comes back by itself, for whoever asks.
+    let deadline = std::time::Instant::now() + crate::harness::SOON;
+    while client.text("up__echo", json!({ "text": "back" })).await != "back" {
+        assert!(std::time::Instant::now() < deadline, "{}", gateway.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_one_server_are_bounded_and_a_place_is_free_again() {
+    const LEASES_MAX: usize = 64;
+    let asking = Asking::start(Server::LegacyHttp, "per-session");
+    let mut clients = Vec::new();
+    for _ in 0..=LEASES_MAX {
+        clients.push(Client::http(Kind::LegacyHttp, asking.gateway.port).await);
+    }
+    let last = clients.pop().unwrap();
+    for client in &clients {
+        assert_eq!(client.text("up__echo", json!({ "text": "in" })).await, "in");
+    }
+    let refused = last.call("up__echo", json!({ "text": "in" })).await.response;
+    assert_eq!(refused["error"]["code"], -31003, "{refused}");
+    clients.pop().unwrap().end_session().await;
+    let opened = || {
+        let deleted = asking.journal().iter().any(|event| event["event"] == "session-deleted");
+        deleted.then_some(())
+    };
+    wait_until("the end of one session", opened, || asking.gateway.log());
+    assert_eq!(last.text("up__echo", json!({ "text": "in" })).await, "in");
 }

@@ -1,9 +1,12 @@
 //! The sessions that belong to one caller each.
 //!
 //! Owns the table of them and the task of each: it opens the session when the first call comes,
-//! ends it when nobody has used it for a while, and takes it off the table in either case. Two
-//! callers never meet in one session, nor do two sets of capabilities. Bounded: beyond
-//! `LEASES_MAX` a call is refused as busy. Knows nothing of questions.
+//! opens it again after a pause if that failed, and ends it when nobody has used it for a while or
+//! its conversation is over. Two callers never meet in one session, nor do two sets of
+//! capabilities. Bounded: beyond `LEASES_MAX` a call is refused as busy. Asks and answers nothing.
+
+mod keeper;
+mod parked;
 
 use std::{
     collections::HashMap,
@@ -11,22 +14,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::replica::chain;
 use crate::{
     config::{Isolation, ServerConfig},
-    domain::{
-        CallError, Caller, Principal, Sent,
-        limits::{LEASE_IDLE_MAX, LEASES_MAX},
-    },
-    upstream::{ConnectError, Connector, Session},
+    domain::{CallError, Caller, Principal, Sent, limits::LEASES_MAX},
+    upstream::{Connector, Session},
     wire::{Object, relayable},
 };
+use keeper::Keeper;
+pub use parked::Parked;
 
 /// Whose session it is. What a caller can be asked is part of it: a session that was opened for
 /// one who can be asked more is not used for one who can be asked less.
@@ -58,9 +56,19 @@ type Table = Mutex<HashMap<Key, Arc<Lease>>>;
 
 #[derive(Debug)]
 struct Lease {
-    /// Empty until the session is open; closed when it is over.
-    session: watch::Receiver<Option<Arc<Session>>>,
+    standing: watch::Receiver<Standing>,
     users: watch::Sender<usize>,
+    /// Its conversation is over.
+    over: CancellationToken,
+}
+
+#[derive(Clone, Debug)]
+enum Standing {
+    /// Whoever comes waits.
+    Opening,
+    Open(Arc<Session>),
+    /// It did not open, or broke; whoever comes is told so until the next try.
+    Down,
 }
 
 /// One that is counted.
@@ -92,10 +100,31 @@ impl Leases {
     /// A place in the caller's own session, which is opened if there is none.
     pub(super) async fn seat(&self, key: Key) -> Result<Seat, CallError> {
         let user = self.user(key)?;
-        let mut session = user.0.session.clone();
-        let open = session.wait_for(Option::is_some).await.ok().and_then(|open| open.clone());
-        let session = open.ok_or(CallError::Unavailable { sent: Sent::No })?;
-        Ok(Seat { session, _user: Some(user) })
+        let mut standing = user.0.standing.clone();
+        let settled = standing.wait_for(|now| !matches!(now, Standing::Opening)).await;
+        match settled.map(|now| now.clone()) {
+            Ok(Standing::Open(session)) => Ok(Seat { session, _user: Some(user) }),
+            Ok(Standing::Down | Standing::Opening) | Err(_) => {
+                Err(CallError::Unavailable { sent: Sent::No })
+            }
+        }
+    }
+
+    /// Ends the sessions that belong to this caller's conversation.
+    pub(super) fn forget(&self, caller: &Caller) {
+        let is_theirs = |key: &Key| {
+            key.conversation.is_some()
+                && key.conversation == caller.conversation
+                && key.principal == caller.principal
+        };
+        for (_, lease) in lock(&self.table).iter().filter(|(key, _)| is_theirs(key)) {
+            lease.over.cancel();
+        }
+    }
+
+    /// A call of theirs that waits for an answer of theirs.
+    pub(super) fn parked(&self, key: Key, token: &str) -> Parked {
+        Parked::new(&self.table, key, token)
     }
 
     fn user(&self, key: Key) -> Result<User, CallError> {
@@ -109,8 +138,9 @@ impl Leases {
         if table.len() >= LEASES_MAX {
             return Err(CallError::Busy);
         }
-        let (open, session) = watch::channel(None);
-        let lease = Arc::new(Lease { session, users: watch::Sender::new(0) });
+        let (sender, standing) = watch::channel(Standing::Opening);
+        let (users, over) = (watch::Sender::new(0), CancellationToken::new());
+        let lease = Arc::new(Lease { standing, users, over });
         let user = User::of(&lease);
         table.insert(key.clone(), lease.clone());
         let keeper = Keeper {
@@ -121,7 +151,7 @@ impl Leases {
             connector: self.connector.clone(),
             stop: self.stop.clone(),
         };
-        self.tasks.spawn(keeper.run(open));
+        self.tasks.spawn(keeper.run(sender));
         Ok(user)
     }
 }
@@ -146,74 +176,6 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         self.0.users.send_modify(|n| *n = n.saturating_sub(1));
-    }
-}
-
-/// What the task of one session works with.
-struct Keeper {
-    key: Key,
-    lease: Arc<Lease>,
-    table: Arc<Table>,
-    config: Arc<ServerConfig>,
-    connector: Connector,
-    stop: CancellationToken,
-}
-
-impl Keeper {
-    async fn run(self, open: watch::Sender<Option<Arc<Session>>>) {
-        let connected = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => None,
-            connected = self.connector.connect_for(&self.config, self.key.capabilities.clone()) => {
-                connected.inspect_err(|error| self.report(error)).ok()
-            }
-        };
-        let Some(session) = connected.map(Arc::new) else {
-            self.leave();
-            return;
-        };
-        open.send_replace(Some(session.clone()));
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => self.leave(),
-            _ = session.closed() => self.leave(),
-            () = idle(&self.table, &self.key, &self.lease) => {}
-        }
-        session.close().await;
-    }
-
-    fn report(&self, error: &ConnectError) {
-        let why = chain(error);
-        tracing::warn!(server.id = %self.config.name, why, "A caller's own session did not open");
-    }
-
-    fn leave(&self) {
-        lock(&self.table).remove(&self.key);
-    }
-}
-
-/// Returns when nobody has used it for long, and it is off the table.
-async fn idle(table: &Table, key: &Key, lease: &Lease) {
-    let mut users = lease.users.subscribe();
-    loop {
-        let is_used = *users.borrow_and_update() > 0;
-        if is_used {
-            // It holds a sender itself, so this cannot fail.
-            users.changed().await.ok();
-            continue;
-        }
-        let until = Instant::now() + LEASE_IDLE_MAX;
-        tokio::select! {
-            biased;
-            _ = users.changed() => continue,
-            () = sleep_until(until) => {}
-        }
-        // Nobody is counted in without the table.
-        let mut table = lock(table);
-        if *users.borrow() == 0 {
-            table.remove(key);
-            return;
-        }
     }
 }
 

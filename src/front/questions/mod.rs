@@ -30,6 +30,7 @@ use crate::{
             CLIENT_CAPABILITIES_BYTES_MAX, QUESTION_RETRY_PAUSE, QUESTION_WAIT_MAX, QUESTIONS_MAX,
         },
     },
+    fleet::Parked,
     gate::{Epoch, Latch, Permit},
     wire::{
         Body, CallParams, Frame, InputRequired, Level, Object, Progressed, Question, RequestId,
@@ -49,6 +50,18 @@ struct Open {
 pub(super) struct Asked {
     pub(super) asks: InputRequired,
     pub(super) permit: Permit<Questions>,
+    /// The call that waits at its server meanwhile, if that is how it asks.
+    pub(super) parked: Option<Parked>,
+}
+
+impl Asked {
+    /// The questions on their way to a client that comes back by itself, or never.
+    pub(super) fn hand_out(self) -> InputRequired {
+        if let Some(parked) = self.parked {
+            parked.keep();
+        }
+        self.asks
+    }
 }
 
 /// What a legacy client has said of itself, and what it is being asked.
@@ -205,7 +218,7 @@ pub(super) async fn inquire(
     lines: &Lines,
 ) -> Result<Option<Bytes>, CallError> {
     let sent = Sent::Yes;
-    let Asked { asks, permit } = asked;
+    let Asked { asks, permit, .. } = asked;
     let asked = async {
         let Some(voice) = lines.voice.as_ref().filter(|_| !asks.questions.is_empty()) else {
             tokio::time::sleep(QUESTION_RETRY_PAUSE).await;

@@ -180,6 +180,12 @@ impl Http {
         }
     }
 
+    pub(super) fn abandon(&self, token: &str) {
+        if let Some(host) = self.0.core.host.get() {
+            host.abandon(token);
+        }
+    }
+
     pub(super) fn counts(&self) -> &Counts {
         &self.0.core.counts
     }

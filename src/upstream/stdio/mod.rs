@@ -176,6 +176,10 @@ impl Stdio {
         self.0.door.ask(id, asked).await
     }
 
+    pub(super) fn abandon(&self, token: &str) {
+        self.0.door.abandon(token);
+    }
+
     /// Sends a notification of ours.
     pub(super) async fn say(&self, frame: Frame) {
         // A session that is over says so to whoever asks it next.

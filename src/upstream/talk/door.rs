@@ -28,12 +28,14 @@ pub(in crate::upstream) struct Door<E> {
 pub(in crate::upstream) struct Uncounted(Arc<AtomicBool>);
 
 /// Somebody does not wait any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::upstream) enum Left {
     /// The caller of this number.
     Withdrawn(u64),
     /// Callers whose number found no room in the inbox.
     Uncounted,
+    /// The caller of the parked call with this token, who will not come back.
+    Parked(String),
 }
 
 impl<E: From<Left>> Door<E> {
@@ -58,6 +60,13 @@ impl<E: From<Left>> Door<E> {
         let answered = answer.await;
         withdrawal.id = None;
         answered.unwrap_or(Err(CallError::Unavailable { sent: Sent::Unknown }))
+    }
+}
+
+impl<E: From<Left>> Door<E> {
+    /// Gives a parked call up. If there is no room to say so, its time runs out.
+    pub(in crate::upstream) fn abandon(&self, token: &str) {
+        self.inbox.try_send(Left::Parked(token.to_owned()).into()).ok();
     }
 }
 

@@ -204,6 +204,10 @@ impl Calls {
             }
             // It is among those whom nobody has counted.
             Left::Uncounted => Vec::new(),
+            Left::Parked(token) => {
+                let call = self.talks.parked_under(&token);
+                call.map(|call| self.off(call, "the caller is gone")).unwrap_or_default()
+            }
         }
     }
 

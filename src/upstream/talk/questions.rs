@@ -102,6 +102,11 @@ impl Talks {
         self.0.iter().find(|(_, talk)| is_meant(talk)).map(|(call, _)| *call)
     }
 
+    pub(super) fn parked_under(&self, token: &str) -> Option<u64> {
+        let mut found = self.0.iter().filter(|(_, talk)| talk.token == token);
+        found.next().map(|(call, _)| *call).filter(|call| self.is_parked(*call))
+    }
+
     /// Whether the question has a place with this call. `None` without one or without randomness.
     pub(super) fn add(&mut self, call: u64, request: Request, can: &Object) -> Option<()> {
         let asking = Asking::parse(request.method.as_str(), request.params.as_ref())?;
@@ -180,11 +185,7 @@ impl Talks {
     }
 
     pub(super) fn resume(&mut self, resume: &Resume) -> Resumed {
-        let mut found = self.0.iter().filter(|(_, talk)| talk.token == resume.token);
-        let Some(call) = found.next().map(|(call, _)| *call).filter(|call| self.is_parked(*call))
-        else {
-            return Resumed::Unknown;
-        };
+        let Some(call) = self.parked_under(&resume.token) else { return Resumed::Unknown };
         let Some(talk) = self.0.get_mut(&call) else { return Resumed::Unknown };
         if let Some(early) = talk.early.take() {
             self.0.remove(&call);

@@ -42,14 +42,25 @@ impl Client {
     /// A response of a legacy client.
     pub(crate) async fn respond(&self, question: &Value, result: Value) {
         let body = json!({ "jsonrpc": "2.0", "id": question["id"], "result": result });
+        self.send_response(&body).await;
+    }
+
+    async fn send_response(&self, body: &Value) {
         match &self.line {
             Line::Http { port, session } => {
                 let headers = self.headers("", None, session.as_deref());
-                let response = post(*port, &body, headers).await;
+                let response = post(*port, body, headers).await;
                 assert_eq!(response.status(), StatusCode::ACCEPTED);
             }
-            Line::Stdio(pipes) => pipes.write(&body),
+            Line::Stdio(pipes) => pipes.write(body),
         }
+    }
+
+    /// Says that it will not answer.
+    pub(crate) async fn decline(&self, question: &Value) {
+        let error = json!({ "code": -1, "message": "no" });
+        let body = json!({ "jsonrpc": "2.0", "id": question["id"], "error": error });
+        self.send_response(&body).await;
     }
 
     /// Calls a tool and answers every question with what `answer` makes of its method, in the way

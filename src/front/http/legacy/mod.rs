@@ -179,6 +179,7 @@ pub(super) fn delete(front: &Front, visitor: &Visitor, sent: &HeaderMap) -> Resp
         Err(refused) => *refused,
         Ok(session) => {
             front.sessions.end(&session);
+            front.fleet.forget(&session.caller);
             Response::new(Body::empty())
         }
     }

@@ -100,6 +100,10 @@ impl Host {
         self.0.ask(id, event).await
     }
 
+    pub(super) fn abandon(&self, token: &str) {
+        self.0.abandon(token);
+    }
+
     /// Takes a question of the server, about a certain call if that is known. Handed back when
     /// there is no room for it.
     pub(super) fn question(

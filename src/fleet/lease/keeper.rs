@@ -1,0 +1,153 @@
+//! The task of one session that belongs to one caller.
+//!
+//! Opens it when somebody comes, and after a failure only when the pause is over and somebody has
+//! come again: a server that does not open costs each caller one start a pause. Takes the session
+//! off the table before it ends it, so that nobody is handed one that is ending.
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Key, Lease, Standing, Table, lock};
+use crate::{
+    config::ServerConfig,
+    domain::limits::LEASE_IDLE_MAX,
+    fleet::{backoff::Backoff, replica::chain},
+    upstream::{Connector, Session},
+};
+
+/// What the task works with.
+pub(super) struct Keeper {
+    pub(super) key: Key,
+    pub(super) lease: Arc<Lease>,
+    pub(super) table: Arc<Table>,
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) connector: Connector,
+    pub(super) stop: CancellationToken,
+}
+
+/// How one session came to its end.
+enum Ended {
+    /// Nobody needs it any more, and it is off the table.
+    Left,
+    Broken {
+        why: String,
+    },
+}
+
+impl Keeper {
+    pub(super) async fn run(self, standing: watch::Sender<Standing>) {
+        let mut backoff = Backoff::default();
+        loop {
+            let born = Instant::now();
+            let Ended::Broken { why } = self.live_once(&standing).await else { return };
+            // Without randomness the pause is the longest: late is safe.
+            let chance = getrandom::u32().unwrap_or(u32::MAX);
+            let pause = backoff.after(born.elapsed(), chance);
+            let retry_ms = pause.as_millis();
+            tracing::warn!(server.id = %self.config.name, why, %retry_ms, "A caller's own session is down");
+            standing.send_replace(Standing::Down);
+            tokio::select! {
+                biased;
+                () = self.dismissed() => return self.leave(),
+                () = sleep(pause) => {}
+            }
+            standing.send_replace(Standing::Opening);
+            if !self.is_wanted().await {
+                return;
+            }
+        }
+    }
+
+    async fn live_once(&self, standing: &watch::Sender<Standing>) -> Ended {
+        let connected = tokio::select! {
+            biased;
+            () = self.dismissed() => {
+                self.leave();
+                return Ended::Left;
+            }
+            connected = self.connector.connect_for(&self.config, self.key.capabilities.clone()) => {
+                connected
+            }
+        };
+        let session = match connected {
+            Ok(session) => Arc::new(session),
+            Err(error) => return Ended::Broken { why: chain(&error) },
+        };
+        standing.send_replace(Standing::Open(session.clone()));
+        let ended = self.hold(&session).await;
+        if let Ended::Broken { .. } = ended {
+            standing.send_replace(Standing::Down);
+        }
+        session.close().await;
+        ended
+    }
+
+    async fn hold(&self, session: &Session) -> Ended {
+        tokio::select! {
+            biased;
+            () = self.dismissed() => {
+                self.leave();
+                Ended::Left
+            }
+            why = session.closed() => Ended::Broken { why },
+            () = self.idle() => Ended::Left,
+        }
+    }
+
+    /// Returns when the gateway ends, or the conversation that this was for.
+    async fn dismissed(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.lease.over.cancelled() => {}
+        }
+    }
+
+    /// Waits until somebody is there. `false`: nobody came for long, and it is off the table.
+    async fn is_wanted(&self) -> bool {
+        let mut users = self.lease.users.subscribe();
+        tokio::select! {
+            biased;
+            () = self.dismissed() => {
+                self.leave();
+                false
+            }
+            // It holds a sender itself, so this cannot fail.
+            wanted = users.wait_for(|n| *n > 0) => wanted.is_ok(),
+            () = self.idle() => false,
+        }
+    }
+
+    /// Returns when nobody has used it for long, and it is off the table.
+    async fn idle(&self) {
+        let mut users = self.lease.users.subscribe();
+        loop {
+            let is_used = *users.borrow_and_update() > 0;
+            if is_used {
+                // It holds a sender itself, so this cannot fail.
+                users.changed().await.ok();
+                continue;
+            }
+            let until = Instant::now() + LEASE_IDLE_MAX;
+            tokio::select! {
+                biased;
+                _ = users.changed() => continue,
+                () = sleep_until(until) => {}
+            }
+            // Nobody is counted in without the table.
+            let mut table = lock(&self.table);
+            if *users.borrow() == 0 {
+                table.remove(&self.key);
+                return;
+            }
+        }
+    }
+
+    fn leave(&self) {
+        lock(&self.table).remove(&self.key);
+    }
+}
