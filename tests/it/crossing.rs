@@ -31,6 +31,20 @@ fn reached(path: &Path) -> usize {
     journal(path).iter().filter(|event| event["tool"] == "test_elicitation").count()
 }
 
+/// A request of each kind that goes to a server.
+fn requests() -> [(&'static str, Value); 4] {
+    let reference = json!({ "type": "ref/prompt", "name": "up__test_prompt_with_arguments" });
+    [
+        ("tools/call", json!({ "name": "up__echo", "arguments": { "text": "x" } })),
+        ("prompts/get", json!({ "name": "up__test_simple_prompt" })),
+        ("resources/read", json!({ "uri": "test://static-text" })),
+        (
+            "completion/complete",
+            json!({ "ref": reference, "argument": { "name": "arg1", "value": "t" } }),
+        ),
+    ]
+}
+
 /// A server, a gateway over it, and the file without which its tool does nothing.
 struct House {
     gateway: Gateway,
@@ -74,6 +88,20 @@ impl House {
         call
     }
 
+    /// No kind of request gets through; each is answered with this code.
+    async fn refuses_all(&self, client: &Client, code: i64) {
+        let arrived = |method: &str| {
+            journal(&self.journal).iter().filter(|event| event["method"] == method).count()
+        };
+        for (method, params) in requests() {
+            let n_before = arrived(method);
+            let refused = client.ask(method, params).await.response;
+            assert_eq!(refused["error"]["code"], code, "{method} {refused}");
+            assert_eq!(refused["error"]["data"]["sent"], "no", "{method} {refused}");
+            assert_eq!(arrived(method), n_before, "{method} reached the server");
+        }
+    }
+
     fn release(&self) {
         fs::write(&self.go, "").unwrap();
     }
@@ -110,6 +138,18 @@ async fn a_question_is_on_record_before_its_client_has_it() {
             assert!(!log.contains("secret?"), "content is not recorded");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_of_a_round_names_all_that_is_asked() {
+    let cell = Cell::able(Kind::ModernHttp, Server::ModernHttp, able()).await;
+    let tool = "up__test_input_required_result_multiple_inputs";
+    let asked = cell.client.call(tool, json!({})).await.response;
+    let requests = &asked["result"]["inputRequests"];
+    let records = of_kind(audit_in(&cell.audit), "questions");
+    assert_eq!(records.len(), 1, "{asked}");
+    assert_eq!(records[0]["asks"], "roots,sampling,form");
+    assert_eq!(records[0]["questions_sha256"], sha256(requests).as_str());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,13 +207,14 @@ async fn nothing_crosses_without_a_record() {
                          "inputResponses": { "said": answer("elicitation/create") } });
     assert_unrecorded(&modern.ask("tools/call", params).await.response);
     assert_eq!(reached(&house.journal), n_before, "no answer reached the server");
+    house.refuses_all(&modern, -31005).await;
     let (_ear, honoured) = modern.hear(&[WATCHED]).await;
     assert_eq!(honoured, Vec::<String>::new());
     assert!(!fs::read_to_string(&house.journal).unwrap().contains(WATCHED));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_questions_nor_answers_pass_while_stopped() {
+async fn nothing_crosses_while_stopped() {
     let house = House::new(None);
     let modern = house.client(Kind::ModernHttp).await;
     let legacy = house.client(Kind::LegacyHttp).await;
@@ -195,6 +236,8 @@ async fn neither_questions_nor_answers_pass_while_stopped() {
     let refused = modern.ask("tools/call", params).await.response;
     assert_eq!(refused["error"]["code"], -31001, "{refused}");
     assert_eq!(open.finish().await.response["error"]["code"], -31001);
+    house.refuses_all(&modern, -31001).await;
+    house.refuses_all(&legacy, -31001).await;
     assert_eq!(reached(&house.journal), n_before, "no answer reached the server");
 }
 

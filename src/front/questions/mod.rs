@@ -244,3 +244,28 @@ async fn stopped(latch: &Latch, epoch: Epoch) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::Acquaintance;
+    use crate::{domain::limits::CLIENT_CAPABILITIES_BYTES_MAX, wire::Object};
+
+    #[test]
+    fn a_session_keeps_what_its_client_can_but_not_the_request_that_said_so() {
+        let message = Bytes::from(r#"{"capabilities":{"roots":{}},"more":1}"#.to_owned());
+        let params = Object::parse(message.clone()).unwrap();
+        let known = Acquaintance::new(Some(&params));
+        drop(params);
+        assert!(known.answers() && message.is_unique());
+    }
+
+    #[test]
+    fn of_too_many_capabilities_none_is_kept() {
+        let filler = "x".repeat(CLIENT_CAPABILITIES_BYTES_MAX);
+        let message = format!(r#"{{"capabilities":{{"roots":{{}},"x":"{filler}"}}}}"#);
+        let params = Object::parse(message.into()).unwrap();
+        assert!(!Acquaintance::new(Some(&params)).answers());
+    }
+}

@@ -33,9 +33,12 @@ pub(crate) struct Options {
     /// How many changes every stream must hear of.
     #[arg(long, default_value_t = 5)]
     changes: usize,
-    /// What one client may cost.
-    #[arg(long, default_value_t = 16.0)]
-    bound_kib: f64,
+    /// What one listen stream may cost.
+    #[arg(long, default_value_t = 24.0)]
+    stream_kib: f64,
+    /// What one legacy session may cost.
+    #[arg(long, default_value_t = 4.0)]
+    session_kib: f64,
 }
 
 /// Has the fixture give another list of tools.
@@ -71,7 +74,7 @@ pub(crate) async fn idle(options: &Options) -> Result<bool> {
         sessions(uri, options.clients).await?;
         let session = growth.each(options.clients);
         println!("{}: a legacy session {session:.1} KiB", target.name);
-        kept &= stream <= options.bound_kib && session <= options.bound_kib;
+        kept &= stream <= options.stream_kib && session <= options.session_kib;
     }
     Ok(kept)
 }
