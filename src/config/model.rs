@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -105,6 +106,8 @@ pub struct ServerConfig {
     pub name: ServerName,
     pub target: Target,
     pub filter: ToolFilter,
+    /// The keys of a caller's baggage that the server is told of.
+    pub baggage: Arc<[String]>,
     pub protocol: ProtocolPin,
     pub isolation: Isolation,
     pub startup_timeout: Duration,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     CallId, DenyReason, Era, Generation, NameError, PromptName, ResourceUri, ServerName, Task,
-    TaskStep, ToolName, limits::CLIENT_NAME_BYTES_MAX,
+    TaskStep, ToolName, TraceParent, limits::CLIENT_NAME_BYTES_MAX,
 };
 
 /// On whose behalf a call is made, as far as authentication knows.
@@ -65,6 +65,8 @@ pub struct Call {
     /// The bytes of the answers that it brings to what the server asked before.
     pub answers: Option<Bytes>,
     pub generation: Generation,
+    /// Our own step in the caller's trace, if the caller has one.
+    pub trace: Option<TraceParent>,
 }
 
 /// What a call is aimed at, by the name that its server gave it.

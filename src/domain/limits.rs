@@ -27,6 +27,11 @@ pub const BATCH_MESSAGES_MAX: usize = 64;
 pub const ID_BYTES_MAX: usize = 256;
 /// Arguments of one tool that are repeated in `Mcp-Param-*` headers.
 pub const PARAM_HEADERS_MAX: usize = 64;
+/// A `tracestate` that passes; a longer one is left out.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+/// A `baggage` of which allowed members pass; a longer one is left out.
+pub const BAGGAGE_BYTES_MAX: usize = 8192;
 
 // Downstream.
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;

@@ -119,7 +119,8 @@ impl Fleet {
             }
         };
         let deadline = replica.config.tool_timeout;
-        let outgoing = Outgoing { params, deadline, param_headers: headers };
+        let baggage = replica.config.baggage.clone();
+        let outgoing = Outgoing { params, deadline, param_headers: headers, baggage };
         seat.session().call(&permit, &outgoing, notices).await
     }
 

@@ -6,7 +6,9 @@
 //! the call at the server and still leaves its outcome in the audit. Knows no transport and
 //! writes no JSON: `reject` turns an `Answer` into bytes.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
+
+use tracing::{Instrument, Span};
 
 use bytes::Bytes;
 
@@ -17,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Questions, Refusal, Sent,
-        ServerName,
+        ServerName, SpanId, TraceParent,
     },
     fleet::Resolved,
     gate::{Permit, Ticket},
@@ -68,6 +70,13 @@ pub(super) enum Answer {
     Mismatch(Mismatch),
 }
 
+/// Which call it is, for us and in its caller's trace.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    id: CallId,
+    trace: Option<TraceParent>,
+}
+
 /// An admitted call and where it goes.
 struct Admitted {
     permit: Permit,
@@ -77,19 +86,30 @@ struct Admitted {
 
 impl Front {
     /// The whole road. The only caller of `Gate::admit` and of `Fleet::call`.
-    pub(super) async fn call(
+    pub(super) async fn call(self: Arc<Self>, ask: Ask, notices: Option<NoticeSender>) -> Answer {
+        let id = self.ids.next(sys::unix_millis());
+        let trace = ask.params.trace_parent().and_then(step);
+        let lines = trace.map_or_else(Span::none, |trace| {
+            let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
+            tracing::info_span!("call", call.id = %id, %trace_id, %span_id)
+        });
+        self.go(Step { id, trace }, ask, notices).instrument(lines).await
+    }
+
+    async fn go(
         self: Arc<Self>,
+        step: Step,
         mut ask: Ask,
         notices: Option<NoticeSender>,
     ) -> Answer {
-        let id = self.ids.next(sys::unix_millis());
+        let id = step.id;
         let Ok(_place) = self.in_flight.try_acquire() else {
             return self.turn_away(id, &ask, DenyReason::Overloaded).await;
         };
         if !self.unseal(&mut ask) {
             return self.turn_away(id, &ask, DenyReason::State).await;
         }
-        let Admitted { permit, ticket, headers } = match self.admit(id, &ask).await {
+        let Admitted { permit, ticket, headers } = match self.admit(step, &ask).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
@@ -120,6 +140,7 @@ impl Front {
             Ok((outcome, _)) => *outcome,
             Err(error) => Outcome::Failed(*error),
         });
+        tracing::debug!(call.id = %id, error = ?read.as_ref().err(), "Call ended");
         read.map_or_else(|error| Answer::Failed { id, error }, |(_, answer)| answer)
     }
 
@@ -186,7 +207,8 @@ impl Front {
         asks.with_state(&sealed).map_err(|_| CallError::Protocol { what })
     }
 
-    async fn admit(&self, id: CallId, ask: &Ask) -> Result<Admitted, Answer> {
+    async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted, Answer> {
+        let Step { id, trace } = step;
         let snapshot = self.publisher.load();
         let task = self.task_meant(ask);
         let resolved = match (ask.params.kind(), &task) {
@@ -215,6 +237,7 @@ impl Front {
             arguments: ask.params.arguments(),
             answers: ask.params.answers(),
             generation: snapshot.generation,
+            trace,
         };
         match self.gate.admit(&snapshot.policy, call, definition).await {
             Ok((permit, ticket)) => Ok(Admitted { permit, ticket, headers }),
@@ -231,6 +254,12 @@ impl Front {
         let asked = (ask.params.kind(), ask.params.name());
         self.gate.refuse(id, &ask.caller, asked, reason).await
     }
+}
+
+/// A step of our own below `parent`. Without randomness the call goes on untraced.
+fn step(parent: TraceParent) -> Option<TraceParent> {
+    let span = NonZeroU64::new(getrandom::u64().ok()?)?;
+    Some(parent.child(SpanId(span)))
 }
 
 /// What is hidden and what does not exist are one answer.

@@ -31,6 +31,7 @@ fn call(tool: &str, arguments: &'static str) -> Call {
         arguments: Bytes::from_static(arguments.as_bytes()),
         answers: None,
         generation: Generation(1),
+        trace: None,
     }
 }
 

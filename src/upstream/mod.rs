@@ -27,7 +27,7 @@ use crate::{
     domain::{CallError, Era, Kind, Sent, ServerName, Subject},
     gate::Permit,
     wire::{
-        CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object,
+        CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object, Onward,
         ProgressToken, RequestId, Response, Tasks, Version, declares_tasks, encode_call,
         headers::ParamHeader,
     },
@@ -50,6 +50,8 @@ pub struct Outgoing {
     pub deadline: Duration,
     /// The arguments that a modern server behind HTTP wants repeated in headers.
     pub param_headers: Arc<[ParamHeader]>,
+    /// The keys of baggage that the server may see.
+    pub baggage: Arc<[String]>,
 }
 
 /// A session that is open. Clones share it; with the last one it ends, and its child is killed.
@@ -259,6 +261,7 @@ impl Session {
             progress_token: call.params.progress_token().map(|_| &id),
             client: &self.face,
             tasks: self.tasks(),
+            trace: Onward { parent: permit.call().trace, baggage: &call.baggage },
         };
         encode_call(&call.params, &form)
     }

@@ -19,8 +19,8 @@ pub use error::WireError;
 pub use json::{Edit, Frame, Object, Text, quote};
 pub use mcp::{
     Caching, CallForm, CallMethod, CallParams, ClientFace, Filter, InputRequired, Item, Level,
-    List, ListPage, Meta, Notice, Progressed, Question, Sender, ShownParams, TaskNews, TaskShape,
-    Tasks, Version, acknowledged, declares_tasks, encode_acknowledged, encode_call,
+    List, ListPage, Meta, Notice, Onward, Progressed, Question, Sender, ShownParams, TaskNews,
+    TaskShape, Tasks, Version, acknowledged, declares_tasks, encode_acknowledged, encode_call,
     encode_list_changed, encode_listen_end, encode_own_result, encode_result, encode_updated,
     headers_agree, input_responses, join_batch, parse_page, relayable, tasks_extension,
 };

@@ -61,6 +61,7 @@ fn call(ids: &CallIds) -> Call {
         arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
         answers: None,
         generation: Generation(1),
+        trace: None,
     }
 }
 

@@ -24,7 +24,7 @@ use portcullis::{
     gate::{Definition, Latch, Policy, Schema, judge},
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
-        RequestId, Tasks, Version, decode, encode_call, encode_result,
+        Onward, RequestId, Tasks, Version, decode, encode_call, encode_result,
         headers::{Mismatch, ParamHeader, check_param_headers, parse_param_headers},
     },
 };
@@ -92,6 +92,7 @@ fn encoded_call(call: &'static Outward) -> Frame {
         progress_token: None,
         client,
         tasks: Tasks::Unknown,
+        trace: Onward::default(),
     };
     encode_call(params, &form)
 }
@@ -149,6 +150,7 @@ fn question() -> &'static Question {
             arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
             answers: None,
             generation: Generation(1),
+            trace: None,
         },
     }))
 }

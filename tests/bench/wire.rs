@@ -9,8 +9,8 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use portcullis::wire::{
-    Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, RequestId, Tasks,
-    Version, decode, encode_call, encode_result,
+    Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, Onward, RequestId,
+    Tasks, Version, decode, encode_call, encode_result,
 };
 
 const BYTES_MAX: usize = 1 << 24;
@@ -82,6 +82,7 @@ fn messages(c: &mut Criterion) {
             progress_token: None,
             client: &client,
             tasks: Tasks::Unknown,
+            trace: Onward::default(),
         };
         c.bench_function(name, |b| b.iter(|| encode_call(black_box(&params), &form)));
     }

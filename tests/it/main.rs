@@ -32,3 +32,4 @@ mod slow;
 mod stop;
 mod subscriptions;
 mod tasks;
+mod trace;

@@ -36,6 +36,7 @@ fn call(ids: &CallIds) -> Call {
         arguments: Bytes::from_static(br#"{"path":"secret.txt"}"#),
         answers: None,
         generation: Generation(3),
+        trace: None,
     }
 }
 

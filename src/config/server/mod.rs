@@ -7,7 +7,7 @@
 mod http;
 mod stdio;
 
-use std::{collections::BTreeSet, ops::Range, time::Duration};
+use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 use super::{
     Code, Isolation, ProtocolPin, ServerConfig, Target, ToolFilter,
@@ -24,7 +24,7 @@ use crate::domain::{
     },
 };
 
-pub(super) const SERVER_KEYS: [&str; 16] = [
+pub(super) const SERVER_KEYS: [&str; 17] = [
     "command",
     "args",
     "env",
@@ -36,6 +36,7 @@ pub(super) const SERVER_KEYS: [&str; 16] = [
     "enabled",
     "enabled_tools",
     "disabled_tools",
+    "baggage",
     "startup_timeout_sec",
     "tool_timeout_sec",
     "protocol",
@@ -70,6 +71,7 @@ pub(super) fn read(
     let target = target(section, &meant, lookup, check);
     let notes = &mut check.notes;
     let filter = filter(section, notes);
+    let baggage = baggage(section, notes);
     let words = [
         ("auto", ProtocolPin::Auto),
         ("modern", ProtocolPin::Modern),
@@ -91,6 +93,7 @@ pub(super) fn read(
         name: name?,
         target: target?,
         filter,
+        baggage,
         protocol,
         isolation,
         startup_timeout,
@@ -189,6 +192,25 @@ fn tools(list: &[At<&str>], notes: &mut Notes) -> BTreeSet<String> {
         }
     }
     names
+}
+
+/// Keys as W3C Baggage writes them.
+fn baggage(section: &Section<'_>, notes: &mut Notes) -> Arc<[String]> {
+    let is_token = |text: &str| {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !text.is_empty() && text.bytes().all(letter)
+    };
+    let mut keys = Vec::new();
+    for key in section.texts("baggage", notes).unwrap_or_default() {
+        if is_token(key.value) {
+            keys.push(key.value.to_owned());
+            continue;
+        }
+        let message = format!("`{}` is not a key of baggage", key.value.escape_debug());
+        let note = Note::new(Code::BadValue, key.span, message).label("never matches");
+        notes.push(note.help("write the key alone, without value or properties: \"tenant-id\""));
+    }
+    keys.into()
 }
 
 /// The values of a table of strings in which secrets are resolved.

@@ -90,7 +90,8 @@ const EXAMPLES: [(Code, &str); 24] = [
     ),
     (
         Code::BadValue,
-        "[gateway]\nhosts = [\"a b\", \"*\"]\norigins = [\"null\"]\nstate_dir = \"\"\n",
+        "[gateway]\nhosts = [\"a b\", \"*\"]\norigins = [\"null\"]\nstate_dir = \"\"\n\
+             [servers.a]\nurl = \"https://a.example\"\nbaggage = [\"tenant=1\"]\n",
     ),
     (
         Code::SetTwice,

@@ -24,7 +24,7 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 30] = [
+const ROWS: [Row; 31] = [
     (GATEWAY, "listen", r#""[::1]:9""#, listen, "Tcp(127.0.0.1:7411)", "Tcp([::1]:9)"),
     (GATEWAY, "listen", r#""unix:/l.sock""#, listen, "Tcp(127.0.0.1:7411)", "Unix(\"/l.sock\")"),
     (
@@ -131,6 +131,14 @@ const ROWS: [Row; 30] = [
         |c| format!("{:?}", c.servers[0].filter.disabled),
         "{}",
         r#"{"t"}"#,
+    ),
+    (
+        Into::Http,
+        "baggage",
+        r#"["tenant-id", "zone"]"#,
+        |c| c.servers[0].baggage.join(" "),
+        "",
+        "tenant-id zone",
     ),
     (
         Into::Stdio,

@@ -30,6 +30,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         }),
         filter: crate::config::ToolFilter::default(),
         protocol: crate::config::ProtocolPin::Auto,
+        baggage: Arc::default(),
         isolation: crate::config::Isolation::Shared,
         startup_timeout: Duration::from_secs(1),
         tool_timeout: Duration::from_secs(1),
@@ -48,6 +49,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         arguments,
         answers: None,
         generation: Generation(1),
+        trace: None,
     };
     let gate = Gate::new(latch.clone(), audit);
     let policy = Policy::compile(&[server]);
@@ -60,12 +62,13 @@ fn outgoing(params: &str) -> Outgoing {
     Outgoing {
         params: CallParams::parse(CallMethod::ToolsCall, &object(params)).unwrap().into(),
         deadline: Duration::from_secs(20),
-        param_headers: Arc::from([]),
+        param_headers: Arc::default(),
+        baggage: Arc::default(),
     }
 }
 
 const PARAMS: &str = r#"{ "unheard":[1.0],"name":"fake__real","arguments":{"n":1e2, "n2":12345678901234567890123},
-"_meta":{"progressToken":"mine","traceparent":"00-1-2-01","io.modelcontextprotocol/clientInfo":{"name":"c"}}}"#;
+"_meta":{"progressToken":"mine","x.example/y":"kept","traceparent":"00-1-2-01","io.modelcontextprotocol/clientInfo":{"name":"c"}}}"#;
 
 #[tokio::test]
 async fn the_arguments_go_out_byte_by_byte_under_the_tools_own_name_and_our_token() {
@@ -83,7 +86,7 @@ async fn the_arguments_go_out_byte_by_byte_under_the_tools_own_name_and_our_toke
         assert_eq!(params["name"], "real/name");
         assert_eq!(params["unheard"], serde_json::json!([1.0]));
         let meta = &params["_meta"];
-        assert_eq!(meta["traceparent"], "00-1-2-01");
+        assert_eq!((&meta["x.example/y"], meta.get("traceparent")), (&"kept".into(), None));
         assert_eq!(meta["progressToken"], said["id"]);
         let modern = version == Version::MODERN;
         let about = &meta["io.modelcontextprotocol/clientInfo"];

@@ -27,6 +27,7 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
         target: Target::Http(target.clone()),
         filter: ToolFilter::default(),
         protocol: ProtocolPin::Modern,
+        baggage: Arc::default(),
         isolation: crate::config::Isolation::Shared,
         startup_timeout: WAIT,
         tool_timeout: WAIT,

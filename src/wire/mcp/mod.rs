@@ -22,7 +22,7 @@ pub use listen::{
     Filter, acknowledged, encode_acknowledged, encode_list_changed, encode_listen_end,
     encode_updated,
 };
-pub use meta::Meta;
+pub use meta::{Meta, Onward};
 pub use modern::{ShownParams, encode_own_result, headers_agree, join_batch};
 pub use notice::{Level, Notice};
 pub use tasks::{TaskNews, TaskShape, declares_tasks, tasks_extension};

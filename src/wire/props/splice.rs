@@ -11,7 +11,8 @@ use crate::{
     domain::Era,
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
-        RequestId, Response, Tasks, Version, decode, encode_call, encode_result, relay_error,
+        Onward, RequestId, Response, Tasks, Version, decode, encode_call, encode_result,
+        relay_error,
     },
 };
 
@@ -111,6 +112,7 @@ proptest! {
             progress_token: token.as_ref(),
             client: &face,
             tasks: Tasks::Kept,
+            trace: Onward { parent: call.trace_parent(), baggage: &[] },
         };
         let sent = text(encode_call(&call, &form));
         prop_assert_eq!(oracle::member(sent.as_bytes(), "id").unwrap(), "42");
@@ -244,6 +246,7 @@ fn large_arguments_are_shared_and_not_copied() {
         progress_token: None,
         client: &face,
         tasks: Tasks::Kept,
+        trace: Onward::default(),
     };
     let frame = encode_call(&call, &form);
     let whole = call.arguments();

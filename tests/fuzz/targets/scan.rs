@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use portcullis_fuzz::wire::{
-    Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, RequestId,
-    Version, decode, decode_batch, encode_call, encode_result,
+    Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Message, Object, Onward,
+    RequestId, Tasks, Version, decode, decode_batch, encode_call, encode_result,
 };
 use serde::de::IgnoredAny;
 
@@ -58,7 +58,9 @@ fn check_call(method: CallMethod, params: &Object) {
         [(Version::MODERN, Some(&token)), (Version::LATEST_LEGACY, None)]
     {
         let id = RequestId::from_u64(1);
-        let form = CallForm { version, id: &id, name: "n", progress_token, client: &client };
+        let (tasks, trace) = (Tasks::Kept, Onward::default());
+        let form =
+            CallForm { version, id: &id, name: "n", progress_token, client: &client, tasks, trace };
         let sent = encode_call(&call, &form).into_bytes();
         let Ok(Message::Request(request)) = decode(sent, usize::MAX) else {
             panic!("our own call")

@@ -145,6 +145,7 @@ fn config(url: &str) -> ServerConfig {
         target: Target::Http(HttpTarget { url: url.parse().unwrap(), headers }),
         filter: ToolFilter::default(),
         protocol: ProtocolPin::Auto,
+        baggage: Arc::default(),
         isolation: crate::config::Isolation::Shared,
         startup_timeout: WAIT,
         tool_timeout: WAIT,

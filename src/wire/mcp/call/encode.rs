@@ -91,5 +91,9 @@ fn with_meta(edit: Edit, params: &CallParams, form: &CallForm<'_>) -> Edit {
         }
         (Era::Modern, _) | (Era::Legacy, _) => meta,
     };
+    let meta = match params.meta.trace() {
+        Some(trace) => trace.write(meta, form.trace),
+        None => meta,
+    };
     if meta.is_empty() { edit.remove("_meta") } else { edit.set_edited("_meta", meta) }
 }

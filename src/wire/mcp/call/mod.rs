@@ -17,12 +17,12 @@ pub use encode::encode_call;
 use super::{
     Version,
     input::{RESPONSES, STATE},
-    meta::{Meta, optional},
+    meta::{Meta, Onward, optional},
     notice::Level,
     tasks::{TASK_ID, declares_tasks},
 };
 use crate::{
-    domain::{Kind, TaskStep},
+    domain::{Kind, TaskStep, TraceParent},
     wire::{
         WireError,
         json::{Object, Text},
@@ -71,6 +71,7 @@ pub struct CallForm<'a> {
     pub progress_token: Option<&'a ProgressToken>,
     pub client: &'a ClientFace,
     pub tasks: Tasks,
+    pub trace: Onward<'a>,
 }
 
 /// Whether a server has the tasks extension.
@@ -188,6 +189,11 @@ impl CallParams {
 
     pub fn progress_token(&self) -> Option<&ProgressToken> {
         self.meta.progress_token()
+    }
+
+    /// The sender's span, if the request is part of a trace.
+    pub fn trace_parent(&self) -> Option<TraceParent> {
+        self.meta.trace_parent()
     }
 
     /// What the sender can be asked.

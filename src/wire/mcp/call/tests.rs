@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    CallForm, CallMethod, CallParams, ClientFace, Level, Object, Sender, Tasks, encode_call,
+    CallForm, CallMethod, CallParams, ClientFace, Level, Object, Onward, Sender, Tasks, encode_call,
 };
 use crate::{
     domain::TaskStep,
@@ -94,7 +94,15 @@ fn every_method_has_its_own_place_for_the_target() {
 fn encoded(call: &CallParams, version: Version, name: &str, tasks: Tasks) -> Bytes {
     let id = &RequestId::from_u64(3);
     let client = &ClientFace { info: "{}".into(), capabilities: "{}".into() };
-    let form = CallForm { version, id, name, progress_token: None, client, tasks };
+    let form = CallForm {
+        version,
+        id,
+        name,
+        progress_token: None,
+        client,
+        tasks,
+        trace: Onward::default(),
+    };
     encode_call(call, &form).into_bytes()
 }
 

@@ -1,7 +1,11 @@
-//! Identifiers that we mint: calls and configuration generations.
+//! Identifiers that we mint: calls, their steps in a caller's trace, configuration generations.
 //!
 //! A `CallId` sorts by time, is unique over restarts and fits in a log line. It is a name, not a
 //! secret: nothing is granted to somebody who knows one.
+
+mod trace;
+
+pub use trace::{SpanId, TraceId, TraceParent};
 
 use std::{
     fmt,

@@ -3,11 +3,19 @@
 //! In the modern era it carries version, client and capabilities; in both eras the progress token
 //! and the trace. What is present must have the right type; what is required is the caller's rule.
 
-use crate::wire::{
-    WireError,
-    json::{Object, Text},
-    rpc::{ProgressToken, RequestId},
+mod trace;
+
+pub use trace::Onward;
+
+use crate::{
+    domain::TraceParent,
+    wire::{
+        WireError,
+        json::{Object, Text},
+        rpc::{ProgressToken, RequestId},
+    },
 };
+use trace::Trace;
 
 pub(super) const PREFIX: &str = "io.modelcontextprotocol/";
 pub(super) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -25,6 +33,7 @@ pub struct Meta {
     capabilities: Option<Object>,
     log_level: Option<Text>,
     progress_token: Option<ProgressToken>,
+    trace: Option<Box<Trace>>,
 }
 
 impl Meta {
@@ -51,6 +60,7 @@ impl Meta {
                 .map_err(|()| refuse("`io.modelcontextprotocol/logLevel` must be a string"))?,
             progress_token: optional(meta, PROGRESS_TOKEN, token)
                 .map_err(|()| refuse("`progressToken` must be a string or an integer"))?,
+            trace: Trace::of(&raw),
             raw: Some(raw),
         })
     }
@@ -77,6 +87,16 @@ impl Meta {
 
     pub fn progress_token(&self) -> Option<&ProgressToken> {
         self.progress_token.as_ref()
+    }
+
+    /// The caller's span; what cannot be read is none.
+    pub fn trace_parent(&self) -> Option<TraceParent> {
+        self.trace.as_ref()?.parent()
+    }
+
+    /// All that is said of a trace.
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_deref()
     }
 }
 
