@@ -252,3 +252,41 @@ async fn a_server_that_started_anew_says_that_it_does_not_know_the_task() {
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     assert_eq!(answer["error"]["message"], "Task not found");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_of_tasks_are_not_acknowledged_and_only_for_clients_that_take_tasks() {
+    let gateway = Gateway::start(&stdio_server("up", &[]));
+    let wish = json!({ "notifications": { "toolsListChanged": true, "taskIds": ["x"] } });
+    let client = Client::able_http(Kind::ModernHttp, gateway.port, able()).await;
+    let mut listen = client.begin_request("subscriptions/listen", wish.clone()).await;
+    let first = listen.next().await.unwrap();
+    assert_eq!(first["params"]["notifications"], json!({ "toolsListChanged": true }), "{first}");
+    let other = Client::http(Kind::ModernHttp, gateway.port).await;
+    let refused = other.ask("subscriptions/listen", wish).await.response;
+    assert_eq!(refused["error"]["code"], -32021, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_server_is_never_asked_for_a_task() {
+    for kind in questions::KINDS {
+        let cell = Cell::able(kind, Server::LegacyStdio, able()).await;
+        let listed = cell.client.ask("tools/list", json!({})).await.response;
+        let listed = listed["result"]["tools"].to_string();
+        assert!(listed.contains("up__slow_compute") && !listed.contains("up__task_only"));
+        let unknown = cell.client.call("up__task_only", json!({})).await.response;
+        assert_eq!(unknown["error"]["code"], -32602, "{kind:?} {unknown}");
+        let params = json!({
+            "name": "up__slow_compute", "arguments": { "seconds": 0, "label": "x" },
+            "task": { "ttl": 60_000 },
+        });
+        let plain = cell.client.ask("tools/call", params).await.response;
+        assert_eq!(text(&plain), "computed x", "{kind:?}");
+        let calls = journal(&cell.journal).into_iter().filter(|e| e["method"] == "tools/call");
+        let sent: Vec<String> = calls.map(|event| event["params"].to_string()).collect();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        assert!(!sent[0].contains("ttl"), "{sent:?}");
+    }
+    let gateway = Gateway::start(&stdio_server("up", &["--era", "legacy"]));
+    let problems = gateway.status()["servers"][0]["problems"].to_string();
+    assert!(problems.contains("task_only") && problems.contains("legacy kind"), "{problems}");
+}

@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub use listing::{Page, UnknownCursor};
-pub(super) use shelf::{Headers, Lists, Reading, Shelf};
+pub(super) use shelf::{Headers, Lists, Reading, Shelf, Speech};
 
 use listing::Listing;
 use shelf::{Entry, Readable};

@@ -12,7 +12,7 @@ use super::template::Template;
 use crate::{
     config::Names,
     domain::{
-        ExposedName, Kind, NameError, ResourceUri, ServerName, Subject,
+        Era, ExposedName, Kind, NameError, ResourceUri, ServerName, Subject,
         limits::TEMPLATES_PER_SERVER_MAX,
     },
     fleet::naming::expose,
@@ -75,6 +75,13 @@ pub(in crate::fleet) struct Shelf {
     pub(in crate::fleet) problems: Vec<String>,
 }
 
+/// How the server is spoken to.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::fleet) struct Speech {
+    pub(in crate::fleet) era: Era,
+    pub(in crate::fleet) headers: Headers,
+}
+
 /// Whether a tool's arguments also travel in headers on their way to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::fleet) enum Headers {
@@ -87,13 +94,13 @@ impl Shelf {
         names: Names,
         server: &ServerName,
         lists: Lists,
-        headers: Headers,
+        speech: Speech,
     ) -> Self {
         let Lists { tools, prompts, resources, templates, reading, tasks, problems } = lists;
         let mut shelf = Self { reading, tasks, problems, ..Self::default() };
         let (mut budget, mut over) = (SchemaBudget::open(), Vec::new());
         for (exposed, subject, item) in shelf.named(names, server, Kind::Tool, tools) {
-            match check(&item, headers, &mut budget) {
+            match check(&item, speech, &mut budget) {
                 Ok((schema, param_headers)) => {
                     if exposed.as_str() != subject.as_str() {
                         shelf.barred.push(subject.as_str().to_owned());
@@ -209,16 +216,21 @@ enum Unusable {
 
 fn check(
     item: &Item,
-    headers: Headers,
+    speech: Speech,
     budget: &mut SchemaBudget,
 ) -> Result<(Schema, Arc<[ParamHeader]>), Unusable> {
+    // What modern servers have is another thing, and is not declared here.
+    if speech.era == Era::Legacy && item.needs_a_task() {
+        let why = "it runs only as a task of the legacy kind, which is not relayed";
+        return Err(Unusable::Itself(why.to_owned()));
+    }
     let input = item.input_schema();
     let input = input.ok_or_else(|| Unusable::Itself("it has no inputSchema".to_owned()))?;
     let schema = Schema::compile_within(&input, budget).map_err(|error| {
         let kind = if error.is_budget() { Unusable::Budget } else { Unusable::Itself };
         kind(error.to_string())
     })?;
-    let param_headers = match (item.param_headers(), headers) {
+    let param_headers = match (item.param_headers(), speech.headers) {
         (Ok(param_headers), _) => param_headers,
         // Over stdio nothing is repeated in headers, so a broken annotation harms nobody.
         (Err(_), Headers::NotSent) => Vec::new(),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Catalog, Headers, Lists, Reading, Shelf, Shelves};
+use super::{Catalog, Headers, Lists, Reading, Shelf, Shelves, Speech};
 use crate::{
     config::{Names, ToolFilter},
-    domain::{Kind, ServerName},
+    domain::{Era, Kind, ServerName},
     gate::{Definition, Policy},
-    wire::{Item, List, Object},
+    wire::{Item, List, Object, parse_page},
 };
 
 fn server(name: &str) -> ServerName {
@@ -40,8 +40,12 @@ fn reading(resources: &[&str], templates: &[&str]) -> Lists {
 
 fn shelf(names: Names, name: &str, lists: Lists) -> (ServerName, Arc<Shelf>) {
     let name = server(name);
-    let shelf = Shelf::stock(names, &name, lists, Headers::NotSent);
+    let shelf = stocked(names, &name, lists, Era::Modern);
     (name, Arc::new(shelf))
+}
+
+fn stocked(names: Names, server: &ServerName, lists: Lists, era: Era) -> Shelf {
+    Shelf::stock(names, server, lists, Speech { era, headers: Headers::NotSent })
 }
 
 fn merge(shelves: Shelves, forward: Option<&str>) -> Catalog {
@@ -191,4 +195,25 @@ fn a_server_with_too_many_schemas_loses_the_rest_and_is_told_once() {
     let catalog = merge([(name, shelf)].into_iter().collect(), None);
     assert!(catalog.resolve(Kind::Tool, "up__t0").is_some());
     assert!(catalog.resolve(Kind::Tool, "up__t49").is_none(), "neither listed nor callable");
+}
+
+#[test]
+fn a_tool_that_a_legacy_server_runs_only_as_a_task_is_not_offered() {
+    let tool = |name: &str, support: &str| {
+        format!(
+            r#"{{"name":"{name}","inputSchema":{{}},"execution":{{"taskSupport":"{support}"}}}}"#
+        )
+    };
+    let all = [tool("a", "required"), tool("b", "optional"), tool("c", "forbidden")].join(",");
+    let page = Object::parse(format!(r#"{{"tools":[{all}]}}"#).into()).unwrap();
+    let tools = parse_page(List::Tools, &page).unwrap().items;
+    let name = server("up");
+    for (era, n_tools) in [(Era::Legacy, 2), (Era::Modern, 3)] {
+        let lists = Lists { tools: tools.clone(), ..Lists::default() };
+        let shelf = stocked(Names::Plain, &name, lists, era);
+        assert_eq!(shelf.n_tools(), n_tools, "{era:?} {:?}", shelf.problems);
+        // Plain names are forwarded, listed or not; this one is not.
+        let catalog = merge([(name.clone(), Arc::new(shelf))].into(), Some("up"));
+        assert_eq!(catalog.resolve(Kind::Tool, "a").is_some(), era == Era::Modern);
+    }
 }

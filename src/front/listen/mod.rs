@@ -24,8 +24,8 @@ use crate::{
     fleet::{Mailbox, NotWatched, Watch},
     sys,
     wire::{
-        ErrorObject, Filter, Frame, Request, RequestId, encode_acknowledged, encode_list_changed,
-        encode_listen_end, encode_updated,
+        ErrorObject, Filter, Frame, Meta, Request, RequestId, encode_acknowledged,
+        encode_list_changed, encode_listen_end, encode_updated,
     },
 };
 
@@ -48,6 +48,9 @@ impl Feed {
         request: &Request,
     ) -> Result<(Self, Frame), ErrorObject> {
         let mut honoured = Filter::parse(request.params.as_ref())?;
+        if honoured.names_tasks && !Meta::parse(request.params.as_ref())?.takes_tasks() {
+            return Err(ErrorObject::tasks_not_declared());
+        }
         let place = front
             .listens
             .clone()

@@ -112,6 +112,12 @@ impl Item {
         self.raw.get("inputSchema")
     }
 
+    /// Whether a tool of a legacy server can be called as a task only.
+    pub fn needs_a_task(&self) -> bool {
+        let execution = self.raw.object("execution");
+        execution.is_some_and(|execution| execution.peek("taskSupport") == Some(b"\"required\""))
+    }
+
     /// The arguments that an HTTP client repeats in headers; an error makes the tool unusable there.
     pub fn param_headers(&self) -> Result<Vec<ParamHeader>, WireError> {
         match self.raw.object("inputSchema") {

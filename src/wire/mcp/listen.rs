@@ -34,12 +34,14 @@ pub struct Filter {
     /// Of `KINDS`.
     lists: Vec<(&'static str, &'static str)>,
     pub uris: Vec<String>,
+    /// Whether it asks for news of tasks. They are asked about, and never acknowledged.
+    pub names_tasks: bool,
 }
 
 impl Filter {
     /// Every list change, and these resources.
     pub fn every_list(uris: Vec<String>) -> Self {
-        Self { lists: KINDS.to_vec(), uris }
+        Self { lists: KINDS.to_vec(), uris, names_tasks: false }
     }
 
     /// The filter in the parameters of a listen.
@@ -64,7 +66,7 @@ impl Filter {
         if uris.len() > LISTEN_URIS_MAX {
             return Err(wrong("`resourceSubscriptions` names too many URIs"));
         }
-        Ok(Self { lists, uris })
+        Ok(Self { lists, uris, names_tasks: asked.contains("taskIds") })
     }
 
     /// The value of `notifications`.

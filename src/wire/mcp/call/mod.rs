@@ -19,7 +19,7 @@ use super::{
     input::{RESPONSES, STATE},
     meta::{Meta, Onward, optional},
     notice::Level,
-    tasks::{TASK_ID, declares_tasks},
+    tasks::TASK_ID,
 };
 use crate::{
     domain::{Kind, TaskStep, TraceParent},
@@ -207,7 +207,7 @@ impl CallParams {
     /// Whether the answer may be a task. Legacy sessions know none of ours.
     pub fn takes_tasks(&self) -> bool {
         let may_be = matches!(self.kind, Kind::Tool | Kind::Task(_));
-        may_be && self.sender.is_none() && declares_tasks(self.meta.capabilities())
+        may_be && self.sender.is_none() && self.meta.takes_tasks()
     }
 
     /// From which level on the sender wants to hear log messages; none at all by default.

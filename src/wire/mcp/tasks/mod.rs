@@ -6,7 +6,10 @@
 
 use bytes::Bytes;
 
-use super::input::{Question, REQUESTS, fits, questions_of};
+use super::{
+    Meta,
+    input::{Question, REQUESTS, fits, questions_of},
+};
 use crate::{
     domain::limits::QUESTIONS_MAX,
     wire::{
@@ -91,6 +94,13 @@ pub fn declares_tasks(capabilities: Option<&Object>) -> bool {
 /// `extensions` of one that has this extension and no other.
 pub fn tasks_extension() -> (&'static str, Bytes) {
     (EXTENSIONS, Bytes::from(format!(r#"{{"{TASKS}":{{}}}}"#)))
+}
+
+impl Meta {
+    /// Whether the sender takes tasks.
+    pub fn takes_tasks(&self) -> bool {
+        declares_tasks(self.capabilities())
+    }
 }
 
 impl ErrorObject {
