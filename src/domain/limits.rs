@@ -169,6 +169,8 @@ pub const UPSTREAM_ERRANDS_MAX: usize = 64;
 pub const UPSTREAM_ERRAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a finished event stream may take to end so that its connection is kept.
 pub const UPSTREAM_STREAM_END_GRACE: Duration = Duration::from_millis(500);
+/// How long a session on which questions may come waits for its GET stream before the first call.
+pub const UPSTREAM_STREAM_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Pause before an event stream is opened again, unless the server names one.
 pub const SSE_RETRY: Duration = Duration::from_secs(1);
 pub const SSE_RETRY_MIN: Duration = Duration::from_millis(100);

@@ -12,7 +12,7 @@ use std::{
 
 use http::{HeaderValue, Method, Response as HttpResponse, StatusCode, header::ACCEPT};
 use hyper::body::Incoming;
-use tokio::time::sleep;
+use tokio::{sync::oneshot, time::sleep};
 
 use super::{
     answer::{is_stream, next_piece},
@@ -96,9 +96,11 @@ impl Core {
         self.send(slot, &Outbound { method, headers, frame: None, epoch: None }).await
     }
 
-    /// Listens on the GET stream for as long as the server offers one.
-    pub(super) async fn listen(self: Arc<Self>, version: Version) {
-        let mut ear = Ear { core: &self, version, last_id: None, retry: SSE_RETRY };
+    /// Listens on the GET stream for as long as the server offers one. `first` is dropped when the
+    /// server has answered for the first time, whatever it said.
+    pub(super) async fn listen(self: Arc<Self>, version: Version, first: oneshot::Sender<()>) {
+        let first = Some(first);
+        let mut ear = Ear { core: &self, version, last_id: None, retry: SSE_RETRY, first };
         loop {
             let n = self.conversation.n();
             match ear.listen().await {
@@ -148,12 +150,14 @@ struct Ear<'a> {
     version: Version,
     last_id: Option<String>,
     retry: Duration,
+    first: Option<oneshot::Sender<()>>,
 }
 
 impl Ear<'_> {
     async fn listen(&mut self) -> Stream {
         let mut slot = Slot::default();
         let opened = self.core.open_stream(&mut slot, self.version, self.last_id.as_deref()).await;
+        self.first = None;
         let Ok(head) = opened else {
             return Stream::Ended;
         };

@@ -11,7 +11,7 @@ use http::{
     header::{HOST, USER_AGENT},
 };
 use tokio::{
-    sync::{broadcast, watch},
+    sync::{broadcast, oneshot, watch},
     time::timeout,
 };
 
@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     config::{HttpTarget, ServerConfig},
-    domain::{CallError, Era, limits::WATCH_NEWS_MAX},
+    domain::{
+        CallError, Era,
+        limits::{UPSTREAM_STREAM_WAIT_MAX, WATCH_NEWS_MAX},
+    },
     gate::Latch,
     upstream::{
         ConnectError,
@@ -66,6 +69,8 @@ pub(in crate::upstream) async fn open(
         }
     }
     let greeting = core.initialize().await.map_err(|failed| explain(server, failed))?;
+    let (first, stream) = oneshot::channel();
+    core.tasks.run(Arc::clone(&core).listen(greeting.version, first));
     // Whoever has declared nothing is asked nothing.
     let declared = Object::parse(core.face.capabilities.clone());
     if declared.is_ok_and(|declared| !declared.is_empty()) {
@@ -73,8 +78,9 @@ pub(in crate::upstream) async fn open(
         if core.host.set(host).is_ok() {
             core.tasks.run(unhoused.run(Arc::clone(&core), greeting.version));
         }
+        // Servers put questions on the GET stream, too, and lose them while there is none.
+        timeout(UPSTREAM_STREAM_WAIT_MAX, stream).await.ok();
     }
-    core.tasks.run(Arc::clone(&core).listen(greeting.version));
     Ok((http, greeting))
 }
 

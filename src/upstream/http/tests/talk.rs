@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     About, Asked, Opening, Progress, Rig, WAIT, answer, event, next_progress, notices, progress,
@@ -11,7 +11,10 @@ use super::{
     soon, spawn,
 };
 use crate::{
-    domain::{CallError, Era, Sent, limits::QUESTION_WAIT_MAX},
+    domain::{
+        CallError, Era, Sent,
+        limits::{QUESTION_WAIT_MAX, UPSTREAM_STREAM_WAIT_MAX},
+    },
     gate::Epoch,
     upstream::{
         NoticeSender, handshake,
@@ -28,11 +31,19 @@ type Call = JoinHandle<Result<Response, CallError>>;
 
 /// A session of somebody who can be asked, and its GET stream.
 async fn able() -> (Rig, Events) {
+    let (opening, get) = opening().await;
+    let stream = get.stream();
+    (opening.done().await, stream)
+}
+
+/// The same, while the server has not answered for the stream.
+async fn opening() -> (Opening, Seen) {
     let face = ClientFace { capabilities: Bytes::from_static(CAN.as_bytes()), ..handshake::face() };
     let mut opening = Opening::begin_as(Some(Era::Legacy), face).await;
     opening.server.greet("s1").await;
-    let stream = opening.server.next().await.stream();
-    (opening.done().await, stream)
+    let get = opening.server.next().await;
+    assert_eq!(get.method, "GET");
+    (opening, get)
 }
 
 impl Rig {
@@ -115,6 +126,23 @@ fn posted(seen: &Seen) -> Value {
 
 async fn failure(call: Call) -> CallError {
     soon(call).await.unwrap().unwrap_err()
+}
+
+#[tokio::test]
+async fn no_call_comes_before_the_stream_on_which_it_may_be_asked_but_for_a_while() {
+    for is_answered in [true, false] {
+        let (mut opening, get) = opening().await;
+        tokio::time::pause();
+        let early = timeout(UPSTREAM_STREAM_WAIT_MAX / 2, &mut opening.opened).await;
+        assert!(early.is_err(), "the stream is not there yet");
+        // Kept open in either case.
+        let _get = match is_answered {
+            true => (Some(get.stream()), None),
+            false => (None, Some(get)),
+        };
+        timeout(UPSTREAM_STREAM_WAIT_MAX, opening.opened).await.unwrap().unwrap().unwrap();
+        tokio::time::resume();
+    }
 }
 
 #[tokio::test]
