@@ -197,6 +197,7 @@ async fn one_resource_that_hangs_delays_no_other() {
     wait_until("the server to be asked", is_asked, || gateway.log());
     let (_ear, honoured) = client.hear(&[WATCHED]).await;
     assert_eq!(honoured, [WATCHED]);
+    assert_eq!(asked(&path), ["resources/subscribe"; 2], "side by side: neither was given up");
     // What was given up is taken back, because the server may have agreed after all.
     let is_ended = || (asked(&path).last()? == "resources/unsubscribe").then_some(());
     drop(hanging);
