@@ -209,7 +209,10 @@ struct Keeper<P> {
 impl<P: Fn(Arc<Catalog>)> Keeper<P> {
     async fn run(self, mut inbox: mpsc::Receiver<Listed>) {
         let mut shelves = Shelves::new();
-        while let Some(Listed { server, shelf, published }) = inbox.recv().await {
+        while let Some(Listed { server, mut shelf, published }) = inbox.recv().await {
+            if let Some(before) = shelves.get(&server) {
+                shelf.keep_missing(before);
+            }
             shelves.insert(server, Arc::new(shelf));
             let catalog = Catalog::merge(&shelves, self.forward.clone(), &self.policy);
             self.tell_clashes(catalog.clashes());

@@ -205,7 +205,7 @@ impl Life {
     }
 
     /// All lists at once. A server that cannot list its tools is down; one that cannot give
-    /// another list is served without it, and the operator is told.
+    /// another list is served without it, or with what it listed before; the operator is told.
     async fn lists(&self, session: &Session) -> Result<Lists, String> {
         let wait = self.replica.config.startup_timeout;
         let ask = async |list: List| {
@@ -222,20 +222,23 @@ impl Life {
             ask(List::Resources),
             ask(List::Templates),
         );
-        let mut problems = Vec::new();
-        let mut given = |listed: Result<_, String>| {
+        let (mut missing, mut problems) = (Vec::new(), Vec::new());
+        let mut given = |list, listed: Result<_, String>| {
             listed.unwrap_or_else(|problem| {
+                missing.push(list);
                 problems.push(problem);
                 Vec::new()
             })
         };
-        let (prompts, resources, templates) = (given(prompts), given(resources), given(templates));
+        let prompts = given(List::Prompts, prompts);
+        let resources = given(List::Resources, resources);
+        let templates = given(List::Templates, templates);
         let reading = match session.declares(List::Resources.capability()) {
             true => Reading::Declared,
             false => Reading::NotDeclared,
         };
         let (tools, tasks) = (tools?, session.tasks());
-        Ok(Lists { tools, prompts, resources, templates, reading, tasks, problems })
+        Ok(Lists { tools, prompts, resources, templates, reading, tasks, missing, problems })
     }
 
     async fn publish(&self, session: &Arc<Session>, lists: Lists) -> Result<(), String> {

@@ -135,3 +135,21 @@ async fn listed_names_fit_every_host_and_bad_schemas_are_not_offered() {
     let problems = status["servers"][1]["problems"].as_array().unwrap();
     assert!(problems.iter().any(|p| p.as_str().unwrap().contains("not offered")), "{status}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_fails_later_leaves_the_one_before_in_its_place() {
+    let gateway = Gateway::start(&stdio_server("up", &["--hostile", "prompts-once"]));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let prompts = async || client.ask("prompts/list", json!({})).await.response["result"].take();
+    let before = prompts().await;
+    assert!(!before["prompts"].as_array().unwrap().is_empty(), "{before}");
+    client.call("up__test_trigger_tool_change", json!({})).await;
+    let failed = || {
+        let status = gateway.status().to_string();
+        status.contains("prompts/list failed").then_some(())
+    };
+    wait_until("the failure", failed, || gateway.log());
+    assert_eq!(prompts().await, before);
+    let got = client.ask("prompts/get", json!({ "name": "up__test_simple_prompt" })).await;
+    assert!(got.response["result"]["messages"].is_array(), "{got:?}");
+}

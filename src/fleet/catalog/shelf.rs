@@ -17,7 +17,7 @@ use crate::{
     },
     fleet::naming::expose,
     gate::{Schema, SchemaBudget},
-    wire::{Item, Tasks, headers::ParamHeader, quote},
+    wire::{Item, List, Tasks, headers::ParamHeader, quote},
 };
 
 /// What a server answered when it was asked for its lists.
@@ -29,7 +29,9 @@ pub(in crate::fleet) struct Lists {
     pub(in crate::fleet) templates: Vec<Item>,
     pub(in crate::fleet) reading: Reading,
     pub(in crate::fleet) tasks: Tasks,
-    /// Lists that it did not give.
+    /// The lists that it did not give; those of the same name above are empty.
+    pub(in crate::fleet) missing: Vec<List>,
+    /// Why, for the operator.
     pub(in crate::fleet) problems: Vec<String>,
 }
 
@@ -54,7 +56,7 @@ pub(super) struct Entry {
 }
 
 /// A resource, or a template of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Readable<T> {
     pub(super) uri: ResourceUri,
     pub(super) means: T,
@@ -71,6 +73,7 @@ pub(in crate::fleet) struct Shelf {
     pub(super) templates: Vec<Readable<Template>>,
     pub(super) reading: Reading,
     pub(super) tasks: Tasks,
+    missing: Vec<List>,
     /// Why something was left out, for the operator.
     pub(in crate::fleet) problems: Vec<String>,
 }
@@ -96,8 +99,9 @@ impl Shelf {
         lists: Lists,
         speech: Speech,
     ) -> Self {
-        let Lists { tools, prompts, resources, templates, reading, tasks, problems } = lists;
-        let mut shelf = Self { reading, tasks, problems, ..Self::default() };
+        let Lists { tools, prompts, resources, templates, reading, tasks, missing, problems } =
+            lists;
+        let mut shelf = Self { reading, tasks, missing, problems, ..Self::default() };
         let (mut budget, mut over) = (SchemaBudget::open(), Vec::new());
         for (exposed, subject, item) in shelf.named(names, server, Kind::Tool, tools) {
             match check(&item, speech, &mut budget) {
@@ -141,6 +145,19 @@ impl Shelf {
             shelf.problems.push(format!("it has more than {most} resource templates"));
         }
         shelf
+    }
+
+    /// What the server did not list this time is what it listed before.
+    pub(in crate::fleet) fn keep_missing(&mut self, before: &Self) {
+        for list in &self.missing {
+            match list {
+                // A server that does not list its tools has no shelf.
+                List::Tools => {}
+                List::Prompts => self.prompts.clone_from(&before.prompts),
+                List::Resources => self.resources.clone_from(&before.resources),
+                List::Templates => self.templates.clone_from(&before.templates),
+            }
+        }
     }
 
     /// How many tools can be called.

@@ -217,3 +217,27 @@ fn a_tool_that_a_legacy_server_runs_only_as_a_task_is_not_offered() {
         assert_eq!(catalog.resolve(Kind::Tool, "a").is_some(), era == Era::Modern);
     }
 }
+
+#[test]
+fn a_list_that_was_not_given_is_the_one_before_and_an_empty_one_is_empty() {
+    let listed_bytes = |list: List, missing: &[List]| {
+        let server = server("a");
+        let stock = |lists| stocked(Names::Prefixed, &server, lists, Era::Modern);
+        let before = stock(Lists {
+            prompts: items(List::Prompts, &["p"]),
+            ..reading(&["x:a"], &["t://{id}"])
+        });
+        let mut now = stock(Lists { missing: missing.to_vec(), ..reading(&[], &[]) });
+        now.keep_missing(&before);
+        let shelves = Shelves::from([(server, Arc::new(now))]);
+        let page = merge(shelves, None).page(list, None).unwrap();
+        page.items.len()
+    };
+    let others = [List::Prompts, List::Resources, List::Templates];
+    for list in others {
+        assert_eq!(listed_bytes(list, &[]), 0, "{list:?}");
+        assert_ne!(listed_bytes(list, &[list]), 0, "{list:?}");
+        let rest: Vec<List> = others.into_iter().filter(|other| *other != list).collect();
+        assert_eq!(listed_bytes(list, &rest), 0, "{list:?}");
+    }
+}
