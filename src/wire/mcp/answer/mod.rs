@@ -3,6 +3,8 @@
 //! Only the members that one era has and the other has not are touched. Everything else is the
 //! server's own bytes.
 
+mod content;
+
 use bytes::Bytes;
 
 use super::Version;
@@ -33,6 +35,7 @@ pub fn encode_result(to: Version, id: &RequestId, result: &Object, caching: Cach
         Era::Modern => with_hints(edit, result, caching),
         Era::Legacy => {
             let edit = edit.remove("resultType").remove("ttlMs").remove("cacheScope");
+            let edit = content::as_known(to, edit, result);
             match result.peek("structuredContent") {
                 // Legacy revisions know objects only; the text content says the same.
                 Some(value) if value.first() != Some(&b'{') => edit.remove("structuredContent"),
