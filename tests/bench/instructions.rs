@@ -81,8 +81,8 @@ fn outward(version: Version, text_bytes: usize) -> &'static Outward {
 #[library_benchmark]
 #[bench::modern_400_b(args = (Version::MODERN, 8), setup = outward, config = at_most(9_300))]
 #[bench::modern_16_kib(args = (Version::MODERN, 16 << 10), setup = outward, config = at_most(9_450))]
-#[bench::legacy_400_b(args = (Version::LATEST_LEGACY, 8), setup = outward, config = at_most(5_900))]
-#[bench::legacy_16_kib(args = (Version::LATEST_LEGACY, 16 << 10), setup = outward, config = at_most(6_000))]
+#[bench::legacy_400_b(args = (Version::LATEST_LEGACY, 8), setup = outward, config = at_most(5_600))]
+#[bench::legacy_16_kib(args = (Version::LATEST_LEGACY, 16 << 10), setup = outward, config = at_most(5_700))]
 fn encoded_call(call: &'static Outward) -> Frame {
     let Outward { params, version, id, client } = black_box(call);
     let form = CallForm {

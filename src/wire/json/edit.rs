@@ -124,7 +124,9 @@ impl Edit {
         let named = self.changes.iter().find(|change| self.of.key_is(member, &change.key));
         match (named, self.prefix_removed) {
             (Some(change), _) => Some(&change.to),
-            (None, Some(prefix)) if self.of.key(member).starts_with(prefix) => Some(&To::Nothing),
+            (None, Some(prefix)) if self.of.key_bytes(member).starts_with(prefix.as_bytes()) => {
+                Some(&To::Nothing)
+            }
             (None, _) => None,
         }
     }

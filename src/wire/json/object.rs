@@ -142,7 +142,7 @@ impl Object {
         self.table().iter().find(|member| self.key_is(member, key))
     }
 
-    fn key_bytes(&self, member: &Member) -> Cow<'_, [u8]> {
+    pub(super) fn key_bytes(&self, member: &Member) -> Cow<'_, [u8]> {
         let local = Member { key: self.local(member.key), ..*member };
         key(&self.raw, &local)
     }

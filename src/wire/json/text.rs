@@ -78,20 +78,35 @@ pub fn quote(text: &str) -> Bytes {
 }
 
 pub(in crate::wire) fn write_quoted(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..b' ' | 0x7f => {
-                let digit = |n: u8| HEX.get(usize::from(n)).copied().unwrap_or(b'0');
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-            }
-            _ => out.push(byte),
+    let mut rest = text.as_bytes();
+    // Nearly every text is one plain run.
+    while let Some(at) = rest.iter().position(|byte| must_be_escaped(*byte)) {
+        let (plain, behind) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        rest = behind.split_first().map_or(&[][..], |(byte, behind)| {
+            write_escaped(out, *byte);
+            behind
+        });
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+fn must_be_escaped(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..b' ' | 0x7f)
+}
+
+fn write_escaped(out: &mut Vec<u8>, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match byte {
+        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+        _ => {
+            let digit = |n: u8| HEX.get(usize::from(n)).copied().unwrap_or(b'0');
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
     }
-    out.push(b'"');
 }
 
 /// What the content of a scanned string means; none when a surrogate stands alone in it.

@@ -23,8 +23,9 @@ use crate::{
 pub fn encode_call(params: &CallParams, form: &CallForm<'_>) -> Frame {
     let mut out = open(768);
     out.copy(b",\"id\":").copy(form.id.as_bytes());
-    out.copy(b",\"method\":").copy(&quote(CallMethod::of(params.kind).as_str()));
-    out.copy(b",\"params\":");
+    // A method is never written with escapes.
+    out.copy(b",\"method\":\"").copy(CallMethod::of(params.kind).as_str().as_bytes());
+    out.copy(b"\",\"params\":");
     let (edit, name) = (params.raw.edit(), quote(form.name));
     let edit = match params.kind {
         // A legacy client may ask for a task in a way that we do not know: then it gets none.
