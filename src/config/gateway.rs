@@ -21,8 +21,8 @@ use crate::domain::limits::{
     BODY_BYTES_RANGE, CONNECTIONS_RANGE, IN_FLIGHT_RANGE, SESSIONS_RANGE, SOCKET_PATH_BYTES_MAX,
 };
 
-pub(super) const GATEWAY_KEYS: [&str; 6] =
-    ["listen", "admin", "names", "state_dir", "hosts", "origins"];
+pub(super) const GATEWAY_KEYS: [&str; 7] =
+    ["listen", "admin", "names", "state_dir", "hosts", "origins", "legacy_sse"];
 pub(super) const AUDIT_KEYS: [&str; 1] = ["durability"];
 pub(super) const LIMITS_KEYS: [&str; 4] = ["body_bytes", "in_flight", "sessions", "connections"];
 
@@ -57,6 +57,7 @@ pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Gateway {
         state_dir,
         hosts: values(section, "hosts", host, &mut check.notes),
         origins: values(section, "origins", origin, &mut check.notes),
+        legacy_sse: section.boolean("legacy_sse", &mut check.notes).unwrap_or(false),
     }
 }
 

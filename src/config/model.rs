@@ -45,6 +45,8 @@ pub struct Gateway {
     pub hosts: Vec<String>,
     /// `Origin` values allowed besides none at all, in lower case.
     pub origins: Vec<String>,
+    /// Whether clients may use the HTTP+SSE transport of 2024-11-05.
+    pub legacy_sse: bool,
 }
 
 /// Where a listener is bound. A TCP address is always a loopback one.

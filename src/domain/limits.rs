@@ -55,6 +55,8 @@ pub const IN_FLIGHT_MAX: usize = 1024;
 /// Notifications waiting for one slow client before further ones are dropped.
 pub const NOTICE_QUEUE_MAX: usize = 64;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Requests of one client of the HTTP+SSE transport that have no answer yet.
+pub const OLD_REQUESTS_MAX: usize = 64;
 /// A legacy call that takes longer than this is answered by a stream that can be resumed.
 pub const STREAM_AFTER: Duration = Duration::from_secs(1);
 /// How long a client waits before it comes back for the rest of a stream.
@@ -175,6 +177,8 @@ pub const UPSTREAM_STREAM_WAIT_MAX: Duration = Duration::from_secs(1);
 pub const SSE_RETRY: Duration = Duration::from_secs(1);
 pub const SSE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const SSE_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Attempts to resume the stream of one call that bring nothing, one after the other.
+pub const UPSTREAM_RESUMES_MAX: usize = 10;
 
 // Jail.
 pub const KILL_STDIN_GRACE: Duration = Duration::from_secs(2);

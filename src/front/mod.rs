@@ -64,6 +64,9 @@ pub struct Front {
     fleet: Arc<Fleet>,
     publisher: Arc<Publisher>,
     sessions: session::Sessions,
+    /// Whether there is the transport of 2024-11-05, and who uses it.
+    legacy_sse: bool,
+    old_streams: http::OldStreams,
     ids: CallIds,
     sealer: questions::Sealer,
     doors: http::Doors,
@@ -94,6 +97,8 @@ impl Front {
             fleet,
             publisher,
             sessions: session::Sessions::new(config.limits.sessions),
+            legacy_sse: config.gateway.legacy_sse,
+            old_streams: http::OldStreams::default(),
             sealer: questions::Sealer::new().ok_or(FrontError::Random)?,
             ids: CallIds::new(Nonce(nonce)),
             doors: http::Doors::new(&config.gateway.hosts, &config.gateway.origins),

@@ -205,7 +205,8 @@ fn label(id: &str) -> String {
     Sha256::digest(id).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn mint() -> Option<String> {
+/// 128 random bits, as text.
+pub(super) fn mint() -> Option<String> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).ok()?;
     Some(bytes.iter().fold(String::with_capacity(32), |mut text, byte| {

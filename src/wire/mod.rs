@@ -29,4 +29,6 @@ pub use rpc::{
     code, decode, decode_batch, encode_cancelled, encode_error, encode_notification,
     encode_request, refused_answer, relay_error,
 };
-pub use stream::{LineReader, SseEvent, SseReader, sse_event, sse_event_with_id, sse_primer};
+pub use stream::{
+    LineReader, SseEvent, SseReader, sse_event, sse_event_with_id, sse_named, sse_primer,
+};

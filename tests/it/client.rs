@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ mod ears;
 mod events;
 
 pub(crate) use ears::Ear;
+use events::read;
 pub(crate) use events::{Event, Events, is_stream};
 
 const SUBSCRIPTION: &str = "/params/_meta/io.modelcontextprotocol~1subscriptionId";
@@ -250,8 +251,8 @@ impl Client {
                 }
                 let reader = tokio::spawn(async move {
                     // A gateway that dies meanwhile ends the request without an answer.
-                    if let Some(response) = try_send(port, "POST", body.to_string(), headers).await
-                    {
+                    let to = ("POST", "/mcp");
+                    if let Some(response) = try_send(port, to, body.to_string(), headers).await {
                         read(response, sender).await;
                     }
                 });
@@ -347,12 +348,22 @@ pub(crate) async fn send(
     body: String,
     headers: HeaderMap,
 ) -> http::Response<Incoming> {
-    try_send(port, method, body, headers).await.expect("response headers")
+    send_to(port, (method, "/mcp"), body, headers).await
+}
+
+/// The same to another path.
+pub(crate) async fn send_to(
+    port: u16,
+    to: (&str, &str),
+    body: String,
+    headers: HeaderMap,
+) -> http::Response<Incoming> {
+    try_send(port, to, body, headers).await.expect("response headers")
 }
 
 async fn try_send(
     port: u16,
-    method: &str,
+    (method, path): (&str, &str),
     body: String,
     mut headers: HeaderMap,
 ) -> Option<http::Response<Incoming>> {
@@ -370,24 +381,7 @@ async fn try_send(
         }
     }
     let mut request =
-        Request::builder().method(method).uri("/mcp").body(Full::new(Bytes::from(body))).unwrap();
+        Request::builder().method(method).uri(path).body(Full::new(Bytes::from(body))).unwrap();
     *request.headers_mut() = headers;
     within("response headers", sender.send_request(request)).await.ok()
-}
-
-/// Hands on every message of a response, JSON or SSE.
-async fn read(response: http::Response<Incoming>, out: mpsc::UnboundedSender<Value>) {
-    if is_stream(&response) {
-        let mut events = Events::of(response);
-        while let Some(event) = events.next().await {
-            if let Some(message) = event.message() {
-                out.send(message).unwrap_or_default();
-            }
-        }
-    } else if let Ok(body) = response.into_body().collect().await
-        && let text = body.to_bytes()
-        && !text.is_empty()
-    {
-        out.send(serde_json::from_slice(&text).unwrap()).unwrap_or_default();
-    }
 }

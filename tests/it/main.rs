@@ -25,6 +25,7 @@ mod keys;
 mod leases;
 mod lifecycle;
 mod mirrored;
+mod old_transport;
 mod provide;
 mod questions;
 mod relay;

@@ -24,7 +24,8 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 31] = [
+const ROWS: [Row; 32] = [
+    (GATEWAY, "legacy_sse", "true", |c| c.gateway.legacy_sse.to_string(), "false", "true"),
     (GATEWAY, "listen", r#""[::1]:9""#, listen, "Tcp(127.0.0.1:7411)", "Tcp([::1]:9)"),
     (GATEWAY, "listen", r#""unix:/l.sock""#, listen, "Tcp(127.0.0.1:7411)", "Unix(\"/l.sock\")"),
     (

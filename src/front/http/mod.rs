@@ -1,4 +1,5 @@
-//! The endpoint over HTTP: `/mcp` in both eras, `/health` and `/ready`.
+//! The endpoint over HTTP: `/mcp` in both eras, the two paths of the old transport, `/health` and
+//! `/ready`.
 //!
 //! `guard` looks first, `post` reads one body and tells the eras apart, `modern` and `legacy`
 //! are the two adapters, `body` writes the answer. Header, body and time limits hold for every
@@ -21,6 +22,8 @@ use hyper::body::Incoming;
 pub(super) use body::Body;
 pub(super) use connection::{Listener, Serve, serve};
 pub(super) use guard::Doors;
+use legacy::old;
+pub(super) use legacy::old::OldStreams;
 
 use super::{Front, admin};
 use crate::{
@@ -52,6 +55,12 @@ pub(super) async fn answer(
         ("/mcp", &Method::GET) => legacy::open(&front, &visitor, request.headers()),
         ("/mcp", &Method::DELETE) => legacy::delete(&front, &visitor, request.headers()),
         ("/mcp", _) => not_allowed("POST, GET, DELETE"),
+        ("/sse", &Method::GET) if front.legacy_sse => old::open(&front, &visitor),
+        ("/sse", _) if front.legacy_sse => not_allowed("GET"),
+        ("/messages", &Method::POST) if front.legacy_sse => {
+            old::message(front, visitor, request).await
+        }
+        ("/messages", _) if front.legacy_sse => not_allowed("POST"),
         ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
         ("/ready", &Method::GET) => admin::ready(&front),
         ("/health" | "/ready", _) => not_allowed("GET"),

@@ -98,7 +98,7 @@ fn era(headers: &HeaderMap, message: &Message) -> Era {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
         return false;
     };
@@ -129,7 +129,7 @@ fn accepts(headers: &HeaderMap) -> Option<Accepts> {
     }
 }
 
-async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Response<Body>> {
+pub(super) async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Response<Body>> {
     let collected = Limited::new(body, bytes_max).collect();
     match tokio::time::timeout(HTTP_BODY_TIMEOUT, collected).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -22,7 +22,7 @@ use crate::{
         CallError, Era, Sent,
         limits::{
             SSE_RETRY, SSE_RETRY_MAX, SSE_RETRY_MIN, UPSTREAM_MESSAGE_BYTES_MAX,
-            UPSTREAM_STREAM_END_GRACE,
+            UPSTREAM_RESUMES_MAX, UPSTREAM_STREAM_END_GRACE,
         },
     },
     upstream::inbound::{Heard, MALFORMED, meant, understand},
@@ -203,12 +203,14 @@ struct Stream<'a> {
     reader: SseReader,
     last_id: Option<String>,
     retry: Duration,
+    /// Resumptions since the last event.
+    fruitless: usize,
 }
 
 impl<'a> Stream<'a> {
     fn new(core: &'a Arc<Core>, asked: &'a Asked<'a>) -> Self {
         let reader = SseReader::new(UPSTREAM_MESSAGE_BYTES_MAX);
-        Self { core, asked, reader, last_id: None, retry: SSE_RETRY }
+        Self { core, asked, reader, last_id: None, retry: SSE_RETRY, fruitless: 0 }
     }
 
     async fn read(mut self, slot: &mut Slot, body: Incoming) -> Result<Response, CallError> {
@@ -243,6 +245,7 @@ impl<'a> Stream<'a> {
     }
 
     fn take(&mut self, event: SseEvent) -> Option<Result<Response, CallError>> {
+        self.fruitless = 0;
         self.retry = event.retry.unwrap_or(self.retry).clamp(SSE_RETRY_MIN, SSE_RETRY_MAX);
         self.last_id = event.id.or_else(|| self.last_id.take());
         if event.data.is_empty() || event.event.is_some_and(|kind| kind != "message") {
@@ -262,20 +265,26 @@ impl<'a> Stream<'a> {
         let (Some(last_id), Some(version)) = (&self.last_id, version) else {
             return Err(broken);
         };
-        sleep(self.retry).await;
         self.reader = SseReader::new(UPSTREAM_MESSAGE_BYTES_MAX);
-        // Whatever becomes of the second stream, the server has had the call.
-        let opened = self.core.open_stream(slot, version, Some(last_id)).await;
-        let head = opened.map_err(|_| broken)?;
-        if head.status().is_success() && is_stream(head.headers()) {
-            return Ok(head.into_body());
+        while self.fruitless < UPSTREAM_RESUMES_MAX {
+            self.fruitless += 1;
+            sleep(self.retry).await;
+            // Whatever becomes of it, the server has had the call: it is never posted again.
+            match self.core.open_stream(slot, version, Some(last_id)).await {
+                Ok(head) if head.status().is_success() && is_stream(head.headers()) => {
+                    return Ok(head.into_body());
+                }
+                Ok(head) if !head.status().is_server_error() => return Err(broken),
+                // It may be starting anew.
+                Ok(_) | Err(_) => slot.line = None,
+            }
         }
         Err(broken)
     }
 }
 
-/// The answer is here; its stream should end now. The caller does not wait for that.
-fn park(core: &Arc<Core>, slot: &mut Slot, body: Incoming) {
+/// What matters is here; the rest should end now. The caller does not wait for that.
+pub(super) fn park(core: &Arc<Core>, slot: &mut Slot, body: Incoming) {
     let parked = Slot::holding(slot.line.take());
     let core_of_task = Arc::clone(core);
     let task = async move { read_off(&core_of_task, parked, body).await };

@@ -54,6 +54,14 @@ struct Opened {
     id: Option<HeaderValue>,
 }
 
+/// What came of a request.
+struct Heard {
+    status: StatusCode,
+    /// The session that the server names.
+    session: Option<HeaderValue>,
+    answer: Result<Response, CallError>,
+}
+
 /// How an `initialize` failed.
 #[derive(Debug)]
 pub(super) enum NotOpened {
@@ -115,9 +123,7 @@ impl Core {
         let unsent = CallError::Unavailable { sent: Sent::No };
         let standing = self.conversation.settled().await.ok_or(unsent)?;
         let session = standing.id.as_ref();
-        let head = self.post(slot, asked, session).await?;
-        let status = head.status();
-        let answer = answer::read(self, slot, head, asked).await;
+        let Heard { status, answer, .. } = self.exchange(slot, asked, session).await?;
         match meaning(status, &answer) {
             _ if session.is_none() => answer,
             Meaning::Answered => answer,
@@ -141,8 +147,28 @@ impl Core {
     ) -> Result<Response, CallError> {
         let gone = CallError::Unavailable { sent: Sent::Yes };
         let renewed = self.conversation.settled().await.ok_or(gone)?;
-        let head = self.post(slot, asked, renewed.id.as_ref()).await?;
-        answer::read(self, slot, head, asked).await
+        self.exchange(slot, asked, renewed.id.as_ref()).await?.answer
+    }
+
+    /// Sends a request and reads its answer, wherever the transport has that.
+    async fn exchange(
+        self: &Arc<Self>,
+        slot: &mut Slot,
+        asked: &Asked<'_>,
+        session: Option<&HeaderValue>,
+    ) -> Result<Heard, CallError> {
+        // It may come before the POST is answered.
+        let awaited = self.old.get().map(|old| old.expect(asked.id)).transpose()?;
+        let head = self.post(slot, asked, session).await?;
+        let (status, session) = (head.status(), head.headers().get(MCP_SESSION_ID).cloned());
+        let answer = match awaited.filter(|_| status.is_success()) {
+            Some(awaited) => {
+                answer::park(self, slot, head.into_body());
+                awaited.answer().await
+            }
+            None => answer::read(self, slot, head, asked).await,
+        };
+        Ok(Heard { status, session, answer })
     }
 
     /// Has session number `n` renewed, unless it has been, is being, or cannot be.
@@ -174,10 +200,8 @@ impl Core {
         let frame = encode_request(&RequestId::from_u64(id), "initialize", Some(&params));
         let asked = Asked::own(id, frame, About::own(None, "initialize"));
         let mut slot = Slot::default();
-        let head = self.post(&mut slot, &asked, None).await;
-        let head = head.map_err(NotOpened::Call)?;
-        let (status, session) = (head.status(), head.headers().get(MCP_SESSION_ID).cloned());
-        let answer = answer::read(self, &mut slot, head, &asked).await;
+        let heard = self.exchange(&mut slot, &asked, None).await;
+        let Heard { status, session, answer } = heard.map_err(NotOpened::Call)?;
         let answer = answer.map_err(|error| match status.is_success() {
             true => NotOpened::Call(error),
             false => NotOpened::Status(status),

@@ -25,7 +25,7 @@ use super::{
     answer::read_off,
     conversation::Conversation,
     host::Host,
-    legacy::Routes,
+    legacy::{Old, Routes},
     line::{Line, Parts, Pool, Slot},
     tasks::{Over, Tasks},
 };
@@ -47,6 +47,10 @@ pub(super) struct Core {
     pub(super) server: ServerName,
     pub(super) pool: Pool,
     pub(super) uri: Uri,
+    /// The same with its origin.
+    pub(super) url: Uri,
+    /// Set when it speaks the transport of 2024-11-05.
+    pub(super) old: OnceLock<Old>,
     /// Host and the configured headers; ours are written over them.
     pub(super) headers: HeaderMap,
     pub(super) face: Arc<ClientFace>,
@@ -111,11 +115,16 @@ impl Core {
         line: &mut Line,
         outbound: &Outbound<'_>,
     ) -> Result<hyper::Result<HttpResponse<Incoming>>, CallError> {
-        let request = outbound.request(&self.uri);
+        let request = outbound.request(self.target(&outbound.method));
         if outbound.epoch.is_some_and(|epoch| !self.latch.holds(epoch)) {
             return Err(CallError::Stopped { sent: Sent::No });
         }
         Ok(line.send(request).await)
+    }
+
+    fn target(&self, method: &Method) -> &Uri {
+        let endpoint = self.old.get().filter(|_| *method == Method::POST).map(Old::endpoint);
+        endpoint.unwrap_or(&self.uri)
     }
 
     /// One failed dial says little: a full queue, a proxy that restarts. Nothing was written, so

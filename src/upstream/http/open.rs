@@ -2,7 +2,8 @@
 //!
 //! The modern `server/discover` is tried first unless the operator has pinned the era. What speaks
 //! of the server's state (credentials, overload) is reported as such and never taken for an era;
-//! any other refusal means that the server is legacy.
+//! any other refusal means that the server is legacy. One that takes no `initialize` at its URL is
+//! tried with the transport of 2024-11-05.
 
 use std::sync::{Arc, OnceLock, atomic::AtomicU64};
 
@@ -68,9 +69,13 @@ pub(in crate::upstream) async fn open(
             Discovery::Legacy => {}
         }
     }
-    let greeting = core.initialize().await.map_err(|failed| explain(server, failed))?;
+    let greeting = greet(&core, server).await?;
     let (first, stream) = oneshot::channel();
-    core.tasks.run(Arc::clone(&core).listen(greeting.version, first));
+    match core.old.get() {
+        None => core.tasks.run(Arc::clone(&core).listen(greeting.version, first)),
+        // It has its stream already.
+        Some(_) => drop(first),
+    }
     // Whoever has declared nothing is asked nothing.
     let declared = Object::parse(core.face.capabilities.clone());
     if declared.is_ok_and(|declared| !declared.is_empty()) {
@@ -82,6 +87,29 @@ pub(in crate::upstream) async fn open(
         timeout(UPSTREAM_STREAM_WAIT_MAX, stream).await.ok();
     }
     Ok((http, greeting))
+}
+
+/// Shakes hands with a legacy server, by the transport that it has.
+async fn greet(core: &Arc<Core>, server: &ServerConfig) -> Result<Greeting, ConnectError> {
+    let greeting = match core.initialize().await {
+        Err(NotOpened::Status(status)) if refuses_posts(status) => {
+            let opened = core.open_old().await;
+            if !opened.map_err(|failed| explain(server, NotOpened::Call(failed)))? {
+                return Err(explain(server, NotOpened::Status(status)));
+            }
+            core.initialize().await
+        }
+        agreed => agreed,
+    };
+    greeting.map_err(|failed| explain(server, failed))
+}
+
+/// How a server answers `initialize` that may speak the transport of 2024-11-05.
+fn refuses_posts(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+    )
 }
 
 fn core(
@@ -114,6 +142,8 @@ fn core(
     Ok(Core {
         server: server.name.clone(),
         pool: Pool::new(address),
+        url: url.clone(),
+        old: OnceLock::new(),
         uri: path.parse::<Uri>().map_err(|_| broken("the path in its url cannot be sent"))?,
         headers,
         face,

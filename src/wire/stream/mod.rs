@@ -8,4 +8,4 @@ mod sse;
 mod text_lines;
 
 pub use line::LineReader;
-pub use sse::{SseEvent, SseReader, sse_event, sse_event_with_id, sse_primer};
+pub use sse::{SseEvent, SseReader, sse_event, sse_event_with_id, sse_named, sse_primer};

@@ -165,6 +165,11 @@ pub fn sse_event_with_id(id: &str, message: &Frame) -> Bytes {
     text.freeze()
 }
 
+/// An event of another type than `message`; neither of the two has a line end.
+pub fn sse_named(event: &str, data: &str) -> Bytes {
+    format!("event: {event}\ndata: {data}\n\n").into()
+}
+
 /// An event without content, so that a client has an id to come back with.
 pub fn sse_primer(id: &str, retry: Duration) -> Bytes {
     format!("id: {id}\nretry: {}\ndata:\n\n", retry.as_millis()).into()
@@ -174,7 +179,7 @@ pub fn sse_primer(id: &str, retry: Duration) -> Bytes {
 mod tests {
     use std::time::Duration;
 
-    use super::{Frame, SseEvent, SseReader, sse_event, sse_event_with_id, sse_primer};
+    use super::{Frame, SseEvent, SseReader, sse_event, sse_event_with_id, sse_named, sse_primer};
 
     const BYTES_MAX: usize = 64;
 
@@ -264,6 +269,7 @@ mod tests {
         assert_eq!(read(&parts.concat()), ["{\"a\":1} - - 0"]);
         let with_id = sse_event_with_id("a-1", &Frame::from(bytes::Bytes::from_static(b"{}")));
         assert_eq!(read(&with_id), ["{} a-1 - 0"]);
+        assert_eq!(read(&sse_named("endpoint", "/m?s=1")), ["/m?s=1 - endpoint 0"]);
         assert_eq!(read(&sse_primer("a-0", Duration::from_secs(1))), [" a-0 - 1000"]);
     }
 }

@@ -4,6 +4,7 @@ use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::{Client, Line, post, send};
 
@@ -69,6 +70,23 @@ impl Event {
     /// What it carries, unless it only carries an id.
     pub(crate) fn message(&self) -> Option<Value> {
         (!self.data.is_empty()).then(|| serde_json::from_str(&self.data).unwrap())
+    }
+}
+
+/// Hands on every message of a response, JSON or SSE.
+pub(super) async fn read(response: Response<Incoming>, out: mpsc::UnboundedSender<Value>) {
+    if is_stream(&response) {
+        let mut events = Events::of(response);
+        while let Some(event) = events.next().await {
+            if let Some(message) = event.message() {
+                out.send(message).unwrap_or_default();
+            }
+        }
+    } else if let Ok(body) = response.into_body().collect().await
+        && let text = body.to_bytes()
+        && !text.is_empty()
+    {
+        out.send(serde_json::from_slice(&text).unwrap()).unwrap_or_default();
     }
 }
 

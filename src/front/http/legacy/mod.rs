@@ -1,9 +1,10 @@
 //! The adapter for legacy clients: sessions, DELETE, and batches of 2025-03-26; `stream` has what is
-//! sent as events.
+//! sent as events, `old` the transport of 2024-11-05.
 //!
 //! A lost connection does not cancel a legacy call: it runs on to its outcome. A session is
 //! looked up for every request and exists only for the principal that opened it.
 
+pub(super) mod old;
 mod stream;
 
 use std::{
@@ -32,7 +33,7 @@ use crate::{
         peer::Peer,
         questions::Acquaintance,
         reject::Reply,
-        session::LegacySession,
+        session::{LegacySession, NoRoom},
     },
     sys,
     wire::{
@@ -118,25 +119,33 @@ pub(super) async fn batch(
 }
 
 fn initialize(asked: &Asked, request: &Request) -> Response<Body> {
-    let version = method::negotiate(request.params.as_ref());
-    let client = request.params.as_ref().and_then(|params| params.object("clientInfo"));
-    let caller = Caller {
-        principal: asked.visitor.principal.clone(),
-        client: Caller::client_of(client.and_then(|info| info.text("name")).as_deref()),
-        conversation: None,
-        era: Era::Legacy,
-    };
-    let known = Acquaintance::new(request.params.as_ref());
-    let opened = asked.front.sessions.open(version, (caller, known), sys::unix_millis());
-    let Ok((id, _)) = opened else {
+    let Ok((id, session)) = open_session(&asked.front, &asked.visitor, request) else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "too many sessions; see limits.sessions");
     };
-    let result = method::initialize(version);
+    let result = method::initialize(session.version);
     let mut response = written(&Reply::ok(encode_own_result(&request.id, &result)));
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(headers::MCP_SESSION_ID, id);
     }
     response
+}
+
+/// A session for whoever says `initialize`, and its id.
+fn open_session(
+    front: &Front,
+    visitor: &Visitor,
+    request: &Request,
+) -> Result<(String, Arc<LegacySession>), NoRoom> {
+    let version = method::negotiate(request.params.as_ref());
+    let client = request.params.as_ref().and_then(|params| params.object("clientInfo"));
+    let caller = Caller {
+        principal: visitor.principal.clone(),
+        client: Caller::client_of(client.and_then(|info| info.text("name")).as_deref()),
+        conversation: None,
+        era: Era::Legacy,
+    };
+    let known = Acquaintance::new(request.params.as_ref());
+    front.sessions.open(version, (caller, known), sys::unix_millis())
 }
 
 /// The session that a request names, if it is this visitor's and speaks a version we know.

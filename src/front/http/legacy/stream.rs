@@ -86,9 +86,24 @@ fn follow(front: &Front, first: Bytes, mut reader: Reader) -> Response<Body> {
     sse(Body::Stream(body))
 }
 
-/// Carries list changes and updates until the session ends.
 fn unasked(front: &Front, session: Arc<LegacySession>, heard: Option<u64>) -> Response<Body> {
     let (parts, body) = mpsc::channel(NOTICE_QUEUE_MAX);
+    tell(front, session, heard, parts);
+    sse(Body::Stream(body))
+}
+
+/// The same on a stream that has been opened for more than that.
+pub(super) fn tell_unasked(front: &Front, session: Arc<LegacySession>, parts: mpsc::Sender<Bytes>) {
+    tell(front, session, None, parts);
+}
+
+/// Carries list changes and updates until the session ends.
+fn tell(
+    front: &Front,
+    session: Arc<LegacySession>,
+    heard: Option<u64>,
+    parts: mpsc::Sender<Bytes>,
+) {
     let mut changes = front.publisher.relisted();
     let now = *changes.borrow_and_update();
     let (drain, place) = (front.drain.clone(), session.watching.stream(now, heard));
@@ -122,7 +137,6 @@ fn unasked(front: &Front, session: Arc<LegacySession>, heard: Option<u64>) -> Re
             };
         }
     });
-    sse(Body::Stream(body))
 }
 
 fn events(replay: &Replay, told: Vec<(u64, News)>) -> Bytes {

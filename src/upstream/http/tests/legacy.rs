@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Opening, Rig, answer, event, next_progress, notices, progress, result_of, soon};
-use crate::domain::{CallError, Era, Sent};
+use super::{
+    Opening, Rig, answer, event, next_progress, notices, progress, result_of, server::Events, soon,
+};
+use crate::domain::{CallError, Era, Sent, limits::UPSTREAM_RESUMES_MAX};
 
 #[tokio::test]
 async fn a_call_that_was_never_sent_is_not_recalled_either() {
@@ -114,4 +116,101 @@ async fn a_broken_stream_without_an_event_id_is_a_lost_call() {
     drop(rig.server.next().await.stream());
     let failed = soon(call).await.unwrap().unwrap_err();
     assert_eq!(failed, CallError::Unavailable { sent: Sent::Yes });
+}
+
+#[tokio::test]
+async fn a_stream_is_resumed_so_often_and_the_call_is_never_posted_again() {
+    let mut rig = Rig::legacy().await;
+    let (_, mut call) = rig.call();
+    let events = rig.server.next().await.stream();
+    events.say("id: e1\nretry: 1\ndata:\n\n").await;
+    drop(events);
+    let mut n_tries = 0;
+    while let Some(tried) = rig.server.try_next(&mut call).await {
+        assert_eq!((tried.method.as_str(), tried.header("last-event-id")), ("GET", "e1"));
+        n_tries += 1;
+        // Whether it is busy or has nothing to say comes to the same.
+        if n_tries % 2 == 0 { tried.json(503, "") } else { drop(tried.stream()) }
+    }
+    assert_eq!(n_tries, UPSTREAM_RESUMES_MAX);
+    assert_eq!(call.await.unwrap().unwrap_err(), CallError::Unavailable { sent: Sent::Yes });
+}
+
+/// A server that takes no POST at its URL and whose stream begins with these words.
+async fn old(first: &str) -> (Opening, Events) {
+    let mut opening = Opening::begin(Some(Era::Legacy)).await;
+    let refused = opening.server.next().await;
+    assert!(refused.body.contains("\"initialize\""), "{}", refused.body);
+    refused.json(405, "");
+    let asked = opening.server.next().await;
+    assert_eq!((asked.method.as_str(), asked.path.as_str()), ("GET", "/mcp"));
+    let events = asked.stream();
+    events.say(first).await;
+    (opening, events)
+}
+
+/// Its session, once both have said hello.
+async fn old_rig() -> (Rig, Events) {
+    let (mut opening, events) = old("event: endpoint\ndata: /m?s=1\n\n").await;
+    let hello = opening.server.next().await;
+    assert_eq!((hello.method.as_str(), hello.path.as_str()), ("POST", "/m?s=1"));
+    let greeting = r#"{"protocolVersion":"2024-11-05","capabilities":{},"serverInfo":{"name":"o","version":"1"}}"#;
+    // The answer may come before the POST is taken.
+    events.say(&event(&answer(hello.id(), greeting))).await;
+    hello.json(202, "Accepted");
+    opening.server.next().await.json(202, "");
+    (opening.done().await, events)
+}
+
+#[tokio::test]
+async fn an_old_server_is_posted_to_where_it_says_and_answers_on_its_stream() {
+    let (mut rig, events) = old_rig().await;
+    let (sender, mut receiver) = notices();
+    let (first, one) = rig.start(super::WAIT, Some(sender));
+    rig.server.next().await.json(202, "");
+    let (second, other) = rig.call();
+    rig.server.next().await.json(202, "");
+    events.say(&event(&progress(first, 1))).await;
+    assert_eq!(next_progress(&mut receiver).await, 1);
+    for (id, result) in [(99, "{}"), (second, r#"{"n":2}"#), (first, r#"{"n":1}"#)] {
+        events.say(&event(&answer(id, result))).await;
+    }
+    assert_eq!(result_of(soon(one).await.unwrap()), r#"{"n":1}"#);
+    assert_eq!(result_of(soon(other).await.unwrap()), r#"{"n":2}"#);
+    assert_eq!(rig.http.counts().read().n_strays, 1, "nobody asked for 99");
+    // A message that is refused is answered by that.
+    let (_, refused) = rig.call();
+    rig.server.next().await.json(503, "");
+    let refused = soon(refused).await.unwrap().unwrap_err();
+    assert_eq!(refused, CallError::Unavailable { sent: Sent::Yes });
+}
+
+#[tokio::test]
+async fn the_end_of_an_old_stream_ends_its_calls_and_its_session() {
+    let (mut rig, events) = old_rig().await;
+    let (_, call) = rig.call();
+    rig.server.next().await.json(202, "");
+    drop(events);
+    let failed = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(failed, CallError::Unavailable { sent: Sent::Yes });
+    assert_eq!(soon(rig.http.closed()).await, "the server closed its event stream");
+    let (_, late) = rig.call();
+    let failed = soon(late).await.unwrap().unwrap_err();
+    assert_eq!(failed, CallError::Unavailable { sent: Sent::No });
+}
+
+#[tokio::test]
+async fn an_old_server_that_names_a_foreign_endpoint_is_refused() {
+    let (mut opening, events) = old("event: endpoint\ndata: http://127.0.0.1:1/m\n\n").await;
+    let error = soon(opening.opened).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("not of its own origin"), "{error}");
+    events.hung_up().await;
+    assert!(opening.server.is_quiet(), "something was posted");
+}
+
+#[tokio::test]
+async fn a_stream_that_names_no_endpoint_is_no_old_server() {
+    let (opening, _events) = old(&event("{}")).await;
+    let error = soon(opening.opened).await.unwrap().unwrap_err();
+    assert!(matches!(error, crate::upstream::ConnectError::NotMcp { status: 405, .. }), "{error}");
 }

@@ -95,8 +95,12 @@ async fn the_era_is_told_by_status_and_body_together() {
 async fn an_address_that_speaks_no_mcp_is_named_as_such() {
     for status in [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED] {
         let mut opening = Opening::begin(None).await;
-        opening.server.next().await.json(status.as_u16(), "");
-        opening.server.next().await.json(status.as_u16(), "");
+        // Both hellos, and the question for an event stream.
+        for method in ["POST", "POST", "GET"] {
+            let asked = opening.server.next().await;
+            assert_eq!(asked.method, method);
+            asked.json(status.as_u16(), "");
+        }
         let failed = soon(opening.opened).await.unwrap().unwrap_err();
         let ConnectError::NotMcp { status: told, .. } = failed else { panic!("{failed:?}") };
         assert_eq!(told, status.as_u16());

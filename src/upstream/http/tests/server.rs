@@ -35,6 +35,7 @@ pub(in crate::upstream) struct Server {
 /// A request that waits for the test to answer it.
 pub(in crate::upstream) struct Seen {
     pub(in crate::upstream) method: String,
+    pub(in crate::upstream) path: String,
     pub(in crate::upstream) headers: HeaderMap,
     pub(in crate::upstream) body: String,
     pub(in crate::upstream) reply: oneshot::Sender<Response<Streamed>>,
@@ -175,6 +176,7 @@ async fn ask(
     let (reply, answer) = oneshot::channel();
     let seen = Seen {
         method: parts.method.to_string(),
+        path: parts.uri.to_string(),
         headers: parts.headers,
         body: String::from_utf8(body.to_vec()).unwrap(),
         reply,

@@ -2,13 +2,18 @@
 //!
 //! It is listened to where a server offers it, in every session that is opened anew: list changes
 //! come there, and with some servers the progress of calls, which finds its caller by the number
-//! of the call. Does not renew a session: a call does.
+//! of the call. Does not renew a session: a call does. `old` has the transport of 2024-11-05, where all
+//! answers come on such a stream.
+
+mod old;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+pub(super) use old::Old;
 
 use http::{HeaderValue, Method, Response as HttpResponse, StatusCode, header::ACCEPT};
 use hyper::body::Incoming;
@@ -169,21 +174,24 @@ impl Ear<'_> {
             status if status.is_server_error() => return Stream::Ended,
             _ => return Stream::NotOffered,
         }
-        let mut body = head.into_body();
-        let mut reader = SseReader::new(UPSTREAM_MESSAGE_BYTES_MAX);
-        let Some(line) = slot.line.as_mut() else {
-            return Stream::Ended;
-        };
-        while let Some(Ok(piece)) = next_piece(line, &mut body).await {
-            reader.push(&piece);
+        let reader = SseReader::new(UPSTREAM_MESSAGE_BYTES_MAX);
+        self.hear(slot, reader, head.into_body()).await;
+        Stream::Ended
+    }
+
+    /// Takes what is said on an open stream, until it ends.
+    async fn hear(&mut self, mut slot: Slot, mut reader: SseReader, mut body: Incoming) {
+        let Some(line) = slot.line.as_mut() else { return };
+        loop {
             for event in reader.by_ref() {
                 match event {
                     Ok(event) => self.take(event),
                     Err(_) => self.core.counts.noise(),
                 }
             }
+            let Some(Ok(piece)) = next_piece(line, &mut body).await else { return };
+            reader.push(&piece);
         }
-        Stream::Ended
     }
 
     fn take(&mut self, event: SseEvent) {
@@ -197,7 +205,11 @@ impl Ear<'_> {
             return;
         };
         match understand(message) {
-            Heard::Answer { .. } => self.core.counts.stray(),
+            Heard::Answer { id, response } => {
+                if !self.core.old.get().is_some_and(|old| old.answered(id, response)) {
+                    self.core.counts.stray();
+                }
+            }
             Heard::Progress { id, notice } => self.core.route(id, notice),
             // Nobody can tell which call a log message belongs to.
             Heard::Log(_) | Heard::Other => {}
