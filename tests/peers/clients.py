@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 
 from mcp import Client
+from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from servers import Place, verdict
@@ -22,8 +23,11 @@ PATIENCE = 120
 
 
 def python_mcp(endpoint: str | dict, mode: str, version: str, prefix: Callable, calls: list) -> list[str]:
+    """A URL that ends in /sse is spoken to by the transport of 2024-11-05."""
     with tempfile.TemporaryFile("w+") as said:
         target = endpoint
+        if isinstance(endpoint, str) and endpoint.endswith("/sse"):
+            target = sse_client(endpoint)
         if not isinstance(endpoint, str):
             target = stdio_client(StdioServerParameters(**endpoint), errlog=said)
         try:

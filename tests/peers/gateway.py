@@ -27,11 +27,13 @@ def free_port() -> int:
 
 
 class Gateway:
-    def __init__(self, program: Path, folder: Path, servers: dict[str, dict], names: str = "prefixed"):
+    def __init__(self, program: Path, folder: Path, servers: dict[str, dict], names: str = "prefixed",
+                 legacy_sse: bool = False):
         self.program = program
         self.folder = folder
         self.servers = servers
         self.names = names
+        self.legacy_sse = legacy_sse
         self.port = free_port()
         self.mark = f"peers-{os.getpid()}-{self.port}"
         self.seen: set[tuple[int, str]] = set()
@@ -89,6 +91,7 @@ class Gateway:
     def _toml(self) -> str:
         lines = ["[gateway]", f'listen = "127.0.0.1:{self.port}"',
                  f"admin = {json.dumps('unix:' + str(self.folder / 'admin.sock'))}",
+                 f"legacy_sse = {str(self.legacy_sse).lower()}",
                  f'names = "{self.names}"', f"state_dir = {json.dumps(str(self.folder / 'state'))}"]
         for name, server in self.servers.items():
             lines += [f"[servers.{name}]", "startup_timeout_sec = 60"]

@@ -5,7 +5,8 @@
 
 Five servers (three of npm, two of PyPI, of both eras) stand behind one gateway with prefixed names;
 python `mcp` in three modes over HTTP and stdio, the Inspector and rmcp in both eras must list them
-all and get the right answer from each. Prints one line for each client; exit status 1 if any
+all and get the right answer from each; one of the servers and one client once more by the transport
+of 2024-11-05. Prints one line for each client; exit status 1 if any
 failed or if a process survived.
 """
 
@@ -73,6 +74,34 @@ def through_the_gateway(report: Report, place: Place, folder: Path, program: Pat
         report.check("closed stdin leaves nothing behind", gone, alone)
 
 
+def by_the_old_transport(report: Report, place: Place, folder: Path, program: Path) -> None:
+    """HTTP+SSE of 2024-11-05 on both sides of the gateway."""
+    calls = [call for call in place.calls() if call["server"] == "everything"]
+    server, url = everything(place, "sse")
+    gateway = Gateway(program, folder / "sse", {"everything": {"url": url}}, legacy_sse=True)
+    try:
+        gateway.start()
+        report.check("python mcp, legacy, http+sse", clients.python_mcp,
+                     gateway.url.replace("/mcp", "/sse"), "legacy", LEGACY,
+                     lambda call: f"{call['server']}__{call['tool']}", calls)
+    finally:
+        gateway.process.terminate()
+        gateway.process.wait(30)
+        server.terminate()
+        server.wait()
+
+
+def everything(place: Place, transport: str) -> tuple[subprocess.Popen, str]:
+    """The server of that name over HTTP, and its URL."""
+    port = free_port()
+    of = place.servers()["everything"]
+    command = [of["command"], of["args"][0], transport]
+    env = os.environ | of["env"] | {"PORT": str(port)}
+    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(3)
+    return server, f"http://localhost:{port}/{'sse' if transport == 'sse' else 'mcp'}"
+
+
 def gone(gateway: Gateway) -> list[str]:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline and any(carries(pid, gateway.mark) for pid in pids()):
@@ -90,14 +119,8 @@ def direct(report: Report, place: Place, rmcp: Path) -> None:
         version = MODERN if name in modern else LEGACY
         report.check(f"python mcp, auto, {name}", clients.python_mcp,
                      server, "auto", version, plain, of(name))
-    port = free_port()
-    everything = place.servers()["everything"]
-    command = [everything["command"], everything["args"][0], "streamableHttp"]
-    env = os.environ | everything["env"] | {"PORT": str(port)}
-    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server, url = everything(place, "streamableHttp")
     try:
-        time.sleep(3)
-        url = f"http://localhost:{port}/mcp"
         report.check("python mcp, legacy, http", clients.python_mcp,
                      url, "legacy", LEGACY, plain, of("everything"))
         report.check("rmcp, legacy, http", clients.rmcp,
@@ -127,6 +150,7 @@ def main() -> int:
             direct(report, place, rmcp)
         else:
             through_the_gateway(report, place, Path(folder), options.gateway.resolve(), rmcp)
+            by_the_old_transport(report, place, Path(folder), options.gateway.resolve())
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 
