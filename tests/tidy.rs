@@ -41,6 +41,8 @@ const ROOMS: [&str; 14] = [
     "cli",
 ];
 const FILE_LINES_MAX: usize = 400;
+/// As rustfmt has it for code; it leaves comments alone.
+const COMMENT_CHARS_MAX: usize = 100;
 const ROOM_FILES_MAX: usize = 8;
 /// Written in two halves, so that this file does not accuse itself.
 const STRAY_MARKS: [&str; 6] = [
@@ -95,8 +97,10 @@ fn every_room_folder_is_on_the_ladder_and_small() {
 #[test]
 fn every_file_opens_with_a_header_and_is_short() {
     for root in ["src", "tests"] {
-        hold(root, |_, text| [header(text), length(text)].concat());
+        hold(root, |_, text| [header(text), length(text), width(text)].concat());
     }
+    bites(width(&format!("    // {} y", "x".repeat(92))), "line 1");
+    passes(width(&format!("    // {} y", "x".repeat(91))));
     bites(header("use std::fmt;\n//! late"), "opens with `//!`");
     bites(header("//!\n//! nothing on the first line"), "opens with `//!`");
     bites(length(&"\n".repeat(401)), "401 lines");
@@ -216,6 +220,14 @@ fn header(text: &str) -> Vec<String> {
 fn length(text: &str) -> Vec<String> {
     let n = text.lines().count();
     if n > FILE_LINES_MAX { vec![format!("{n} lines, {FILE_LINES_MAX} at most")] } else { vec![] }
+}
+
+fn width(text: &str) -> Vec<String> {
+    let is_wide = |line: &str| {
+        line.trim_start().starts_with("//") && line.chars().count() > COMMENT_CHARS_MAX
+    };
+    let numbered = text.lines().zip(1..).filter(|(line, _)| is_wide(line));
+    numbered.map(|(_, n)| format!("line {n}: a comment wider than {COMMENT_CHARS_MAX}")).collect()
 }
 
 fn stray(text: &str) -> Vec<String> {

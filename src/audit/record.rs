@@ -1,9 +1,10 @@
 //! What is put on record, and its bytes.
 //!
-//! A record is rendered on the side of whoever reports it, straight into bytes, so that the
-//! writer thread only counts, hashes and writes. Arguments, questions and answers appear as
-//! digest and length, never as content. Strings that others chose are escaped and cut to a bound. The layout is golden:
-//! `kind` is the second member and `call`, where there is one, the third; readers rely on it.
+//! A record is rendered on the side of whoever reports it, straight into bytes, so that the writer
+//! thread only counts, hashes and writes. Arguments, questions and answers appear as digest and
+//! length, never as content. Strings that others chose are escaped and cut to a bound. The layout
+//! is golden: `kind` is the second member and `call`, where there is one, the third; readers rely
+//! on it.
 
 use std::{fmt::Write as _, time::Duration};
 

@@ -1,8 +1,8 @@
 //! One call, who asks for it, what it is aimed at, and what came of it.
 //!
-//! `Call` is the one thing that is judged, recorded and sent: a tool call, a prompt, a resource,
-//! a completion, or something about a task. It carries the argument bytes themselves, so that what was judged is what is
-//! forwarded.
+//! `Call` is the one thing that is judged, recorded and sent: a tool call, a prompt, a resource, a
+//! completion, or something about a task. It carries the argument bytes themselves, so that what
+//! was judged is what is forwarded.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,8 +1,9 @@
 //! Names of servers, tools, prompts, resources and tasks, parsed once at the door.
 //!
 //! A `ServerName` comes from the operator; a `ToolName`, a `PromptName` and a `ResourceUri` come
-//! from a server (and are not trusted to be pretty); an `ExposedName` is what an application sees. Each constructor refuses what is not
-//! valid and says which rule was broken; afterwards nobody checks again.
+//! from a server (and are not trusted to be pretty); an `ExposedName` is what an application sees.
+//! Each constructor refuses what is not valid and says which rule was broken; afterwards nobody
+//! checks again.
 
 use std::{fmt, sync::Arc};
 
@@ -83,8 +84,8 @@ name_type! {
 }
 
 name_type! {
-    /// The name under which applications see a tool or a prompt: `^[A-Za-z0-9_-]{1,64}$`, because one name
-    /// outside it makes some hosts drop the whole list.
+    /// The name under which applications see a tool or a prompt: `^[A-Za-z0-9_-]{1,64}$`, because
+    /// one name outside it makes some hosts drop the whole list.
     ExposedName
 }
 

@@ -1,8 +1,8 @@
 //! Work that a server goes on with after it has answered the call that began it.
 //!
 //! A `Task` is known by the server's own id, which means something only together with the server.
-//! It remembers which tool began it, so that whoever may not call the tool does not reach its tasks,
-//! and which call, so that the audit can be followed. Says nothing of how the work stands.
+//! It remembers which tool began it, so that whoever may not call the tool does not reach its
+//! tasks, and which call, so that the audit can be followed. Says nothing of how the work stands.
 
 use super::{CallId, TaskId, ToolName};
 

@@ -1,9 +1,9 @@
 //! One live process or connection of a server, and the task that keeps it alive.
 //!
-//! The task alone decides the state: start, ask for the lists, hold the session until it ends, wait,
-//! start again, for ever. Everybody else sees the state through a watch and the session through
-//! a slot that is empty while there is none. A server that is down harms nobody: its calls are
-//! refused at once, its tools stay listed.
+//! The task alone decides the state: start, ask for the lists, hold the session until it ends,
+//! wait, start again, for ever. Everybody else sees the state through a watch and the session
+//! through a slot that is empty while there is none. A server that is down harms nobody: its calls
+//! are refused at once, its tools stay listed.
 
 use std::{sync::Arc, time::Duration};
 

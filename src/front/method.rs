@@ -1,4 +1,5 @@
-//! The methods that we answer ourselves, for both eras; all but what is judged and sent on ends here.
+//! The methods that we answer ourselves, for both eras; all but what is judged and sent on ends
+//! here.
 //!
 //! Pure over one snapshot: a request becomes a finished result, a call to be dispatched, or an
 //! error. Which method exists in which era is decided in `known`, once, before anything else is

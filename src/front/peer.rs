@@ -133,8 +133,8 @@ impl Peer {
         }
     }
 
-    /// A call with as many rounds of questions as its server needs. Each round is a call of its own,
-    /// judged and on record.
+    /// A call with as many rounds of questions as its server needs. Each round is a call of its
+    /// own, judged and on record.
     async fn converse(&self, front: Arc<Front>, calling: Calling) -> Reply {
         let Calling { request, params, caller, lines } = calling;
         let refused = |error: WireError| {

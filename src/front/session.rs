@@ -1,9 +1,9 @@
 //! Sessions of legacy clients, and what each has in flight.
 //!
 //! A session belongs to the principal that opened it: for anybody else it does not exist. Ids are
-//! 128 random bits. The number is bounded. When it is full, sessions past their time make room, then
-//! the longest idle ones of whoever has the most; a session with a call or a stream never does.
-//! Modern clients have no sessions.
+//! 128 random bits. The number is bounded. When it is full, sessions past their time make room,
+//! then the longest idle ones of whoever has the most; a session with a call or a stream never
+//! does. Modern clients have no sessions.
 
 use std::{
     collections::HashMap,

@@ -1,8 +1,8 @@
 //! Permit and ticket: what an admitted call carries.
 //!
 //! A `Permit` is the proof that every gate agreed and the intent is on record: for a call, or for
-//! whatever else crosses. It is minted here only, by the gate. A `Ticket` owes the audit an outcome and pays exactly once, also when it is
-//! dropped because a task was cancelled.
+//! whatever else crosses. It is minted here only, by the gate. A `Ticket` owes the audit an outcome
+//! and pays exactly once, also when it is dropped because a task was cancelled.
 
 use tokio::time::Instant;
 

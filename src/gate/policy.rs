@@ -1,8 +1,9 @@
 //! The whitelist: which tools, prompts and resources exist for applications at all.
 //!
 //! One decision for listing and for calling, so that a hidden tool is never callable and a listed
-//! one never hidden. Tools are chosen by name; prompts and resources come with their server. A server that the policy does not know lists nothing. Pure and immutable:
-//! a reload compiles a new one.
+//! one never hidden. Tools are chosen by name; prompts and resources come with their server. A
+//! server that the policy does not know lists nothing. Pure and immutable: a reload compiles a new
+//! one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -2,8 +2,8 @@
 //!
 //! First goes a pidfd of the gateway, then the *parcel*: the plan of the server (in a memfd, so
 //! that no argument and no secret is ever seen in the helper's own arguments or environment) and
-//! the pipes. Then single bytes go down (`TERMINATE`) and `Report`s come up. The socket keeps message
-//! boundaries, so one receive is one message.
+//! the pipes. Then single bytes go down (`TERMINATE`) and `Report`s come up. The socket keeps
+//! message boundaries, so one receive is one message.
 
 use std::{
     ffi::{OsStr, OsString},

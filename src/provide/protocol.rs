@@ -1,4 +1,5 @@
-//! Both eras of MCP towards one client on stdio: decides what a message asks and how it is answered.
+//! Both eras of MCP towards one client on stdio: decides what a message asks and how it is
+//! answered.
 //!
 //! Pure. The first message that is accepted fixes the era for the life of the process: `initialize`
 //! the legacy one, a request with a good modern `_meta` the other; a refused message fixes nothing,

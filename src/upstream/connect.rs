@@ -60,7 +60,8 @@ impl Connector {
         self.connect_as(server, Arc::clone(&self.face)).await
     }
 
-    /// The same for one caller's own session: a legacy server is told what that caller can be asked.
+    /// The same for one caller's own session: a legacy server is told what that caller can be
+    /// asked.
     pub async fn connect_for(
         &self,
         server: &ServerConfig,

@@ -3,7 +3,8 @@
 //! Promises: a call is written only while the latch's epoch of its permit holds; it ends in exactly
 //! one answer, with the exact `sent`; many run at once and none delays another; a hostile or dead
 //! server fails its own calls and nothing else. Ids and progress tokens upstream are ours, nothing
-//! of a caller's connection is passed on. Does not choose servers, restart or retry: the fleet does.
+//! of a caller's connection is passed on. Does not choose servers, restart or retry: the fleet
+//! does.
 
 mod connect;
 mod error;

@@ -1,8 +1,8 @@
 //! Watching resources and lists at a server: one `subscriptions/listen`, or legacy subscriptions.
 //!
 //! Only the asking is here. What is wanted, and who is told, the fleet knows. News come on one
-//! bounded channel a session; whoever reads it too slowly is told that some were lost. The URIs were
-//! admitted when they were wished for; here they are sent in an epoch that lasts.
+//! bounded channel a session; whoever reads it too slowly is told that some were lost. The URIs
+//! were admitted when they were wished for; here they are sent in an epoch that lasts.
 
 use serde_json::json;
 use tokio::sync::broadcast;
@@ -116,7 +116,8 @@ impl Session {
     }
 
     /// Opens a listen at a modern server under our number, which the caller drew; the future is the
-    /// listen, and dropping it closes it, as does the end of the epoch. Every list change is asked for.
+    /// listen, and dropping it closes it, as does the end of the epoch. Every list change is asked
+    /// for.
     pub async fn listen(&self, id: u64, uris: Vec<String>, epoch: Epoch) -> ListenEnd {
         let filter = Filter::every_list(uris);
         let more = format!(r#""notifications":{}"#, filter.to_json());

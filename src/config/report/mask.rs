@@ -99,7 +99,8 @@ pub(in crate::config) fn sounds_secret(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// What follows the `=` or `:` of keys that sound secret: for a text of which nothing else is known.
+/// What follows the `=` or `:` of keys that sound secret: for a text of which nothing else is
+/// known.
 pub(super) fn named_values(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;

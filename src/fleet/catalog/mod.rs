@@ -207,8 +207,8 @@ fn merge_entries<'a>(
     (merged, Listing::of(listed))
 }
 
-/// Every visible URI with the first server that lists it. A later server that lists it too is told of in
-/// one sentence for each owner, however many there are.
+/// Every visible URI with the first server that lists it. A later server that lists it too is told
+/// of in one sentence for each owner, however many there are.
 fn owned<'a, T>(
     what: &str,
     shelves: impl Iterator<Item = (&'a ServerName, &'a [Readable<T>])>,

@@ -1,10 +1,10 @@
 //! One request on its way to an answer, and what its server says meanwhile.
 //!
 //! The call is polled until it is decided whether there is anything to stream; from then on a task
-//! owns it, and the transport only takes from a channel, or from the record of its session. INVARIANT: while a client takes nothing,
-//! its call still runs: deadline, stop and withdrawal never wait for a reader. What waits for the
-//! reader is bounded; beyond the bound the server's notices wait where they are. Knows no
-//! transport and no era.
+//! owns it, and the transport only takes from a channel, or from the record of its session.
+//! INVARIANT: while a client takes nothing, its call still runs: deadline, stop and withdrawal
+//! never wait for a reader. What waits for the reader is bounded; beyond the bound the server's
+//! notices wait where they are. Knows no transport and no era.
 
 use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
 

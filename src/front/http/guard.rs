@@ -1,8 +1,8 @@
 //! The first look at an HTTP request: is it from a place that may speak to us at all?
 //!
 //! `Host` and `Origin` are allow-lists, always on, before anything of the request is read: our own
-//! names on any port, and what the operator lists. So a web page that was let in by DNS rebinding is
-//! turned away. Pure.
+//! names on any port, and what the operator lists. So a web page that was let in by DNS rebinding
+//! is turned away. Pure.
 
 use http::{HeaderMap, Uri, header};
 

@@ -2,7 +2,8 @@
 //!
 //! A `Feed` is one `subscriptions/listen` of a modern client, `Watching` the subscriptions of one
 //! legacy session. Neither names a resource to a server that its client may not see: each is
-//! admitted first, as for reading, on record and not while the gateway is stopped. Knows no transport.
+//! admitted first, as for reading, on record and not while the gateway is stopped. Knows no
+//! transport.
 
 mod pipe;
 mod watching;

@@ -1,8 +1,9 @@
 //! What a server wants to see again, kept by its client and readable by nobody but us.
 //!
 //! What a server said is encrypted and bound: its state to who asked for what (principal, session,
-//! kind, name and arguments), the id of a task to the principal. Promises that it opens only for the
-//! same, and not after its time. The key lives as long as the process: after a restart the caller asks anew.
+//! kind, name and arguments), the id of a task to the principal. Promises that it opens only for
+//! the same, and not after its time. The key lives as long as the process: after a restart the
+//! caller asks anew.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! Tasks of servers under ids of ours.
 //!
 //! The id that a client gets holds the server, its own id and who may use it, sealed: there is no
-//! table, and nothing to be guessed. Promises that it opens only for the principal that it was given
-//! to and while this process lives, and that a client is told of a task only what it could be told
-//! of a call. Judges no request: `dispatch` does, as every other.
+//! table, and nothing to be guessed. Promises that it opens only for the principal that it was
+//! given to and while this process lives, and that a client is told of a task only what it could be
+//! told of a call. Judges no request: `dispatch` does, as every other.
 
 use std::sync::Arc;
 

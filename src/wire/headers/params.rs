@@ -124,8 +124,8 @@ impl ParamKind {
     }
 }
 
-/// What `text` says as an integer, also when written `42.0` or `4.2e1`. Exact or none: beyond 2^53 a
-/// fraction or an exponent is not read, since two numbers could become one.
+/// What `text` says as an integer, also when written `42.0` or `4.2e1`. Exact or none: beyond 2^53
+/// a fraction or an exponent is not read, since two numbers could become one.
 fn integer(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<i64>() {
         return (!text.starts_with('+')).then_some(number);

@@ -2,7 +2,8 @@
 //!
 //! A forwarded message is mostly somebody else's bytes with a few of ours between them. Small
 //! pieces are copied together, large ones are shared, so that a megabyte of arguments is never
-//! copied to change an id. Whoever sends a frame writes its parts in order (`writev`), or joins them.
+//! copied to change an id. Whoever sends a frame writes its parts in order (`writev`), or joins
+//! them.
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;

@@ -118,7 +118,8 @@ impl Item {
         execution.is_some_and(|execution| execution.peek("taskSupport") == Some(b"\"required\""))
     }
 
-    /// The arguments that an HTTP client repeats in headers; an error makes the tool unusable there.
+    /// The arguments that an HTTP client repeats in headers; an error makes the tool unusable
+    /// there.
     pub fn param_headers(&self) -> Result<Vec<ParamHeader>, WireError> {
         match self.raw.object("inputSchema") {
             Some(schema) => parse_param_headers(&schema),

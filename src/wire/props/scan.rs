@@ -1,7 +1,7 @@
 //! The scan accepts what serde_json accepts, but for our stricter rules, and nothing else.
 //!
-//! The judge shares no code with the scan. Texts are arbitrary, then damaged in a few bytes, so that
-//! both sides of every rule are tried.
+//! The judge shares no code with the scan. Texts are arbitrary, then damaged in a few bytes, so
+//! that both sides of every rule are tried.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -77,7 +77,8 @@ proptest! {
     #[test]
     fn what_is_looked_up_is_what_was_written(object in generate::object()) {
         let scanned = Object::parse(Bytes::from(object.clone())).unwrap();
-        // The judge cannot read keys from raw text with newlines taken out, so we take them out too.
+        // The judge cannot read keys from raw text with newlines taken out, so we take them out
+        // too.
         let line: String = object.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
         let want = oracle::members(line.as_bytes());
         let got: Vec<_> = scanned

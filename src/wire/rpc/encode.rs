@@ -64,7 +64,8 @@ pub fn encode_error(id: Option<&RequestId>, error: &ErrorObject) -> Frame {
     out.finish()
 }
 
-/// A server's error, handed on as it was written; a code that the other era does not know is replaced.
+/// A server's error, handed on as it was written; a code that the other era does not know is
+/// replaced.
 pub fn relay_error(to: Version, id: &RequestId, error: &Object) -> Frame {
     let mut out = open(64);
     answer_id(&mut out, Some(id));

@@ -2,8 +2,8 @@
 //!
 //! Some JSON readers match keys without regard to letter case (CVE-2026-27896: a peer took `Method`
 //! and `paramſ`). What such a reader behind us would act on must not be a key that we passed over
-//! as unknown; so a key that folds to a known one without being it is refused. Folding covers letter
-//! case, the Unicode characters that fold to ASCII letters, full width forms, and blanks and
+//! as unknown; so a key that folds to a known one without being it is refused. Folding covers
+//! letter case, the Unicode characters that fold to ASCII letters, full width forms, and blanks and
 //! invisible characters anywhere in the key.
 
 use std::borrow::Cow;

@@ -1,7 +1,7 @@
 //! Framing: messages out of a byte stream, as lines (stdio) or server-sent events (HTTP).
 //!
-//! Both readers take bytes in any chunks, bound what they hold, and never look at a byte twice. They
-//! know nothing of what a message says.
+//! Both readers take bytes in any chunks, bound what they hold, and never look at a byte twice.
+//! They know nothing of what a message says.
 
 mod line;
 mod sse;

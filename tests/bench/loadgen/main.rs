@@ -1,8 +1,9 @@
 //! `loadgen`: calls MCP endpoints, checks every answer, and compares what it saw.
 //!
 //! `compare` runs several endpoints in turn and prints ratios; `hol` asks whether a slow call holds
-//! up fast ones; `idle` asks what clients cost that only wait; `ready` waits for an endpoint. Both wires, HTTP and stdio, a closed loop of
-//! sessions. `tests/bench/compare` starts what it needs and calls it.
+//! up fast ones; `idle` asks what clients cost that only wait; `ready` waits for an endpoint. Both
+//! wires, HTTP and stdio, a closed loop of sessions. `tests/bench/compare` starts what it needs and
+//! calls it.
 
 mod compare;
 mod hol;

@@ -1,4 +1,5 @@
-//! `bench-upstream`: the fastest MCP server that we can write, so that it is never what is measured.
+//! `bench-upstream`: the fastest MCP server that we can write, so that it is never what is
+//! measured.
 //!
 //! Speaks both eras over HTTP (`--http ADDRESS`) or over stdio (`--stdio`). Tools: `echo {text}`
 //! and `sleep {ms, text}`; the text goes back undecoded. Reads a message in one pass and checks

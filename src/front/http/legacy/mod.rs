@@ -1,5 +1,5 @@
-//! The adapter for legacy clients: sessions, DELETE, and batches of 2025-03-26; `stream` has what is
-//! sent as events, `old` the transport of 2024-11-05.
+//! The adapter for legacy clients: sessions, DELETE, and batches of 2025-03-26; `stream` has what
+//! is sent as events, `old` the transport of 2024-11-05.
 //!
 //! A lost connection does not cancel a legacy call: it runs on to its outcome. A session is
 //! looked up for every request and exists only for the principal that opened it.

@@ -1,4 +1,5 @@
-//! The HTTP+SSE transport of 2024-11-05, deprecated: `GET /sse` and `POST /messages`, if switched on.
+//! The HTTP+SSE transport of 2024-11-05, deprecated: `GET /sse` and `POST /messages`, if switched
+//! on.
 //!
 //! The stream begins with an event that names where to post, and carries every answer; a POST is
 //! taken with 202. The session is as long as the stream, and so are its calls: nobody could ever

@@ -1,9 +1,9 @@
 //! The GET stream of a legacy HTTP session, and the progress that comes with it.
 //!
 //! It is listened to where a server offers it, in every session that is opened anew: list changes
-//! come there, and with some servers the progress of calls, which finds its caller by the number
-//! of the call. Does not renew a session: a call does. `old` has the transport of 2024-11-05, where all
-//! answers come on such a stream.
+//! come there, and with some servers the progress of calls, which finds its caller by the number of
+//! the call. Does not renew a session: a call does. `old` has the transport of 2024-11-05, where
+//! all answers come on such a stream.
 
 mod old;
 

@@ -36,7 +36,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Steps from behind a string's opening quote to behind its closing one; whether it has escapes.
+    /// Steps from behind a string's opening quote to behind its closing one; whether it has
+    /// escapes.
     #[inline]
     pub(super) fn string(&mut self) -> Result<bool, Fault> {
         let mut escaped = false;

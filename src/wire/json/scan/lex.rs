@@ -1,4 +1,5 @@
-//! The smallest pieces of the grammar: where a run of plain string bytes, an escape or a number ends.
+//! The smallest pieces of the grammar: where a run of plain string bytes, an escape or a number
+//! ends.
 //!
 //! Pure functions over a tail of the text; each answers how many bytes belong to the piece, or that
 //! there is no such piece. The loop over string bytes is the hot one: it looks at eight bytes in

@@ -53,7 +53,8 @@ pub enum Progressed {
 }
 
 impl InputRequired {
-    /// Tells an answer from questions, and from a task. What is none of them, or asks what cannot be asked, is refused.
+    /// Tells an answer from questions, and from a task. What is none of them, or asks what cannot
+    /// be asked, is refused.
     pub fn read(result: &Object) -> Result<Progressed, WireError> {
         let refuse = |rule| Err(WireError::Params { rule });
         match result.peek(RESULT_TYPE) {
