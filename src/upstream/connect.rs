@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{
-    ConnectError, Line, Session,
+    ConnectError, Line, Session, Whose,
     handshake::{
         Discovery, Greeting, Refused, discovered, face, initialize_params, initialized,
         modern_params,
@@ -57,7 +57,7 @@ impl Connector {
 
     /// Opens a session within the server's start-up timeout. Dropping the future undoes it.
     pub async fn connect(&self, server: &ServerConfig) -> Result<Session, ConnectError> {
-        self.connect_as(server, Arc::clone(&self.face)).await
+        self.connect_as(server, (Whose::Everybodys, Arc::clone(&self.face))).await
     }
 
     /// The same for one caller's own session: a legacy server is told what that caller can be
@@ -68,13 +68,13 @@ impl Connector {
         capabilities: Bytes,
     ) -> Result<Session, ConnectError> {
         let face = ClientFace { capabilities, info: self.face.info.clone() };
-        self.connect_as(server, Arc::new(face)).await
+        self.connect_as(server, (Whose::OneCallers, Arc::new(face))).await
     }
 
     async fn connect_as(
         &self,
         server: &ServerConfig,
-        face: Arc<ClientFace>,
+        (whose, face): (Whose, Arc<ClientFace>),
     ) -> Result<Session, ConnectError> {
         let known = match server.protocol {
             ProtocolPin::Auto => self.eras.get(server),
@@ -90,7 +90,7 @@ impl Connector {
             Ok((line, greeting)) => {
                 self.eras.learn(server, greeting.version.era());
                 let name = server.name.clone();
-                Ok(Session::new(name, line, greeting, face))
+                Ok(Session::new(name, line, greeting, (whose, face)))
             }
             Err(error) => {
                 self.eras.forget(server);
@@ -279,7 +279,7 @@ async fn ask(
 ) -> Result<Response, CallError> {
     let id = child.draw_id();
     let frame = encode_request(&RequestId::from_u64(id), method, Some(params));
-    child.ask(Ask { id, frame, epoch: None, wait, notices: None, talk: None }).await
+    child.ask(Ask { id, frame, epoch: None, wait, ear: None, talk: None }).await
 }
 
 /// Sees the child off, so that its last words are complete.

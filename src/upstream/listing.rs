@@ -88,7 +88,7 @@ async fn page(
                 frame,
                 epoch: None,
                 wait: LIST_TIMEOUT,
-                notices: None,
+                ear: None,
                 talk: None,
             })
             .await?

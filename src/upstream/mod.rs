@@ -63,6 +63,14 @@ pub struct Session {
     greeting: Arc<Greeting>,
     face: Arc<ClientFace>,
     tasks: Tasks,
+    whose: Whose,
+}
+
+/// Who calls on a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Everybodys,
+    OneCallers,
 }
 
 #[derive(Clone, Debug)]
@@ -72,13 +80,18 @@ enum Line {
 }
 
 impl Session {
-    fn new(server: ServerName, line: Line, greeting: Greeting, face: Arc<ClientFace>) -> Self {
+    fn new(
+        server: ServerName,
+        line: Line,
+        greeting: Greeting,
+        (whose, face): (Whose, Arc<ClientFace>),
+    ) -> Self {
         let is_modern = greeting.version.era() == Era::Modern;
         let tasks = match is_modern && declares_tasks(greeting.capabilities.as_ref()) {
             true => Tasks::Kept,
             false => Tasks::Unknown,
         };
-        Self { server, line, greeting: Arc::new(greeting), face, tasks }
+        Self { server, line, greeting: Arc::new(greeting), face, tasks, whose }
     }
 
     pub fn version(&self) -> Version {
@@ -134,7 +147,7 @@ impl Session {
                     frame: self.encode(id, permit, call),
                     epoch: Some(permit.epoch()),
                     wait: call.deadline,
-                    notices: call.params.progress_token().and_then(|_| notices.cloned()),
+                    ear: self.ear(call, notices),
                     talk: self.talking(call),
                 })
                 .await
@@ -233,6 +246,17 @@ impl Session {
         }
         tracing::error!(call.id = %permit.call().id, "Judged call is not the one to be sent");
         Err(CallError::Unavailable { sent: Sent::No })
+    }
+
+    /// What the caller hears of a child before the answer. Progress that it did not want is not
+    /// asked for, and is dropped on its side.
+    fn ear(&self, call: &Outgoing, notices: Option<&NoticeSender>) -> Option<talk::Ear> {
+        let hears = match (self.whose, call.params.progress_token()) {
+            (Whose::OneCallers, _) => talk::Hears::Everything,
+            (Whose::Everybodys, Some(_)) => talk::Hears::Named,
+            (Whose::Everybodys, None) => return None,
+        };
+        Some(talk::Ear { notices: notices?.clone(), hears })
     }
 
     /// How the caller can be asked in the middle of this call: never on a shared session, and

@@ -153,7 +153,7 @@ impl Session {
         let (wait, epoch) = (UPSTREAM_LISTEN_MAX, Some(epoch));
         match &self.line {
             Line::Stdio(line) => {
-                line.ask(stdio::Ask { id, frame, epoch, wait, notices: None, talk: None }).await
+                line.ask(stdio::Ask { id, frame, epoch, wait, ear: None, talk: None }).await
             }
             Line::Http(line) => {
                 let about = http::About::own(Some(self.version()), method);

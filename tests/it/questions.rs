@@ -157,8 +157,12 @@ async fn an_answer_counts_only_in_the_session_that_was_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_messages_come_from_the_level_on_that_a_client_asked_for() {
-    for kind in [Kind::LegacyHttp, Kind::LegacyStdio] {
-        let cell = Cell::new(kind, Server::ModernHttp).await;
+    let own = "isolation = \"per-session\"\n";
+    let servers = [(Server::ModernHttp, ""), (Server::LegacyHttp, ""), (Server::LegacyStdio, own)];
+    let kinds = [Kind::LegacyHttp, Kind::LegacyStdio];
+    for (kind, (server, keys)) in kinds.into_iter().flat_map(|kind| servers.map(|one| (kind, one)))
+    {
+        let cell = Cell::with(kind, server, json!({}), keys).await;
         let heard = async || {
             let answer = cell.client.call("up__test_tool_with_logging", json!({})).await;
             let all = answer.notices.into_iter().map(|notice| notice["method"].to_string());
@@ -174,5 +178,15 @@ async fn log_messages_come_from_the_level_on_that_a_client_asked_for() {
             let n_heard = heard().await.len() + cell.client.n_unasked() - before;
             assert_eq!(n_heard, n, "{kind:?} {level}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hears_the_log_messages_of_a_child_that_is_shared() {
+    for server in [Server::LegacyStdio, Server::ModernStdio] {
+        let cell = Cell::new(Kind::LegacyHttp, server).await;
+        cell.client.ask("logging/setLevel", json!({ "level": "debug" })).await;
+        let answer = cell.client.call("up__test_tool_with_logging", json!({})).await;
+        assert_eq!((answer.notices, cell.client.n_unasked()), (vec![], 0), "{server:?}");
     }
 }

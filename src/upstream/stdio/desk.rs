@@ -237,8 +237,8 @@ impl Desk {
         match heard {
             Heard::Answer { id, response } => self.answer(id, response),
             Heard::Progress { id, notice } => self.progress(id, notice),
-            // Nobody can tell which call a log message belongs to.
-            Heard::Log(_) | Heard::Other => {}
+            Heard::Log(notice) => self.log(notice),
+            Heard::Other => {}
             // Without anybody who attends nobody is told.
             Heard::News(news) => drop(self.shared.news.send(news)),
             Heard::ListChanged => self.shared.list_changed.send_modify(|n| *n += 1),
@@ -285,6 +285,15 @@ impl Desk {
             .and_then(|id| self.calls.notices(id))
             .is_some_and(|notices| notices.try_send(notice).is_ok());
         if !taken {
+            self.shared.counts.notice_dropped();
+        }
+    }
+
+    /// A log message names no call. On a shared session nobody can tell whose it is.
+    fn log(&mut self, notice: Notice) {
+        if let Some(notices) = self.calls.only_ear()
+            && notices.try_send(notice).is_err()
+        {
             self.shared.counts.notice_dropped();
         }
     }

@@ -28,10 +28,9 @@ use tokio::{
 };
 
 use super::{
-    NoticeSender,
     news::News,
     pace::Counts,
-    talk::{Door, Left, Reply, Resume, Talking, Waiting},
+    talk::{Door, Ear, Left, Reply, Resume, Talking, Waiting},
 };
 use crate::{
     domain::{
@@ -89,7 +88,7 @@ pub(super) struct Ask {
     pub(super) frame: Frame,
     pub(super) epoch: Option<Epoch>,
     pub(super) wait: Duration,
-    pub(super) notices: Option<NoticeSender>,
+    pub(super) ear: Option<Ear>,
     pub(super) talk: Option<Talking>,
 }
 
@@ -166,11 +165,11 @@ impl Stdio {
 
     /// Sends a request and waits for its answer. Dropping the future withdraws the request.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Response, CallError> {
-        let Ask { id, frame, epoch, wait, notices, talk } = ask;
+        let Ask { id, frame, epoch, wait, ear, talk } = ask;
         let deadline = Instant::now() + wait;
         let (can, resume) = talk.map(|talk| (talk.can, talk.resume)).unzip();
         let asked = |reply: Reply| {
-            let waiting = Waiting { reply, notices, epoch, deadline, can, asked_as: id };
+            let waiting = Waiting { reply, ear, epoch, deadline, can, asked_as: id };
             Event::Asked(Asked { id, frame, waiting, resume: resume.flatten() })
         };
         self.0.door.ask(id, asked).await

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) use door::{Door, Left, Uncounted};
-pub(super) use pending::{Reply, Waiting};
+pub(super) use pending::{Ear, Hears, Reply, Waiting};
 
 use pending::Pending;
 use questions::{Answered, Resumed, Talks};
@@ -290,6 +290,10 @@ impl Calls {
 
     pub(super) fn notices(&self, call: u64) -> Option<&NoticeSender> {
         self.pending.notices(call)
+    }
+
+    pub(super) fn only_ear(&self) -> Option<&NoticeSender> {
+        self.pending.only_ear()
     }
 
     /// When something is to be done next if nothing happens.

@@ -19,8 +19,8 @@ pub(in crate::upstream) type Reply = oneshot::Sender<Result<Response, CallError>
 #[derive(Debug)]
 pub(in crate::upstream) struct Waiting {
     pub(in crate::upstream) reply: Reply,
-    /// Where its progress goes, if its caller wants any.
-    pub(in crate::upstream) notices: Option<NoticeSender>,
+    /// Where what is said about it goes, if its caller hears any of it.
+    pub(in crate::upstream) ear: Option<Ear>,
     /// The latch epoch it was admitted in; our own requests have none.
     pub(in crate::upstream) epoch: Option<Epoch>,
     pub(in crate::upstream) deadline: Instant,
@@ -28,6 +28,21 @@ pub(in crate::upstream) struct Waiting {
     pub(in crate::upstream) can: Option<Object>,
     /// The number of the request that waits, where it resumed a call of another number.
     pub(in crate::upstream) asked_as: u64,
+}
+
+/// Who hears what a server says before it answers.
+#[derive(Clone, Debug)]
+pub(in crate::upstream) struct Ear {
+    pub(in crate::upstream) notices: NoticeSender,
+    pub(in crate::upstream) hears: Hears,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Hears {
+    /// What names its call.
+    Named,
+    /// Also what names no call: nobody else's session is this one.
+    Everything,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +91,17 @@ impl Pending {
     }
 
     pub(super) fn notices(&self, id: u64) -> Option<&NoticeSender> {
-        self.0.get(&id)?.notices.as_ref()
+        self.0.get(&id)?.ear.as_ref().map(|ear| &ear.notices)
+    }
+
+    /// Who hears what names no call: the one call that is under way, if the session is its
+    /// caller's own.
+    pub(super) fn only_ear(&self) -> Option<&NoticeSender> {
+        let mut all = self.0.values();
+        let (Some(Waiting { ear: Some(ear), .. }), None) = (all.next(), all.next()) else {
+            return None;
+        };
+        (ear.hears == Hears::Everything).then_some(&ear.notices)
     }
 
     pub(super) fn earliest_deadline(&self) -> Option<Instant> {

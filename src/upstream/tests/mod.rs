@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Line, Session,
+    Line, Session, Whose,
     handshake::{self, Greeting},
     stdio::{Pipes, Stdio},
 };
@@ -56,7 +56,8 @@ fn session(latch: &Latch, version: Version) -> (Session, Child) {
     let (stdio, child) = Child::start(latch);
     let greeting = Greeting { version, server_info: None, capabilities: None, instructions: None };
     let name = ServerName::parse("fake").unwrap();
-    (Session::new(name, Line::Stdio(stdio), greeting, Arc::new(handshake::face())), child)
+    let face = (Whose::Everybodys, Arc::new(handshake::face()));
+    (Session::new(name, Line::Stdio(stdio), greeting, face), child)
 }
 
 fn latch() -> (Latch, tempfile::TempDir) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Child, WAIT, latch, session, soon};
+use super::{Child, WAIT, Whose, latch, session, soon};
 use crate::{
     config::{HttpTarget, ProtocolPin, ServerConfig, Target, ToolFilter},
     domain::{
@@ -40,7 +40,7 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
     };
     let (opened, ()) = soon(async { tokio::join!(open, greet) }).await;
     let (http, greeting) = opened.unwrap();
-    (Session::new(config.name, Line::Http(http), greeting, face), server)
+    (Session::new(config.name, Line::Http(http), greeting, (Whose::Everybodys, face)), server)
 }
 
 /// Answers `tools/list` with `pages` in a row, then with the last one for ever.

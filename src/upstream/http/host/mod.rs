@@ -27,7 +27,9 @@ use crate::{
         limits::{UPSTREAM_ERRAND_TIMEOUT, UPSTREAM_ERRANDS_MAX},
     },
     gate::{Epoch, LatchState},
-    upstream::talk::{Act, Calls, Door, Entered, Left, Reply, Resume, Uncounted, Waiting},
+    upstream::talk::{
+        Act, Calls, Door, Ear, Entered, Hears, Left, Reply, Resume, Uncounted, Waiting,
+    },
     wire::{Frame, Request, RequestId, Response, Version, encode_cancelled},
 };
 use carry::{Cut, carry};
@@ -94,7 +96,9 @@ impl Host {
         let notices = asked.notices.cloned();
         let asked = Box::new(asked.without_caller());
         let event = |reply: Reply| {
-            let waiting = Waiting { reply, notices, epoch, deadline, can, asked_as: id };
+            // Which call something belongs to, its stream has told before it comes here.
+            let ear = notices.map(|notices| Ear { notices, hears: Hears::Named });
+            let waiting = Waiting { reply, ear, epoch, deadline, can, asked_as: id };
             Event::Asked { asked, waiting, resume: resume.flatten() }
         };
         self.0.ask(id, event).await

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Rig, WAIT, notices, result_of, until};
 use crate::{
     domain::{CallError, Sent, limits::SESSION_INBOX_MAX},
+    upstream::talk::{Ear, Hears},
     wire::encode_notification,
 };
 
@@ -123,6 +124,36 @@ async fn those_who_leave_while_the_inbox_is_full_are_withdrawn_upstream() {
     drop(first_call);
     drop(crowd);
     assert!(rig.line().await.contains(&format!("\"requestId\":{first},")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_message_is_heard_where_it_can_only_be_of_one_call() {
+    let mut rig = Rig::new();
+    let log = |n: u32| {
+        let params = format!("{{\"level\":\"info\",\"data\":{n}}}");
+        let frame = encode_notification("notifications/message", Some(params.as_bytes()));
+        [frame.into_bytes().as_ref(), b"\n"].concat()
+    };
+    let (sender, mut receiver) = notices(8);
+    let mut calls = Vec::new();
+    // Alone on a shared session, then alone on one of its caller's own, then not alone there.
+    for (nth, hears) in [(0, Hears::Named), (1, Hears::Everything), (2, Hears::Everything)] {
+        let ear = Ear { notices: sender.clone(), hears };
+        calls.push(rig.start_hearing("{}", WAIT, Some(ear)));
+        rig.line().await;
+        rig.say(log(nth)).await;
+        if nth == 0 {
+            let (id, call) = calls.remove(0);
+            rig.answer(id, "{}").await;
+            result_of(call.await.unwrap());
+        }
+    }
+    for (id, call) in calls {
+        rig.answer(id, "{}").await;
+        result_of(call.await.unwrap());
+    }
+    assert_eq!(receiver.recv().await.unwrap().params.unwrap().integer("data"), Some(1));
+    assert!(receiver.try_recv().is_err(), "it is heard by one, or by nobody");
 }
 
 #[tokio::test(start_paused = true)]

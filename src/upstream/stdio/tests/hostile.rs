@@ -187,7 +187,7 @@ async fn last_words_after_the_last_read_still_count() {
         frame: encode_request(&RequestId::from_u64(2), "tools/call", None),
         epoch: latch.epoch().ok(),
         wait: WAIT,
-        notices: None,
+        ear: None,
         talk: None,
     };
     let unwritten = async { session.ask(unwritten).await };

@@ -19,7 +19,10 @@ use super::{Ask, Pipes, Stdio};
 use crate::{
     domain::{CallError, ServerName},
     gate::{Cause, Epoch, Latch},
-    upstream::NoticeSender,
+    upstream::{
+        NoticeSender,
+        talk::{Ear, Hears},
+    },
     wire::{Body, Notice, RequestId, Response, encode_request},
 };
 
@@ -58,7 +61,7 @@ impl Rig {
     fn ask(&self, params: &str, wait: Duration) -> (u64, Ask) {
         let id = self.session.draw_id();
         let frame = encode_request(&RequestId::from_u64(id), "tools/call", Some(params.as_bytes()));
-        (id, Ask { id, frame, epoch: Some(self.epoch()), wait, notices: None, talk: None })
+        (id, Ask { id, frame, epoch: Some(self.epoch()), wait, ear: None, talk: None })
     }
 
     /// A call under way in a task of its own.
@@ -72,8 +75,18 @@ impl Rig {
         wait: Duration,
         notices: Option<NoticeSender>,
     ) -> (u64, JoinHandle<Result<Response, CallError>>) {
+        let ear = notices.map(|notices| Ear { notices, hears: Hears::Named });
+        self.start_hearing(params, wait, ear)
+    }
+
+    fn start_hearing(
+        &self,
+        params: &str,
+        wait: Duration,
+        ear: Option<Ear>,
+    ) -> (u64, JoinHandle<Result<Response, CallError>>) {
         let (id, mut ask) = self.ask(params, wait);
-        ask.notices = notices;
+        ask.ear = ear;
         let session = self.session.clone();
         #[expect(clippy::disallowed_methods, reason = "a test waits for every task it starts")]
         let task = tokio::spawn(async move { session.ask(ask).await });
