@@ -47,7 +47,8 @@ async fn nothing_survives_a_killed_gateway_and_the_audit_opens_clean() {
     for cycle in 0..GATEWAY_KILLS {
         let mut gateway = Gateway::start_in(dir, &tables);
         let client = Client::http(Kind::ModernHttp, gateway.port).await;
-        assert_eq!(client.text("plain__echo", json!({ "text": "x" })).await, "x");
+        let echoed = client.text("plain__echo", json!({ "text": "x" })).await;
+        assert_eq!(echoed, "x", "cycle {cycle}: {}", gateway.log());
         client.call("daemon__echo", json!({ "text": "x" })).await;
         assert!(marked(&marker).len() >= 3, "cycle {cycle}");
         // A call is in flight at the moment of death.
