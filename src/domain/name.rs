@@ -73,8 +73,8 @@ name_type! {
 }
 
 name_type! {
-    /// A resource's URI, or the template of many, exactly as its server spells it. Never
-    /// rewritten and never taken apart.
+    /// A resource's URI, or the template of many, exactly as its server spells it; as
+    /// applications see it, it may have a prefix.
     ResourceUri
 }
 

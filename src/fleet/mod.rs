@@ -29,11 +29,12 @@ pub use lease::Parked;
 use lease::{Key, Seat};
 use replica::{Life, Listed, Replica};
 pub use replica::{Ready, State};
+use watch::Listener;
 pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
     config::{Isolation, Names, ServerConfig},
-    domain::{CallError, Caller, Sent, ServerName, Wish, limits::CATALOG_NEWS_MAX},
+    domain::{CallError, Caller, ResourceUri, Sent, ServerName, Wish, limits::CATALOG_NEWS_MAX},
     gate::{Permit, Policy},
     upstream::{Connector, NoticeSender, Outgoing},
     wire::{CallParams, Object, Response, headers::ParamHeader},
@@ -43,7 +44,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Fleet {
     replicas: HashMap<ServerName, Arc<Replica>>,
-    /// What the catalog that stands could not take from each server.
+    /// What the catalog that stands could not take from each server as it is.
     clashes: Arc<ArcSwap<Clashes>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -148,11 +149,17 @@ impl Fleet {
         }
     }
 
-    /// Asks for news of a server's resource; whether that is granted, the watch says.
-    pub fn watch(&self, permit: &Permit<Wish>, mailbox: Arc<Mailbox>) -> Result<Watch, NotWatched> {
+    /// Asks for news of a server's resource, which the listener knows by `name`; whether that is
+    /// granted, the watch says.
+    pub fn watch(
+        &self,
+        permit: &Permit<Wish>,
+        name: ResourceUri,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Watch, NotWatched> {
         let Wish { server, uri, .. } = permit.matter();
         let replica = self.replicas.get(server).ok_or(NotWatched::Unavailable)?;
-        replica.board.add(uri.clone(), mailbox)
+        replica.board.add(uri.clone(), Listener { name, mailbox })
     }
 
     /// Every server, in order of name.
@@ -229,7 +236,7 @@ impl<P: Fn(Arc<Catalog>)> Keeper<P> {
         }
         for (server, sentences) in clashes {
             for problem in sentences {
-                tracing::warn!(server.id = %server, problem, "Resources are not offered");
+                tracing::warn!(server.id = %server, problem, "Resources do not stand under their own URIs");
             }
         }
         self.clashes.store(Arc::new(clashes.clone()));

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Questions, Refusal, Sent,
-        ServerName, SpanId, TraceParent,
+        ServerName, SpanId, Subject, TraceParent,
     },
     fleet::Resolved,
     gate::{Permit, Ticket},
@@ -27,8 +27,9 @@ use crate::{
     upstream::NoticeSender,
     wire::{
         Body, CallParams, InputRequired, Object, Progressed, Question, Response, ShownParams,
-        TaskNews,
+        TaskNews, WireError,
         headers::{Mismatch, ParamHeader},
+        under_uri,
     },
 };
 
@@ -81,6 +82,8 @@ struct Step {
 struct Admitted {
     permit: Permit,
     ticket: Ticket,
+    /// As they go to the server.
+    params: Arc<CallParams>,
     headers: Arc<[ParamHeader]>,
 }
 
@@ -109,12 +112,12 @@ impl Front {
         if !self.unseal(&mut ask) {
             return self.turn_away(id, &ask, DenyReason::State).await;
         }
-        let Admitted { permit, ticket, headers } = match self.admit(step, &ask).await {
+        let Admitted { permit, ticket, params, headers } = match self.admit(step, &ask).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
         let (server, subject) = (permit.call().server.clone(), permit.call().subject.clone());
-        let (params, notices) = (ask.params.clone(), notices.as_ref());
+        let notices = notices.as_ref();
         let answered = tokio::select! {
             biased;
             // The grace of an orderly end is over: better an outcome now than an orphan later.
@@ -123,6 +126,7 @@ impl Front {
         };
         let read = match answered.and_then(|response| read(&ask, response)) {
             Ok((outcome, Read::Answer(response))) => {
+                let response = as_asked(&ask, &subject, response);
                 Ok((outcome, Answer::Reply(ask.params.kind(), response)))
             }
             // In a box: it is rare, and every call would carry it.
@@ -229,18 +233,21 @@ impl Front {
                 if is_mismatch { Answer::Mismatch(mismatch) } else { refused(id, ask, refusal) };
             return Err(told);
         }
+        let Ok(params) = of_server(&ask.params, &subject) else {
+            return Err(self.turn_away(id, ask, DenyReason::Internal).await);
+        };
         let call = Call {
             id,
             caller: ask.caller.clone(),
             server: server.clone(),
             subject,
-            arguments: ask.params.arguments(),
-            answers: ask.params.answers(),
+            arguments: params.arguments(),
+            answers: params.answers(),
             generation: snapshot.generation,
             trace,
         };
         match self.gate.admit(&snapshot.policy, call, definition).await {
-            Ok((permit, ticket)) => Ok(Admitted { permit, ticket, headers }),
+            Ok((permit, ticket)) => Ok(Admitted { permit, ticket, params, headers }),
             Err(refusal) => Err(refused(id, ask, refusal)),
         }
     }
@@ -260,6 +267,36 @@ impl Front {
 fn step(parent: TraceParent) -> Option<TraceParent> {
     let span = NonZeroU64::new(getrandom::u64().ok()?)?;
     Some(parent.child(SpanId(span)))
+}
+
+/// A resource is read under its server's own URI, which is what is judged.
+fn of_server(asked: &Arc<CallParams>, subject: &Subject) -> Result<Arc<CallParams>, WireError> {
+    match subject {
+        Subject::Resource(own) if own.as_str() != asked.name() => {
+            asked.of_uri(own.as_str()).map(Arc::new)
+        }
+        // How others are named in a request is the affair of whoever writes it.
+        Subject::Resource(_)
+        | Subject::Tool(_)
+        | Subject::Prompt(_)
+        | Subject::PromptArgument(_)
+        | Subject::TemplateArgument(_)
+        | Subject::Task(..) => Ok(asked.clone()),
+    }
+}
+
+/// And answered for under the URI that its caller knows.
+fn as_asked(ask: &Ask, subject: &Subject, response: Response) -> Response {
+    let asked = ask.params.name();
+    match subject {
+        Subject::Resource(own) if own.as_str() != asked => under_uri(response, own.as_str(), asked),
+        Subject::Resource(_)
+        | Subject::Tool(_)
+        | Subject::Prompt(_)
+        | Subject::PromptArgument(_)
+        | Subject::TemplateArgument(_)
+        | Subject::Task(..) => response,
+    }
 }
 
 /// What is hidden and what does not exist are one answer.

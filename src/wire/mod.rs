@@ -22,7 +22,7 @@ pub use mcp::{
     List, ListPage, Meta, Notice, Onward, Progressed, Question, Sender, ShownParams, TaskNews,
     TaskShape, Tasks, Version, acknowledged, declares_tasks, encode_acknowledged, encode_call,
     encode_list_changed, encode_listen_end, encode_own_result, encode_result, encode_updated,
-    headers_agree, input_responses, join_batch, parse_page, relayable, tasks_extension,
+    headers_agree, input_responses, join_batch, parse_page, relayable, tasks_extension, under_uri,
 };
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,

@@ -11,6 +11,8 @@ use crate::{
     harness::{Gateway, journal, stdio_server, wait_until, within},
 };
 
+mod owners;
+
 const TEXT: &str = "This is the content of the static text resource.";
 
 fn is_modern(kind: Kind) -> bool {
@@ -157,10 +159,15 @@ struct Road {
 
 impl Road {
     async fn new(names: &[&str], more: &str) -> Self {
+        Self::with(names, &[], more).await
+    }
+
+    /// The same, with more arguments for each server.
+    async fn with(names: &[&str], args: &[&str], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let table = |name: &&str| {
             let journal = dir.path().join(format!("{name}.jsonl"));
-            let args = ["--journal", journal.to_str().unwrap()];
+            let args = [args, &["--journal", journal.to_str().unwrap()]].concat();
             stdio_server(name, &args) + more
         };
         let tables: String = names.iter().map(table).collect();
@@ -248,44 +255,6 @@ async fn a_reading_that_nobody_waits_for_is_called_back() {
     wait_until("the cancellation", cancelled, || road.gateway.log());
     let outcome = road.gateway.wait_audit("the outcome", |record| record["kind"] == "outcome");
     assert_eq!(outcome["error"], "cancelled");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_uri_of_two_servers_has_one_owner_and_an_unknown_one_none() {
-    let road = Road::new(&["beta", "alpha"], "").await;
-    let uris = listed(&road.client, "resources/list", "uri").await;
-    assert_eq!(uris.len(), 3, "each once: {uris:?}");
-    let prompts = listed(&road.client, "prompts/list", "name").await;
-    assert!(prompts.contains(&"alpha__test_simple_prompt".to_owned()));
-    assert!(prompts.contains(&"beta__test_simple_prompt".to_owned()));
-
-    let read = road.read("test://static-text").await;
-    assert_eq!(read["result"]["contents"][0]["text"], TEXT);
-    assert_eq!(road.reached("alpha", "resources/read"), 1);
-    let told = |server: &Value| {
-        let problems = server["problems"].as_array().cloned().unwrap_or_default();
-        let about =
-            |problem: &Value| problem.as_str().unwrap().contains("belong to server `alpha`");
-        problems.iter().filter(|problem| about(problem)).count()
-    };
-    let status = road.gateway.status();
-    let problems: Vec<usize> = status["servers"].as_array().unwrap().iter().map(told).collect();
-    assert_eq!(problems, [0, 2], "{status}");
-
-    let missing = road.read("other://nobody").await;
-    assert_eq!(missing["error"]["code"], -32602, "{missing}");
-    assert_eq!(missing["error"]["data"]["uri"], "other://nobody");
-    let legacy = Client::http(Kind::LegacyHttp, road.gateway.port).await;
-    let missing = legacy.ask("resources/read", json!({ "uri": "other://nobody" })).await.response;
-    assert_eq!(missing["error"]["code"], -32002, "{missing}");
-    let refused = road.gateway.wait_audit("the refusal", |record| record["kind"] == "refused");
-    assert_eq!(
-        (&refused["about"], &refused["asked"]),
-        (&json!("resource"), &json!("other://nobody"))
-    );
-    let prompt = road.client.ask("prompts/get", json!({ "name": "test_simple_prompt" })).await;
-    assert_eq!(prompt.response["error"]["code"], -32602, "{prompt:?}");
-    assert_eq!(road.reached("beta", "resources/read") + road.reached("beta", "prompts/get"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 //! Order is by name, so that the same servers give the same bytes. A cursor is a name, so a list
 //! that changed between two pages neither repeats nor loses what stayed.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 use bytes::{Bytes, BytesMut};
 
@@ -31,15 +31,15 @@ pub(super) struct Listing {
 const CURSOR_PREFIX: &str = "after.";
 
 impl Listing {
-    pub(super) fn of(definitions: BTreeMap<&str, &Bytes>) -> Self {
+    pub(super) fn of<N: Borrow<str>, D: AsRef<[u8]>>(definitions: &BTreeMap<N, D>) -> Self {
         let (mut names, mut starts, mut text) = (Vec::new(), Vec::new(), BytesMut::new());
         for (name, definition) in definitions {
             if !text.is_empty() {
                 text.extend_from_slice(b",");
             }
             starts.push(text.len());
-            text.extend_from_slice(definition);
-            names.push(name.to_owned());
+            text.extend_from_slice(definition.as_ref());
+            names.push(name.borrow().to_owned());
         }
         Self { names, text: text.freeze(), starts }
     }
@@ -87,7 +87,7 @@ mod tests {
     fn pages_follow_each_other_without_a_gap() {
         let names: Vec<String> = (0..=LIST_PAGE_MAX).map(|n| format!("a:{n:04}")).collect();
         let texts: Vec<Bytes> = names.iter().map(|name| format!("\"{name}\"").into()).collect();
-        let listing = Listing::of(names.iter().map(String::as_str).zip(&texts).collect());
+        let listing = Listing::of(&names.iter().map(String::as_str).zip(&texts).collect());
         let first = listing.page(None).unwrap();
         assert!(first.items.starts_with(b"\"a:0000\",") && first.items.ends_with(b"\"a:0499\""));
         assert_eq!(first.next.as_deref(), Some("after.a:0499"));
@@ -96,6 +96,6 @@ mod tests {
         assert_eq!(listing.page(Some("after.z")).unwrap().items, "");
         assert_eq!(listing.page(Some("0")), Err(UnknownCursor));
         assert_eq!(listing.page(Some("after.")), Err(UnknownCursor));
-        assert_eq!(Listing::of(BTreeMap::new()).page(None).unwrap().items, "");
+        assert_eq!(Listing::of(&BTreeMap::<&str, Bytes>::new()).page(None).unwrap().items, "");
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! One entry a tool, prompt, resource or template with what the call path needs, and the texts of
 //! the lists prebuilt, so that listing copies nothing. The whitelist decides here what is listed
-//! and in the gate what is callable, through the same function. URIs are not rewritten: the
-//! catalog knows whose they are (`docs/adr/0009-owners-of-resources.md`). Knows nothing of
-//! connections.
+//! and in the gate what is callable, through the same function. URIs keep their bytes, and the
+//! catalog knows whose they are; only one that two servers list is prefixed, at the later one
+//! (`docs/adr/0020-a-contested-uri-has-a-prefix.md`). Knows nothing of connections.
 
 mod listing;
+mod offers;
+mod prefix;
 mod shelf;
 mod template;
 #[cfg(test)]
@@ -16,6 +18,8 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
+
+use smallvec::SmallVec;
 
 use crate::{
     domain::{ExposedName, Kind, ResourceUri, ServerName, Subject},
@@ -27,7 +31,8 @@ pub use listing::{Page, UnknownCursor};
 pub(super) use shelf::{Headers, Lists, Reading, Shelf, Speech};
 
 use listing::Listing;
-use shelf::{Entry, Readable};
+use offers::{Offers, offered};
+use shelf::Entry;
 use template::Template;
 
 /// The shelves by server: their order decides who owns a URI that two servers list.
@@ -51,7 +56,8 @@ pub struct Catalog {
     /// usable, and originals of tools that are judged under another name.
     barred: HashSet<String>,
     prompts: HashMap<ExposedName, Arc<Entry>>,
-    resources: HashMap<ResourceUri, ServerName>,
+    /// Whose each URI is: the first is meant by the URI alone.
+    resources: HashMap<ResourceUri, SmallVec<[ServerName; 1]>>,
     /// In the order of their servers.
     templates: Vec<(ResourceUri, Template, ServerName)>,
     /// Servers that have resources, listed or not.
@@ -72,7 +78,10 @@ struct Listings {
     templates: Listing,
 }
 
-/// URIs of a server that belong to another, in words for the operator.
+/// Finds the server of a URI, among all or only the one that is named.
+type Whose = for<'a> fn(&'a Catalog, &str, Option<&ServerName>) -> Option<&'a ServerName>;
+
+/// URIs of a server that mean another's, in words for the operator.
 pub(super) type Clashes = BTreeMap<ServerName, Vec<String>>;
 
 impl Catalog {
@@ -89,26 +98,29 @@ impl Catalog {
         catalog.keeps_tasks = shelves.values().any(|shelf| shelf.tasks == Tasks::Kept);
         catalog.barred = shelves.values().flat_map(|shelf| shelf.barred.iter().cloned()).collect();
         let visible = |server: &ServerName, subject: &Subject| policy.listed(server, subject);
-        let resources = owned(
-            "resources",
-            shelves.iter().map(|(server, shelf)| (server, shelf.resources.as_slice())),
+        let resources = shelves.iter().map(|(server, shelf)| (server, shelf.resources.as_slice()));
+        let Offers { all, listing } = offered(
+            List::Resources,
+            resources,
             |server, uri| visible(server, &Subject::Resource(uri.clone())),
             &mut catalog.clashes,
         );
-        let templates = owned(
-            "resource templates",
-            shelves.iter().map(|(server, shelf)| (server, shelf.templates.as_slice())),
+        for (server, one) in all {
+            catalog.resources.entry(one.uri.clone()).or_default().push(server.clone());
+        }
+        catalog.listings.resources = listing;
+        let templates = shelves.iter().map(|(server, shelf)| (server, shelf.templates.as_slice()));
+        let Offers { all, listing } = offered(
+            List::Templates,
+            templates,
             |server, uri| visible(server, &Subject::TemplateArgument(uri.clone())),
             &mut catalog.clashes,
         );
-        catalog.listings.resources = listed(&resources);
-        catalog.listings.templates = listed(&templates);
-        let owner = |(server, one): (&ServerName, &Readable<()>)| (one.uri.clone(), server.clone());
-        catalog.resources = resources.into_iter().map(owner).collect();
-        let owner = |(server, one): (&ServerName, &Readable<Template>)| {
-            (one.uri.clone(), one.means.clone(), server.clone())
-        };
-        catalog.templates = templates.into_iter().map(owner).collect();
+        let owned = all.into_iter();
+        catalog.templates = owned
+            .map(|(server, one)| (one.uri.clone(), one.means.clone(), server.clone()))
+            .collect();
+        catalog.listings.templates = listing;
         let readers = shelves.iter().filter(|(_, shelf)| shelf.reading == Reading::Declared);
         catalog.readers = readers.map(|(server, _)| server.clone()).collect();
         catalog
@@ -116,37 +128,49 @@ impl Catalog {
 
     /// What a caller's name or URI means, if anything.
     pub fn resolve(&self, kind: Kind, name: &str) -> Option<Resolved<'_>> {
-        let found = match kind {
-            Kind::Tool => entry(&self.tools, kind, name),
-            Kind::Prompt | Kind::PromptArgument => entry(&self.prompts, kind, name),
-            Kind::Resource => self.reader(name).and_then(|server| {
-                Some(resolved(server, Subject::parse(kind, name).ok()?, Definition::Listed))
-            }),
-            Kind::TemplateArgument => self.completer(name).and_then(|server| {
-                Some(resolved(server, Subject::parse(kind, name).ok()?, Definition::Listed))
-            }),
+        let server = match kind {
+            Kind::Tool => match entry(&self.tools, kind, name) {
+                None if self.barred.contains(name) => None,
+                None => self.forward.as_ref(),
+                found => return found,
+            },
+            Kind::Prompt | Kind::PromptArgument => match entry(&self.prompts, kind, name) {
+                None => self.forward.as_ref(),
+                found => return found,
+            },
+            Kind::Resource => return self.readable(kind, name, Self::reader),
+            Kind::TemplateArgument => return self.readable(kind, name, Self::completer),
             // No server lists them.
             Kind::Task(_) => None,
+        }?;
+        resolved(server, (kind, name), Definition::Forwarded)
+    }
+
+    /// Whose a URI is, and what it is called there.
+    fn readable(&self, kind: Kind, uri: &str, whose: Whose) -> Option<Resolved<'_>> {
+        let (within, own) = match prefix::split(uri) {
+            Some((server, own)) => (Some(server), own),
+            None => (None, uri),
         };
-        found.or_else(|| {
-            let server = match kind {
-                Kind::Task(_) => None,
-                Kind::Tool if self.barred.contains(name) => None,
-                Kind::Tool | Kind::Prompt | Kind::PromptArgument => self.forward.as_ref(),
-                // Nobody else could know it.
-                Kind::Resource | Kind::TemplateArgument => match self.readers.as_slice() {
-                    [only] => Some(only),
-                    [] | [_, _, ..] => None,
-                },
-            }?;
-            Some(resolved(server, Subject::parse(kind, name).ok()?, Definition::Forwarded))
-        })
+        let within = within.as_ref();
+        if let Some(server) = whose(self, own, within) {
+            return resolved(server, (kind, own), Definition::Listed);
+        }
+        match self.readers.as_slice() {
+            // Nobody else could know it.
+            [only] if within.is_none_or(|server| server == only) => {
+                resolved(only, (kind, own), Definition::Forwarded)
+            }
+            [] | [_, ..] => None,
+        }
     }
 
     /// Who has the resource: the server that lists it, else the one whose template says most.
-    fn reader(&self, uri: &str) -> Option<&ServerName> {
-        self.resources.get(uri).or_else(|| {
-            let matching = self.templates.iter().filter(|(_, template, _)| template.matches(uri));
+    fn reader(&self, uri: &str, within: Option<&ServerName>) -> Option<&ServerName> {
+        self.owner(uri, within).or_else(|| {
+            let may_be = |server| within.is_none_or(|within| within == server);
+            let templates = self.templates.iter().filter(|(_, _, server)| may_be(server));
+            let matching = templates.filter(|(_, template, _)| template.matches(uri));
             // The last of equals is taken, so the first server comes last.
             let best = matching.rev().max_by_key(|(_, template, _)| template.literal_bytes());
             best.map(|(_, _, server)| server)
@@ -154,9 +178,18 @@ impl Catalog {
     }
 
     /// Who completes the variables of a template, which may also be a plain URI.
-    fn completer(&self, uri: &str) -> Option<&ServerName> {
-        let same = self.templates.iter().find(|(template, _, _)| template.as_str() == uri);
-        same.map(|(_, _, server)| server).or_else(|| self.resources.get(uri))
+    fn completer(&self, uri: &str, within: Option<&ServerName>) -> Option<&ServerName> {
+        let same = |(template, _, server): &&(ResourceUri, Template, ServerName)| {
+            template.as_str() == uri && within.is_none_or(|within| within == server)
+        };
+        let template = self.templates.iter().find(same);
+        template.map(|(_, _, server)| server).or_else(|| self.owner(uri, within))
+    }
+
+    /// Who lists the URI: the first, or the one that is named.
+    fn owner(&self, uri: &str, within: Option<&ServerName>) -> Option<&ServerName> {
+        let owners = self.resources.get(uri)?;
+        owners.iter().find(|owner| within.is_none_or(|within| within == *owner))
     }
 
     /// Whether applications would see no difference.
@@ -204,39 +237,7 @@ fn merge_entries<'a>(
         }
         merged.insert(entry.exposed.clone(), entry.clone());
     }
-    (merged, Listing::of(listed))
-}
-
-/// Every visible URI with the first server that lists it. A later server that lists it too is told
-/// of in one sentence for each owner, however many there are.
-fn owned<'a, T>(
-    what: &str,
-    shelves: impl Iterator<Item = (&'a ServerName, &'a [Readable<T>])>,
-    visible: impl Fn(&ServerName, &ResourceUri) -> bool,
-    clashes: &mut Clashes,
-) -> Vec<(&'a ServerName, &'a Readable<T>)> {
-    let mut owners: HashMap<&ResourceUri, &ServerName> = HashMap::new();
-    let mut owned = Vec::new();
-    for (server, listed) in shelves {
-        let mut lost: BTreeMap<&ServerName, (usize, &ResourceUri)> = BTreeMap::new();
-        for one in listed.iter().filter(|one| visible(server, &one.uri)) {
-            let owner = *owners.entry(&one.uri).or_insert(server);
-            if owner == server {
-                owned.push((server, one));
-            } else {
-                lost.entry(owner).or_insert((0, &one.uri)).0 += 1;
-            }
-        }
-        for (owner, (n, first)) in lost {
-            let sentence = format!("{n} {what} belong to server `{owner}`, such as `{first}`");
-            clashes.entry(server.clone()).or_default().push(sentence);
-        }
-    }
-    owned
-}
-
-fn listed<T>(owned: &[(&ServerName, &Readable<T>)]) -> Listing {
-    Listing::of(owned.iter().map(|(_, one)| (one.uri.as_str(), &one.definition)).collect())
+    (merged, Listing::of(&listed))
 }
 
 fn entry<'a>(
@@ -257,8 +258,9 @@ fn entry<'a>(
 
 fn resolved<'a>(
     server: &'a ServerName,
-    subject: Subject,
+    (kind, name): (Kind, &str),
     definition: Definition<'a>,
-) -> Resolved<'a> {
-    Resolved { server, subject, definition, param_headers: Arc::default() }
+) -> Option<Resolved<'a>> {
+    let subject = Subject::parse(kind, name).ok()?;
+    Some(Resolved { server, subject, definition, param_headers: Arc::default() })
 }

@@ -72,7 +72,7 @@ fn leads(catalog: &Catalog, kind: Kind, name: &str, want: Option<&str>) {
 }
 
 #[test]
-fn a_uri_leads_to_its_first_owner_unchanged() {
+fn a_uri_leads_to_its_first_owner() {
     let catalog = three();
     let resource = |uri, want| leads(&catalog, Kind::Resource, uri, want);
     resource("x:a", Some("a x:a"));
@@ -92,24 +92,96 @@ fn a_uri_leads_to_its_first_owner_unchanged() {
     template("t://1", None);
 }
 
+/// The URIs of a list, in its order.
+fn listed(catalog: &Catalog, list: List) -> Vec<String> {
+    let page = catalog.page(list, None).unwrap().items;
+    let page = format!(r#"{{"{}":[{}]}}"#, list.member(), String::from_utf8_lossy(&page));
+    let page = parse_page(list, &Object::parse(page.into()).unwrap()).unwrap();
+    page.items.into_iter().map(|item| item.name).collect()
+}
+
 #[test]
-fn what_belongs_to_another_server_is_told_in_one_sentence() {
+fn what_two_servers_have_has_a_prefix_at_the_later_one() {
     let catalog = three();
     let sentences: Vec<_> = catalog.clashes().iter().collect();
     let [(name, said)] = sentences.as_slice() else { panic!("{sentences:?}") };
     assert_eq!(name.as_str(), "b");
+    let why = "have a prefix, because server `a` has them too; such as";
     assert_eq!(
         **said,
         [
-            "2 resources belong to server `a`, such as `x:shared`",
-            "1 resource templates belong to server `a`, such as `t://{id}`",
+            format!("2 of its resources {why} `via.b+x:shared`"),
+            format!("1 of its resourceTemplates {why} `via.b+t://{{id}}`"),
         ]
     );
     let page = catalog.page(List::Resources, None).unwrap().items;
-    let want = ["x:a", "x:b", "x:c", "x:shared"]
+    let want = ["via.b+x:c", "via.b+x:shared", "x:a", "x:b", "x:c", "x:shared"]
         .map(|uri| format!(r#"{{"uri":"{uri}","inputSchema":{{}},"n":1.0}}"#));
     assert_eq!(page, Bytes::from(want.join(",")));
-    assert_eq!(catalog.len(List::Templates), 6);
+    let templates = listed(&catalog, List::Templates);
+    let want = ["t://b/{id}", "t://{+any}", "t://{id}", "u://{+rest}", "via.b+t://{id}"];
+    assert_eq!(templates[..5], want);
+    assert_eq!(catalog.len(List::Templates), 7);
+}
+
+#[test]
+fn a_prefix_leads_to_its_server_and_to_what_that_has() {
+    let catalog = three();
+    let resource = |uri, want| leads(&catalog, Kind::Resource, uri, want);
+    resource("via.b+x:shared", Some("b x:shared"));
+    resource("via.b+t://1", Some("b t://1"));
+    resource("via.c+u://1", Some("c u://1"));
+    // Also where nobody else has it, so that what was listed once stays.
+    resource("via.a+x:shared", Some("a x:shared"));
+    resource("via.b+x:b", Some("b x:b"));
+    // But not what the server does not have, and not at a server that is none.
+    resource("via.b+x:a", None);
+    resource("via.a+u://1", None);
+    resource("via.d+x:a", None);
+    resource("via.b+via.b+x:b", None);
+    // Nor is it ever taken for a URI of somebody else, whatever a template matches.
+    let greedy = [("a", reading(&[], &["{+all}"])), ("b", reading(&["x:b"], &[]))];
+    let greedy = greedy.into_iter().map(|(name, l)| shelf(Names::Prefixed, name, l));
+    let greedy = merge(greedy.collect(), None);
+    leads(&greedy, Kind::Resource, "via.b+y:b", None);
+    leads(&greedy, Kind::Resource, "y:b", Some("a y:b"));
+    let template = |uri, want| leads(&catalog, Kind::TemplateArgument, uri, want);
+    template("via.b+t://{id}", Some("b t://{id}"));
+    template("via.a+t://{id}", Some("a t://{id}"));
+    template("via.b+x:shared", Some("b x:shared"));
+    template("via.c+t://{id}", None);
+}
+
+#[test]
+fn what_begins_like_a_prefix_never_stands_for_another_server() {
+    let long = format!("x:{}", "y".repeat(2043));
+    let shelves = [
+        ("a", reading(&["via.b+x:b", "via.zz+x:z", &long], &["via.b+{+any}"])),
+        ("b", reading(&["x:b", &long], &[])),
+    ];
+    let shelves = shelves.into_iter().map(|(name, l)| shelf(Names::Prefixed, name, l));
+    let catalog = merge(shelves.collect(), None);
+    let resource = |uri, want| leads(&catalog, Kind::Resource, uri, want);
+    resource("via.b+x:b", Some("b x:b"));
+    resource("via.a+via.b+x:b", Some("a via.b+x:b"));
+    resource("via.zz+x:z", None);
+    resource("via.a+via.zz+x:z", Some("a via.zz+x:z"));
+    resource(&long, Some(&format!("a {long}")));
+    let want = ["via.a+via.b+x:b", "via.a+via.zz+x:z", "x:b", &long];
+    assert_eq!(listed(&catalog, List::Resources), want);
+    assert_eq!(listed(&catalog, List::Templates), ["via.a+via.b+{+any}"]);
+    let said: Vec<_> = catalog.clashes().values().flatten().collect();
+    let prefixed = "have a prefix, because they begin like one; such as";
+    assert_eq!(
+        said,
+        [
+            &format!("2 of its resources {prefixed} `via.a+via.b+x:b`"),
+            &format!("1 of its resourceTemplates {prefixed} `via.a+via.b+{{+any}}`"),
+            &format!(
+                "1 of its resources are not offered: they are too long for a prefix; such as `{long}`"
+            ),
+        ]
+    );
 }
 
 #[test]
@@ -124,6 +196,8 @@ fn an_unknown_uri_goes_to_the_only_server_that_could_know_it() {
     let known = catalog.resolve(Kind::Resource, "x:b").unwrap();
     assert!(matches!(known.definition, Definition::Listed));
     leads(&catalog, Kind::Resource, "y:\n", None);
+    leads(&catalog, Kind::Resource, "via.b+y:new", Some("b y:new"));
+    leads(&catalog, Kind::Resource, "via.a+y:new", None);
     leads(&merge(Shelves::new(), None), Kind::Resource, "y:new", None);
 }
 

@@ -89,7 +89,15 @@ pub(super) struct Board {
 #[derive(Debug, Default)]
 struct Topic {
     standing: Standing,
-    watchers: HashMap<u64, Arc<Mailbox>>,
+    listeners: HashMap<u64, Listener>,
+}
+
+/// Who is told of a resource, and by which name.
+#[derive(Debug)]
+pub(super) struct Listener {
+    /// As its client knows it; the server's own, but for a prefix.
+    pub(super) name: ResourceUri,
+    pub(super) mailbox: Arc<Mailbox>,
 }
 
 /// What the server makes of our wish.
@@ -135,11 +143,17 @@ impl Drop for Watch {
     }
 }
 
+impl Topic {
+    fn tell(&self) {
+        self.listeners.values().for_each(|Listener { name, mailbox }| mailbox.put(name));
+    }
+}
+
 impl Board {
     pub(super) fn add(
         self: &Arc<Self>,
         uri: ResourceUri,
-        mailbox: Arc<Mailbox>,
+        listener: Listener,
     ) -> Result<Watch, NotWatched> {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         let mut topics = self.lock();
@@ -147,7 +161,7 @@ impl Board {
         if is_new && topics.len() >= WATCHED_MAX {
             return Err(NotWatched::Unavailable);
         }
-        topics.entry(uri.clone()).or_default().watchers.insert(key, mailbox);
+        topics.entry(uri.clone()).or_default().listeners.insert(key, listener);
         drop(topics);
         if is_new {
             self.wanted.send_modify(|n| *n += 1);
@@ -158,8 +172,8 @@ impl Board {
     fn remove(&self, uri: &ResourceUri, key: u64) {
         let mut topics = self.lock();
         let Some(topic) = topics.get_mut(uri) else { return };
-        topic.watchers.remove(&key);
-        let is_last = topic.watchers.is_empty();
+        topic.listeners.remove(&key);
+        let is_last = topic.listeners.is_empty();
         if is_last {
             topics.remove(uri);
         }
@@ -187,17 +201,14 @@ impl Board {
     }
 
     fn tell(&self, uri: &str) {
-        let topics = self.lock();
-        if let Some((uri, topic)) = topics.get_key_value(uri) {
-            topic.watchers.values().for_each(|mailbox| mailbox.put(uri));
+        if let Some(topic) = self.lock().get(uri) {
+            topic.tell();
         }
     }
 
     /// News may have been lost.
     fn tell_all(&self) {
-        for (uri, topic) in self.lock().iter() {
-            topic.watchers.values().for_each(|mailbox| mailbox.put(uri));
-        }
+        self.lock().values().for_each(Topic::tell);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ResourceUri, Topic>> {
@@ -211,11 +222,15 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Board, Mailbox, NotWatched};
+    use super::{Board, Listener, Mailbox, NotWatched};
     use crate::domain::ResourceUri;
 
     fn uri(text: &str) -> ResourceUri {
         ResourceUri::parse(text).unwrap()
+    }
+
+    fn listener(name: &str, mailbox: Arc<Mailbox>) -> Listener {
+        Listener { name: uri(name), mailbox }
     }
 
     #[tokio::test]
@@ -223,7 +238,7 @@ mod tests {
         let board = Arc::<Board>::default();
         let mailboxes = [Arc::<Mailbox>::default(), Arc::default()];
         let changes = board.wanted.subscribe();
-        let watches = mailboxes.clone().map(|m| board.add(uri("a:b"), m).unwrap());
+        let watches = mailboxes.clone().map(|m| board.add(uri("a:b"), listener("a:b", m)).unwrap());
         assert_eq!(*changes.borrow(), 1);
         board.tell("a:b");
         board.tell("a:b");
@@ -240,10 +255,27 @@ mod tests {
         assert_eq!((*changes.borrow(), board.uris().len()), (2, 0));
     }
 
+    #[tokio::test]
+    async fn each_listener_is_told_by_the_name_that_it_knows() {
+        let board = Arc::<Board>::default();
+        let mailbox = Arc::<Mailbox>::default();
+        let names = ["a:b", "via.s+a:b"];
+        let add = |name| board.add(uri("a:b"), listener(name, mailbox.clone())).unwrap();
+        let [_plain, prefixed] = names.map(add);
+        assert_eq!(board.uris(), BTreeSet::from([uri("a:b")]), "the server hears of one");
+        board.tell("a:b");
+        assert_eq!(mailbox.heard(|| true).await, names.map(uri).into());
+        board.tell_all();
+        assert_eq!(mailbox.heard(|| true).await, names.map(uri).into());
+        drop(prefixed);
+        board.tell("a:b");
+        assert_eq!(mailbox.heard(|| true).await, BTreeSet::from([uri("a:b")]));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_watcher_waits_for_the_server_but_not_for_ever() {
         let board = Arc::<Board>::default();
-        let add = |text| board.add(uri(text), Arc::default()).unwrap();
+        let add = |text| board.add(uri(text), listener(text, Arc::default())).unwrap();
         let (yes, no, late) = (add("a:yes"), add("a:no"), add("a:late"));
         let until = Instant::now() + Duration::from_secs(2);
         let asked = [uri("a:yes"), uri("a:no")].into();

@@ -125,7 +125,8 @@ async fn watch(
     let snapshot = front.publisher.load();
     let id = front.ids.next(sys::unix_millis());
     let resolved = snapshot.catalog.resolve(Kind::Resource, uri);
-    let (Some(resolved), Ok(key)) = (resolved, ResourceUri::parse(uri)) else {
+    let own = resolved.as_ref().and_then(|it| ResourceUri::parse(it.subject.as_str()).ok());
+    let (Some(resolved), Some(own), Ok(name)) = (resolved, own, ResourceUri::parse(uri)) else {
         front.gate.refuse(id, caller, (Kind::Resource, uri), DenyReason::Unknown).await;
         return Ok(None);
     };
@@ -133,7 +134,7 @@ async fn watch(
         id,
         caller: caller.clone(),
         server: resolved.server.clone(),
-        uri: key,
+        uri: own,
         generation: snapshot.generation,
     };
     let permit = match front.gate.admit_wish(&snapshot.policy, wish, resolved.definition).await {
@@ -141,7 +142,7 @@ async fn watch(
         Err(refusal) if refusal.reason.hides() => return Ok(None),
         Err(_) => return Err(NotWatched::Unavailable),
     };
-    let watch = front.fleet.watch(&permit, mailbox.clone())?;
+    let watch = front.fleet.watch(&permit, name, mailbox.clone())?;
     watch.honoured(Instant::now() + WATCH_WAIT).await?;
     Ok(Some(watch))
 }

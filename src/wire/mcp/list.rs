@@ -76,7 +76,7 @@ impl List {
     }
 
     /// The member that tells one entry from another.
-    fn key(self) -> &'static str {
+    pub fn key(self) -> &'static str {
         match self {
             Self::Tools | Self::Prompts => "name",
             Self::Resources => "uri",

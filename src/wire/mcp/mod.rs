@@ -14,7 +14,7 @@ mod notice;
 mod tasks;
 mod version;
 
-pub use answer::{Caching, encode_result};
+pub use answer::{Caching, encode_result, under_uri};
 pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, Tasks, encode_call};
 pub use input::{InputRequired, Progressed, Question, input_responses, relayable};
 pub use list::{Item, List, ListPage, parse_page};

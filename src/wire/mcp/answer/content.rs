@@ -35,7 +35,11 @@ pub(super) fn as_known(to: Version, edit: Edit, result: &Object) -> Edit {
 }
 
 /// The array under `key` with the elements that `other` replaces; none if it replaces none.
-fn replaced(result: &Object, key: &str, other: impl Fn(&Object) -> Option<Bytes>) -> Option<Bytes> {
+pub(super) fn replaced(
+    result: &Object,
+    key: &str,
+    other: impl Fn(&Object) -> Option<Bytes>,
+) -> Option<Bytes> {
     // More than that are read by nobody; they pass as they are.
     let blocks = elements(result.get(key)?, LIST_ITEMS_MAX + 1).ok();
     let blocks = blocks.filter(|blocks| blocks.len() <= LIST_ITEMS_MAX)?;

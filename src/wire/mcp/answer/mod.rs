@@ -4,8 +4,11 @@
 //! server's own bytes.
 
 mod content;
+mod uri;
 
 use bytes::Bytes;
+
+pub use uri::under_uri;
 
 use super::Version;
 use crate::{

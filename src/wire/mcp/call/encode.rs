@@ -32,7 +32,7 @@ pub fn encode_call(params: &CallParams, form: &CallForm<'_>) -> Frame {
         Kind::Tool => edit.set("name", name).remove("task"),
         Kind::Prompt => edit.set("name", name),
         Kind::Task(_) => edit.set(TASK_ID, name),
-        // A URI has one name everywhere, and its bytes are among what was judged.
+        // Its bytes are among what was judged: it is the server's own since then.
         Kind::Resource => edit,
         Kind::PromptArgument => edit.set_edited("ref", reference_of(params).set("name", name)),
         Kind::TemplateArgument => edit.set_edited("ref", reference_of(params).set("uri", name)),

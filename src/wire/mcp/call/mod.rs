@@ -25,7 +25,7 @@ use crate::{
     domain::{Kind, TaskStep, TraceParent},
     wire::{
         WireError,
-        json::{Object, Text},
+        json::{Object, Text, quote},
         rpc::{ProgressToken, RequestId},
     },
 };
@@ -231,6 +231,14 @@ impl CallParams {
     /// The bytes of those answers.
     pub fn answers(&self) -> Option<Bytes> {
         self.raw.get(RESPONSES)
+    }
+
+    /// The reading of a resource under another URI; everything else is as it was.
+    pub fn of_uri(&self, uri: &str) -> Result<Self, WireError> {
+        let raw = Object::parse(self.raw.edit().set("uri", quote(uri)).finish().into_bytes())?;
+        let name = raw.str("uri").ok_or(WireError::Params { rule: "`uri` must be a string" })?;
+        let arguments = raw.get("uri").unwrap_or_default();
+        Ok(Self { raw, name, arguments, ..self.clone() })
     }
 
     pub fn with_state(self, state: Option<Text>) -> Self {

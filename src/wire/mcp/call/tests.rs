@@ -245,3 +245,15 @@ fn the_member_by_which_legacy_clients_ask_for_a_task_is_not_relayed() {
         r#"{"name":"own","x":2}"#,
     );
 }
+
+#[test]
+fn a_reading_under_another_uri_is_otherwise_as_it_was() {
+    let params = r#"{ "uri" : "via.s+a:\u0062","x":1.0,"_meta":{"progressToken":7}}"#;
+    let asked = Object::parse(params.into()).unwrap();
+    let asked = CallParams::parse(CallMethod::ResourcesRead, &asked).unwrap();
+    let own = asked.of_uri("a:\"b").unwrap();
+    assert_eq!((own.name(), own.arguments()), ("a:\"b", Bytes::from(r#""a:\"b""#)));
+    let want = r#"{ "uri" : "a:\"b","x":1.0,"_meta":{"progressToken":7}}"#;
+    assert_eq!(own.raw().raw(), want);
+    assert!(own.progress_token().is_some());
+}
