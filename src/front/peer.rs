@@ -21,8 +21,8 @@ use crate::{
     domain::{CallError, Caller, Era, limits::QUESTION_ROUNDS_MAX},
     fleet::Parked,
     wire::{
-        CallParams, ErrorObject, Frame, Level, Message, Meta, Notification, ProgressToken, Request,
-        Version, WireError, code, encode_error, encode_own_result,
+        CallParams, ErrorObject, Frame, Level, Message, Meta, Notification, Request, Version,
+        WireError, code, encode_error, encode_own_result,
     },
 };
 
@@ -44,10 +44,17 @@ struct Calling {
 }
 
 impl Peer {
-    /// What is to be heard before the answer to a request with this token.
-    pub(super) fn wants(&self, token: Option<ProgressToken>) -> Wants {
-        let answers = self.version.era() == Era::Legacy && self.known.answers();
-        Wants { token, level: self.known.level(), answers }
+    /// What is to be heard before the answer to this request. A legacy client has said once from
+    /// which level on it hears log messages; a modern one says it with each request.
+    pub(super) fn wants(&self, request: &Request) -> Wants {
+        let params = request.params.as_ref();
+        let token = Meta::progress_token_of(params);
+        match self.version.era() {
+            Era::Legacy => {
+                Wants { token, level: self.known.level(), answers: self.known.answers() }
+            }
+            Era::Modern => Wants { token, level: Meta::log_level_of(params), answers: false },
+        }
     }
 
     /// The answer, or nothing for a request that was withdrawn.

@@ -28,8 +28,8 @@ use crate::{
         limits::{DRAIN_GRACE, NOTICE_QUEUE_MAX, STDIO_READ_BYTES},
     },
     wire::{
-        self, Batch, ErrorObject, Frame, LineReader, Message, Meta, ProgressToken, Request,
-        Version, WireError, encode_error, encode_list_changed, encode_updated, join_batch,
+        self, Batch, ErrorObject, Frame, LineReader, Message, Meta, Request, Version, WireError,
+        encode_error, encode_list_changed, encode_updated, join_batch,
     },
 };
 
@@ -127,8 +127,7 @@ impl Client {
                     ));
                     return;
                 }
-                let token = Meta::progress_token_of(request.params.as_ref());
-                let answering = answer(self.front.clone(), peer, request, self.out.clone(), token);
+                let answering = answer(self.front.clone(), peer, request, self.out.clone());
                 if !opens {
                     self.running.spawn(answering);
                     return;
@@ -250,14 +249,8 @@ fn opens(request: &Request) -> bool {
     method::known(Era::Legacy, &request.method) == Some(Method::Initialize)
 }
 
-async fn answer(
-    front: Arc<Front>,
-    peer: Peer,
-    request: Request,
-    out: mpsc::Sender<Frame>,
-    token: Option<ProgressToken>,
-) {
-    let (lines, ears) = peer.wants(token).open();
+async fn answer(front: Arc<Front>, peer: Peer, request: Request, out: mpsc::Sender<Frame>) {
+    let (lines, ears) = peer.wants(&request).open();
     let answering = Box::pin(peer.answer(front, request, lines));
     let dress = |frame: &Frame, lines: &mut VecDeque<Frame>| lines.push_back(frame.clone());
     let outlet = Outlet { out, dress, idle: None };

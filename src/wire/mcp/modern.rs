@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{CallMethod, CallParams, Meta, Notice, Version};
+use super::{CallMethod, CallParams, Level, Meta, Notice, Version};
 use crate::wire::{
     WireError,
     headers::{
@@ -43,6 +43,11 @@ impl Meta {
     pub fn progress_token_of(params: Option<&Object>) -> Option<ProgressToken> {
         let raw = params?.object("_meta")?;
         RequestId::parse(&raw.get(meta::PROGRESS_TOKEN)?)
+    }
+
+    /// The level that a modern request names for its log messages, if it names one.
+    pub fn log_level_of(params: Option<&Object>) -> Option<Level> {
+        Level::parse(&params?.object("_meta")?.text(meta::LOG_LEVEL)?)
     }
 
     /// What the client program calls itself: a hint, never a credential.

@@ -37,8 +37,7 @@ use crate::{
     },
     sys,
     wire::{
-        Message, Meta, Request, Version, WireError, encode_error, encode_own_result, headers,
-        join_batch,
+        Message, Request, Version, WireError, encode_error, encode_own_result, headers, join_batch,
     },
 };
 
@@ -55,8 +54,7 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
     let peer = peer(&session);
     match message {
         Message::Request(request) => {
-            let token = Meta::progress_token_of(request.params.as_ref());
-            let (lines, ears) = asked.heard(peer.wants(token)).open();
+            let (lines, ears) = asked.heard(peer.wants(&request)).open();
             // Straight into its box: a call's future is large, and every move would copy it.
             let answering = Box::pin(peer.answer(asked.front.clone(), request, lines));
             let answering = Detached::new(&asked.front.tasks, answering);

@@ -35,7 +35,7 @@ use crate::{
         session::{LegacySession, mint},
     },
     wire::{
-        self, ErrorObject, Frame, Message, Meta, Request as Asked, encode_error, encode_own_result,
+        self, ErrorObject, Frame, Message, Request as Asked, encode_error, encode_own_result,
         sse_event, sse_named,
     },
 };
@@ -170,8 +170,7 @@ async fn answer(
     place: OwnedSemaphorePermit,
 ) {
     let peer = peer(&session);
-    let token = Meta::progress_token_of(request.params.as_ref());
-    let (lines, ears) = peer.wants(token).open();
+    let (lines, ears) = peer.wants(&request).open();
     let answering = Box::pin(peer.answer(front, request, lines));
     // In one piece: others write to the same stream.
     let dress = |frame: &Frame, parts: &mut VecDeque<Bytes>| parts.push_back(event(frame));
