@@ -43,6 +43,12 @@ pub(crate) enum Kind {
     LegacyStdio,
 }
 
+impl Kind {
+    pub(crate) fn is_modern(self) -> bool {
+        matches!(self, Self::ModernHttp | Self::ModernStdio)
+    }
+}
+
 /// A connected client.
 pub(crate) struct Client {
     kind: Kind,
@@ -148,7 +154,7 @@ impl Client {
     }
 
     fn is_modern(&self) -> bool {
-        matches!(self.kind, Kind::ModernHttp | Kind::ModernStdio)
+        self.kind.is_modern()
     }
 
     async fn initialize(&mut self) {

@@ -10,7 +10,7 @@ use crate::{
     client::{Client, Kind},
     eras::{Cell, Server},
     harness::{Gateway, HttpFixture, journal, stdio_server, wait_until},
-    questions::{KINDS, able, answer, asks_for_a_name_and_a_completion},
+    questions::{able, answer},
 };
 
 const LEGACY: [Server; 2] = [Server::LegacyStdio, Server::LegacyHttp];
@@ -70,24 +70,6 @@ async fn isolation_decides_who_shares_a_session() {
     for (isolation, want) in [("shared", 1), ("per-principal", 2), ("per-session", 3)] {
         assert_eq!(sessions_of_two_conversations(isolation).await, want, "{isolation}");
     }
-}
-
-async fn every_kind_is_asked_by(server: Server) {
-    for kind in KINDS {
-        let keys = "isolation = \"per-session\"\n";
-        let cell = Cell::with(kind, server, able(), keys).await;
-        asks_for_a_name_and_a_completion(&cell, kind).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_legacy_stdio_server_asks_every_kind_of_client() {
-    every_kind_is_asked_by(Server::LegacyStdio).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_legacy_http_server_asks_every_kind_of_client() {
-    every_kind_is_asked_by(Server::LegacyHttp).await;
 }
 
 /// What each session of the server was told that its client can be asked.

@@ -24,6 +24,7 @@ mod jail;
 mod keys;
 mod leases;
 mod lifecycle;
+mod matrix;
 mod mirrored;
 mod old_transport;
 mod provide;

@@ -1,4 +1,4 @@
-//! Questions of servers to clients of both eras, and log messages: who hears them, and who never.
+//! Questions of servers: whose answers count, and when nobody is asked any more.
 
 use serde_json::{Value, json};
 
@@ -32,54 +32,6 @@ pub(crate) fn answer(method: &str) -> Value {
 pub(crate) fn text(response: &Value) -> &str {
     let text = response.pointer("/result/content/0/text").and_then(Value::as_str);
     text.unwrap_or_else(|| panic!("no text in {response}"))
-}
-
-/// Each of the two tools asks the client once and tells what it heard.
-pub(crate) async fn asks_for_a_name_and_a_completion(cell: &Cell, kind: Kind) {
-    let arguments = json!({ "message": "who?" });
-    let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
-    assert!(text(&got).contains("accept") && text(&got).contains("ann"), "{kind:?} {got}");
-    assert_eq!(n, 1, "{kind:?}");
-    let arguments = json!({ "prompt": "capital?" });
-    let (got, n) = cell.client.call_answering("up__test_sampling", arguments, answer).await;
-    assert_eq!((text(&got), n), ("LLM response: Paris", 1), "{kind:?}");
-}
-
-async fn every_kind_is_asked_by(server: Server) {
-    for kind in KINDS {
-        let cell = Cell::able(kind, server, able()).await;
-        asks_for_a_name_and_a_completion(&cell, kind).await;
-        let tool = |name: &str| format!("up__test_input_required_result_{name}");
-        let (got, n) = cell.client.call_answering(&tool("multi_round"), json!({}), answer).await;
-        assert_eq!((got["error"].is_null(), n), (true, 2), "{kind:?} {got}");
-        let (got, n) =
-            cell.client.call_answering(&tool("multiple_inputs"), json!({}), answer).await;
-        assert!(text(&got).starts_with("state-ok: ") && n == 3, "{kind:?} {got}");
-        assert!(text(&got).contains("file:///r"), "{kind:?} {got}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_modern_http_server_asks_every_kind_of_client() {
-    every_kind_is_asked_by(Server::ModernHttp).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_modern_stdio_server_asks_every_kind_of_client() {
-    every_kind_is_asked_by(Server::ModernStdio).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_hears_of_no_capability_that_its_caller_has_not() {
-    for kind in KINDS {
-        let cell = Cell::able(kind, Server::ModernHttp, json!({ "sampling": {} })).await;
-        let arguments = json!({ "message": "who?" });
-        let (got, n) = cell.client.call_answering("up__test_elicitation", arguments, answer).await;
-        assert_eq!((&got["error"]["code"], n), (&json!(-32021), 0), "{kind:?} {got}");
-        let all = "up__test_input_required_result_capabilities";
-        let (got, n) = cell.client.call_answering(all, json!({}), answer).await;
-        assert_eq!(n, 1, "only the sample: {kind:?} {got}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,40 +105,4 @@ async fn an_answer_counts_only_in_the_session_that_was_asked() {
     asked.respond(&question, answer("elicitation/create")).await;
     let got = call.finish().await.response;
     assert!(text(&got).contains("ann") && !text(&got).contains("eve"), "{got}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn log_messages_come_from_the_level_on_that_a_client_asked_for() {
-    let own = "isolation = \"per-session\"\n";
-    let servers = [(Server::ModernHttp, ""), (Server::LegacyHttp, ""), (Server::LegacyStdio, own)];
-    let kinds = [Kind::LegacyHttp, Kind::LegacyStdio];
-    for (kind, (server, keys)) in kinds.into_iter().flat_map(|kind| servers.map(|one| (kind, one)))
-    {
-        let cell = Cell::with(kind, server, json!({}), keys).await;
-        let heard = async || {
-            let answer = cell.client.call("up__test_tool_with_logging", json!({})).await;
-            let all = answer.notices.into_iter().map(|notice| notice["method"].to_string());
-            all.collect::<Vec<_>>()
-        };
-        assert_eq!(heard().await, Vec::<String>::new(), "nobody asked for any");
-        let wrong = cell.client.ask("logging/setLevel", json!({ "level": "loud" })).await;
-        assert_eq!(wrong.response["error"]["code"], -32602);
-        for (level, n) in [("info", 3), ("error", 0)] {
-            let set = cell.client.ask("logging/setLevel", json!({ "level": level })).await;
-            assert_eq!(set.response["result"], json!({}));
-            let before = cell.client.n_unasked();
-            let n_heard = heard().await.len() + cell.client.n_unasked() - before;
-            assert_eq!(n_heard, n, "{kind:?} {level}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_hears_the_log_messages_of_a_child_that_is_shared() {
-    for server in [Server::LegacyStdio, Server::ModernStdio] {
-        let cell = Cell::new(Kind::LegacyHttp, server).await;
-        cell.client.ask("logging/setLevel", json!({ "level": "debug" })).await;
-        let answer = cell.client.call("up__test_tool_with_logging", json!({})).await;
-        assert_eq!((answer.notices, cell.client.n_unasked()), (vec![], 0), "{server:?}");
-    }
 }

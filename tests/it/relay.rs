@@ -1,5 +1,5 @@
-//! Prompts, resources and completions: every kind of client against every kind of server, and the
-//! same road as a tool call: on record, under the stop, within limits, withdrawn when asked.
+//! Prompts, resources and completions take the same road as a tool call: on record, under the stop,
+//! within limits, withdrawn when asked.
 
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
@@ -13,142 +13,13 @@ use crate::{
 
 mod owners;
 
-const TEXT: &str = "This is the content of the static text resource.";
-
-fn is_modern(kind: Kind) -> bool {
-    matches!(kind, Kind::ModernHttp | Kind::ModernStdio)
-}
+pub(crate) const TEXT: &str = "This is the content of the static text resource.";
 
 /// What a list holds, by the member that names its entries.
-async fn listed(client: &Client, method: &str, key: &str) -> Vec<String> {
+pub(crate) async fn listed(client: &Client, method: &str, key: &str) -> Vec<String> {
     let result = client.ask(method, json!({})).await.response["result"].take();
     let entries = result.as_object().unwrap().values().find_map(Value::as_array).unwrap();
     entries.iter().map(|entry| entry[key].as_str().unwrap().to_owned()).collect()
-}
-
-/// The hints are there for modern clients, and for them only.
-#[track_caller]
-fn check_hints(kind: Kind, result: &Value) {
-    let said = (&result["resultType"], result["ttlMs"].is_u64(), result["cacheScope"].is_string());
-    match is_modern(kind) {
-        true => assert_eq!(said, (&json!("complete"), true, true), "{result}"),
-        false => assert_eq!(said, (&Value::Null, false, false), "{result}"),
-    }
-}
-
-async fn read_get_and_complete_work(kind: Kind, server: Server) {
-    let cell = Cell::new(kind, server).await;
-    let client = &cell.client;
-    let ask = async |method: &str, params: Value| client.ask(method, params).await.response;
-
-    let prompts = listed(client, "prompts/list", "name").await;
-    assert!(prompts.contains(&"up__test_simple_prompt".to_owned()), "{prompts:?}");
-    assert!(prompts.is_sorted());
-    let resources = listed(client, "resources/list", "uri").await;
-    let all = ["test://static-binary", "test://static-text", "test://watched-resource"];
-    assert_eq!(resources, all);
-    let templates = listed(client, "resources/templates/list", "uriTemplate").await;
-    assert_eq!(templates, ["test://template/{id}/data"]);
-    for method in ["prompts/list", "resources/list", "resources/templates/list"] {
-        check_hints(kind, &ask(method, json!({})).await["result"]);
-    }
-
-    let arguments = json!({ "arg1": "ü", "arg2": "\"" });
-    let params = json!({ "name": "up__test_prompt_with_arguments", "arguments": arguments });
-    let prompt = ask("prompts/get", params).await;
-    let text = &prompt["result"]["messages"][0]["content"]["text"];
-    assert_eq!(text, "Prompt with arguments: arg1='ü', arg2='\"'", "{prompt}");
-    assert_eq!(prompt["result"].get("resultType").is_some(), is_modern(kind), "{prompt}");
-
-    let read = ask("resources/read", json!({ "uri": "test://static-text" })).await;
-    assert_eq!(read["result"]["contents"][0]["text"], TEXT, "{read}");
-    check_hints(kind, &read["result"]);
-    let read = ask("resources/read", json!({ "uri": "test://template/7/data" })).await;
-    let text = read["result"]["contents"][0]["text"].as_str().unwrap();
-    assert!(text.contains("Data for ID: 7"), "{read}");
-    let missing = ask("resources/read", json!({ "uri": "test://missing" })).await;
-    let code = if is_modern(kind) { -32602 } else { -32002 };
-    assert_eq!(missing["error"]["code"], code, "{missing}");
-    assert_eq!(missing["error"]["data"]["uri"], "test://missing");
-
-    for target in [
-        json!({ "type": "ref/prompt", "name": "up__test_prompt_with_arguments" }),
-        json!({ "type": "ref/resource", "uri": "test://template/{id}/data" }),
-    ] {
-        let params = json!({ "ref": target, "argument": { "name": "arg1", "value": "par" } });
-        let completed = ask("completion/complete", params).await;
-        let values = &completed["result"]["completion"]["values"];
-        assert_eq!(*values, json!(["paris", "park", "party"]), "{completed}");
-    }
-    check_what_arrived(&cell, server);
-}
-
-/// Under the server's own names, in the headers too, and each on record.
-fn check_what_arrived(cell: &Cell, server: Server) {
-    let arrived = journal(&cell.journal);
-    let params = |method: &str| {
-        let messages = arrived.iter().filter(|line| line["method"] == method);
-        let read = |line: &Value| serde_json::from_str::<Value>(line["params"].as_str().unwrap());
-        messages.map(|line| read(line).unwrap()).collect::<Vec<_>>()
-    };
-    assert_eq!(params("prompts/get")[0]["name"], "test_prompt_with_arguments");
-    assert_eq!(params("completion/complete")[0]["ref"]["name"], "test_prompt_with_arguments");
-    let uris: Vec<Value> = params("resources/read").iter().map(|p| p["uri"].clone()).collect();
-    assert_eq!(uris, ["test://static-text", "test://template/7/data", "test://missing"]);
-    if server == Server::ModernHttp {
-        let shown = |method: &str| {
-            let line = arrived.iter().find(|line| line["method"] == method).unwrap();
-            (line["headers"]["mcp-method"].clone(), line["headers"]["mcp-name"].clone())
-        };
-        let name = json!("test_prompt_with_arguments");
-        assert_eq!(shown("prompts/get"), (json!("prompts/get"), name));
-        assert_eq!(shown("resources/read").1, "test://static-text");
-        assert_eq!(shown("completion/complete").1, Value::Null);
-    }
-    let records = || crate::harness::audit_in(&cell.audit);
-    let done = || {
-        let outcomes = records().iter().filter(|record| record["kind"] == "outcome").count();
-        (outcomes == 6).then_some(())
-    };
-    wait_until("six outcomes", done, || format!("{:#?}", records()));
-    let records = records();
-    let intents: Vec<&Value> = records.iter().filter(|record| record["kind"] == "intent").collect();
-    let of = |key: &str| intents.iter().filter_map(|record| record.get(key)).collect::<Vec<_>>();
-    assert_eq!(of("prompt"), ["test_prompt_with_arguments"]);
-    assert_eq!(of("resource"), ["test://static-text", "test://template/7/data", "test://missing"]);
-    assert_eq!(of("prompt_argument"), ["test_prompt_with_arguments"]);
-    assert_eq!(of("template_argument"), ["test://template/{id}/data"]);
-    assert!(intents.iter().all(|record| record["server"] == "up"));
-}
-
-macro_rules! matrix {
-    ($($name:ident: $client:ident x $server:ident;)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                read_get_and_complete_work(Kind::$client, Server::$server).await;
-            }
-        )*
-    };
-}
-
-matrix! {
-    modern_http_to_modern_http: ModernHttp x ModernHttp;
-    modern_http_to_legacy_http: ModernHttp x LegacyHttp;
-    modern_http_to_modern_stdio: ModernHttp x ModernStdio;
-    modern_http_to_legacy_stdio: ModernHttp x LegacyStdio;
-    legacy_http_to_modern_http: LegacyHttp x ModernHttp;
-    legacy_http_to_legacy_http: LegacyHttp x LegacyHttp;
-    legacy_http_to_modern_stdio: LegacyHttp x ModernStdio;
-    legacy_http_to_legacy_stdio: LegacyHttp x LegacyStdio;
-    modern_stdio_to_modern_http: ModernStdio x ModernHttp;
-    modern_stdio_to_legacy_http: ModernStdio x LegacyHttp;
-    modern_stdio_to_modern_stdio: ModernStdio x ModernStdio;
-    modern_stdio_to_legacy_stdio: ModernStdio x LegacyStdio;
-    legacy_stdio_to_modern_http: LegacyStdio x ModernHttp;
-    legacy_stdio_to_legacy_http: LegacyStdio x LegacyHttp;
-    legacy_stdio_to_modern_stdio: LegacyStdio x ModernStdio;
-    legacy_stdio_to_legacy_stdio: LegacyStdio x LegacyStdio;
 }
 
 /// A gateway before the fixture servers `names`, each with a journal, and `more` in each table.

@@ -43,7 +43,8 @@ impl Client {
 
     pub(crate) async fn begin_listen(&self, uris: &[&str]) -> InFlight {
         let filter = json!({
-            "toolsListChanged": true, "unheardOf": true, "resourceSubscriptions": uris,
+            "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
+            "unheardOf": true, "resourceSubscriptions": uris,
         });
         self.begin_request("subscriptions/listen", json!({ "notifications": filter })).await
     }

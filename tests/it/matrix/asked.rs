@@ -1,0 +1,136 @@
+//! Rows of what a server asks its client, and of when it may not.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::{
+    eras::Cell,
+    harness::{audit_in, journal, wait_until},
+    questions::{answer, text},
+};
+
+const PAGE: &str = "up__test_elicitation_url";
+
+fn round(name: &str) -> String {
+    format!("up__test_input_required_result_{name}")
+}
+
+async fn call(cell: &Cell, tool: &str, arguments: Value) -> (Value, usize) {
+    cell.client.call_answering(tool, arguments, answer).await
+}
+
+async fn call_form(cell: &Cell) -> (Value, usize) {
+    call(cell, "up__test_elicitation", json!({ "message": "who?" })).await
+}
+
+pub(super) async fn form(cell: Cell) {
+    let (got, n) = call_form(&cell).await;
+    assert!(text(&got).contains("accept") && text(&got).contains("ann"), "{got}");
+    assert_eq!(n, 1);
+}
+
+pub(super) async fn page(cell: Cell) {
+    let went = |method: &str| {
+        assert_eq!(method, "elicitation/create");
+        json!({ "action": "accept" })
+    };
+    let (got, n) = cell.client.call_answering(PAGE, json!({}), went).await;
+    assert!(text(&got).contains("action=\"accept\"") && n == 1, "{got}");
+}
+
+pub(super) async fn sample(cell: Cell) {
+    let (got, n) = call(&cell, "up__test_sampling", json!({ "prompt": "capital?" })).await;
+    assert_eq!((text(&got), n), ("LLM response: Paris", 1));
+}
+
+pub(super) async fn roots(cell: Cell) {
+    let (got, n) = call(&cell, &round("list_roots"), json!({})).await;
+    assert!(text(&got).contains("file:///r") && n == 1, "{got}");
+}
+
+pub(super) async fn several(cell: Cell) {
+    let (got, n) = call(&cell, &round("multiple_inputs"), json!({})).await;
+    assert_eq!(n, 3, "{got}");
+    for want in ["ann", "Paris", "file:///r"] {
+        assert!(text(&got).contains(want), "no {want} in {got}");
+    }
+    let (got, n) = call(&cell, &round("multi_round"), json!({})).await;
+    assert!(text(&got).contains("red") && n == 2, "{got}");
+}
+
+/// A modern server refuses the call, and asks only for the rest where it can do with that.
+pub(super) async fn lacks_forms(cell: Cell) {
+    let (got, n) = call_form(&cell).await;
+    assert_eq!((&got["error"]["code"], n), (&json!(-32021), 0), "{got}");
+    let (got, n) = call(&cell, &round("capabilities"), json!({})).await;
+    assert_eq!(n, 1, "only the sample: {got}");
+}
+
+/// A legacy server hears that its client cannot be asked.
+pub(super) async fn refused(cell: Cell) {
+    let (got, n) = call_form(&cell).await;
+    assert_eq!(n, 0, "{got}");
+    assert!(text(&got).contains("did not declare"), "{got}");
+}
+
+pub(super) async fn breaks_protocol(cell: Cell) {
+    let (got, n) = call(&cell, PAGE, json!({})).await;
+    assert_eq!((&got["error"]["code"], n), (&json!(-31006), 0), "{got}");
+}
+
+pub(super) async fn refused_a_page(cell: Cell) {
+    let (got, n) = call(&cell, PAGE, json!({})).await;
+    assert!(got["error"]["message"].to_string().contains("the client refused"), "{got}");
+    assert_eq!(n, 0, "{got}");
+    refusal(&cell);
+}
+
+/// Modern revisions have no requests of servers.
+pub(super) async fn cannot_ask(cell: Cell) {
+    let got = cell.client.call("up__test_question_later", json!({})).await.response;
+    assert_eq!(got["error"]["code"], -32602, "not among its tools: {got}");
+}
+
+pub(super) async fn refused_later(cell: Cell) {
+    let go = cell.journal.with_file_name("go");
+    let (got, n) = call(&cell, "up__test_question_later", json!({ "ask_after": go })).await;
+    assert_eq!((text(&got), n), ("test_question_later done", 0));
+    fs::write(go, "").unwrap();
+    refusal(&cell);
+    assert_eq!(cell.client.text("up__echo", json!({ "text": "after" })).await, "after");
+}
+
+fn completion() -> Value {
+    let target = json!({ "type": "ref/prompt", "name": "up__test_prompt_with_arguments" });
+    json!({ "ref": target, "argument": { "name": "arg1", "value": "ask" } })
+}
+
+pub(super) async fn completes(cell: Cell) {
+    let got = cell.client.ask("completion/complete", completion()).await.response;
+    assert_eq!(got["result"]["completion"]["values"], json!([]), "{got}");
+}
+
+pub(super) async fn refused_completing(cell: Cell) {
+    let got = cell.client.ask("completion/complete", completion()).await.response;
+    assert!(got["error"]["message"].to_string().contains("the client refused"), "{got}");
+    refusal(&cell);
+}
+
+/// The server was told no, and no client was asked anything: what it is asked is on record before.
+fn refusal(cell: &Cell) {
+    let refused = || journal(&cell.journal).into_iter().find(|one| one["error"].is_string());
+    let refused = wait_until("the refusal", refused, || cell.describe());
+    assert!(refused["error"].to_string().contains("-3260"), "{refused}");
+    let asked = audit_in(&cell.audit).into_iter().find(|record| record["kind"] == "questions");
+    assert_eq!(asked, None);
+}
+
+/// No server is told that roots are others now.
+pub(super) async fn roots_dropped(cell: Cell) {
+    cell.client.tell("notifications/roots/list_changed", json!({})).await;
+    assert_eq!(cell.client.text("up__echo", json!({ "text": "after" })).await, "after");
+    let arrived = journal(&cell.journal);
+    let told = arrived.iter().any(|one| one["method"] == "notifications/roots/list_changed");
+    assert!(!told, "{arrived:#?}");
+}
