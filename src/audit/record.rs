@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{
     Call, CallError, CallId, Caller, DenyReason, Generation, Kind, Matter, Outcome, Questions,
-    Subject, Wish, limits,
+    Subject, Topic, Wish, limits,
 };
 
 /// One thing that happened. Borrowed: it is rendered before the reporter goes on.
@@ -240,7 +240,13 @@ impl Line {
         self.id("call", wish.id);
         self.caller(&wish.caller);
         self.text("server", wish.server.as_str());
-        self.text(Kind::Resource.as_str(), wish.uri.as_str());
+        match &wish.topic {
+            Topic::Resource(uri) => self.text(Kind::Resource.as_str(), uri.as_str()),
+            Topic::Task(task) => {
+                self.text("task", task.id.as_str());
+                self.id("begun_by", task.begun_by);
+            }
+        }
         self.number("generation", wish.generation.0);
     }
 

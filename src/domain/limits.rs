@@ -73,9 +73,11 @@ pub const REPLAY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const REPLAY_EVENT_BYTES: usize = 64;
 /// Subscriptions (`subscriptions/listen`) of modern clients at once.
 pub const LISTENS_MAX: usize = 16_384;
-/// Resources of one listen or one legacy session that are watched.
+/// Resources and tasks of one listen, or resources of one legacy session, that are watched.
 pub const LISTEN_URIS_MAX: usize = 256;
-/// How long a client waits for a server to agree that a resource is watched.
+/// Between two looks at one task that a client listens for.
+pub const TASK_LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client waits for a server to agree that something is watched.
 pub const WATCH_WAIT: Duration = Duration::from_secs(2);
 /// Rounds of questions for one call before it is given up.
 pub const QUESTION_ROUNDS_MAX: usize = 8;
@@ -133,7 +135,7 @@ pub const LIST_PAGES_MAX: usize = 200;
 /// All pages of one list of a server together.
 pub const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const LIST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Resources of one server that are watched at once.
+/// Resources and tasks of one server that are watched at once.
 pub const WATCHED_MAX: usize = 4096;
 /// How long a server may take to agree to a subscription of ours.
 pub const WATCH_ASK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,15 +1,17 @@
 //! What crosses the gateway, in either direction.
 //!
 //! A call goes to a server, with the answers that its caller gives to questions. The questions go
-//! the other way: they belong to the call that brought them up. A wish to watch a
-//! resource brings its URI to a server. Whatever crosses is one of the
-//! kinds of `Matter`, and each is judged and recorded before it does.
+//! the other way: they belong to the call that brought them up. A wish to watch
+//! something brings its URI or id to a server. Whatever crosses is one of the kinds of `Matter`,
+//! and each is judged and recorded before it does.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Call, CallId, Caller, Generation, ResourceUri, ServerName};
+use super::{
+    Call, CallId, Caller, Generation, NameError, ResourceUri, ServerName, Subject, Task, TaskStep,
+};
 
 /// One thing that is to cross.
 #[derive(Clone, Copy, Debug)]
@@ -19,15 +21,60 @@ pub enum Matter<'a> {
     Wish(&'a Wish),
 }
 
-/// That a caller hears when a resource changes. Its server is told the URI, which the caller may
-/// have chosen freely where a template allows it.
+/// That a caller hears when something changes. Its server is told the URI, which the caller may
+/// have chosen freely where a template allows it, or its own id of a task.
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub id: CallId,
     pub caller: Arc<Caller>,
     pub server: ServerName,
-    pub uri: ResourceUri,
+    pub topic: Topic,
     pub generation: Generation,
+}
+
+/// What a server can be asked to tell of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    Resource(ResourceUri),
+    Task(Arc<Task>),
+}
+
+impl Topic {
+    /// What a call would be aimed at that asked how it stands: who may not call it hears nothing.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Resource(uri) => Subject::Resource(uri.clone()),
+            Self::Task(task) => Subject::Task(TaskStep::Get, task.clone()),
+        }
+    }
+
+    /// The other way round; there is more to ask for than to tell of.
+    pub fn of(subject: Subject) -> Option<Self> {
+        match subject {
+            Subject::Resource(uri) => Some(Self::Resource(uri)),
+            Subject::Task(_, task) => Some(Self::Task(task)),
+            Subject::Tool(_)
+            | Subject::Prompt(_)
+            | Subject::PromptArgument(_)
+            | Subject::TemplateArgument(_) => None,
+        }
+    }
+
+    /// The same by the name that its client gave it, where that can be another.
+    pub fn known_as(&self, name: &str) -> Result<Self, NameError> {
+        Ok(match self {
+            Self::Resource(_) => Self::Resource(ResourceUri::parse(name)?),
+            Self::Task(task) => Self::Task(task.clone()),
+        })
+    }
+
+    /// Its URI, if it is a resource.
+    pub fn into_uri(self) -> Option<ResourceUri> {
+        match self {
+            Self::Resource(uri) => Some(uri),
+            Self::Task(_) => None,
+        }
+    }
 }
 
 /// What a server wants to know of a caller before it answers its call.

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use call::{Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject};
 pub use ids::{CallId, CallIds, Generation, Nonce, SpanId, TraceId, TraceParent};
-pub use matter::{Asking, Matter, Questions, Wish};
+pub use matter::{Asking, Matter, Questions, Topic, Wish};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
 pub use task::{Task, TaskStep};
 pub use verdict::{DenyReason, Refusal, Verdict};

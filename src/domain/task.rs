@@ -7,7 +7,7 @@
 use super::{CallId, TaskId, ToolName};
 
 /// One task of one server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Task {
     pub tool: ToolName,
     pub id: TaskId,

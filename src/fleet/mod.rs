@@ -34,7 +34,7 @@ pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
     config::{Isolation, Names, ServerConfig},
-    domain::{CallError, Caller, ResourceUri, Sent, ServerName, Wish, limits::CATALOG_NEWS_MAX},
+    domain::{CallError, Caller, Sent, ServerName, Topic, Wish, limits::CATALOG_NEWS_MAX},
     gate::{Permit, Policy},
     upstream::{Connector, NoticeSender, Outgoing},
     wire::{CallParams, Object, Response, headers::ParamHeader},
@@ -149,17 +149,25 @@ impl Fleet {
         }
     }
 
-    /// Asks for news of a server's resource, which the listener knows by `name`; whether that is
-    /// granted, the watch says.
+    /// Asks for news of a server's resource or task, which the listener knows by `name`; whether
+    /// that is granted, the watch says.
     pub fn watch(
         &self,
         permit: &Permit<Wish>,
-        name: ResourceUri,
+        name: Topic,
         mailbox: Arc<Mailbox>,
     ) -> Result<Watch, NotWatched> {
-        let Wish { server, uri, .. } = permit.matter();
+        let Wish { server, topic, .. } = permit.matter();
         let replica = self.replicas.get(server).ok_or(NotWatched::Unavailable)?;
-        replica.board.add(uri.clone(), Listener { name, mailbox })
+        match (topic, replica.isolation()) {
+            // It runs where only its caller gets to, and nobody listens there.
+            (Topic::Task(_), Isolation::PerPrincipal | Isolation::PerSession) => {
+                Err(NotWatched::Refused)
+            }
+            (Topic::Task(_), Isolation::Shared) | (Topic::Resource(_), _) => {
+                replica.board.add(topic.clone(), Listener { name, mailbox })
+            }
+        }
     }
 
     /// Every server, in order of name.

@@ -214,12 +214,9 @@ impl Front {
     async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted, Answer> {
         let Step { id, trace } = step;
         let snapshot = self.publisher.load();
-        let task = self.task_meant(ask);
-        let resolved = match (ask.params.kind(), &task) {
-            (Kind::Task(step), task) => task.as_ref().map(|task| task.resolved(step)),
-            (kind, _) => snapshot.catalog.resolve(kind, ask.params.name()),
-        };
-        let Some(resolved) = resolved else {
+        let asked = (ask.params.kind(), ask.params.name());
+        let task = self.task_meant(&ask.caller, asked);
+        let Some(resolved) = snapshot.resolve(asked, task.as_ref()) else {
             return Err(self.turn_away(id, ask, DenyReason::Unknown).await);
         };
         let Resolved { server, subject, definition, param_headers: headers } = resolved;

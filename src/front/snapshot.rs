@@ -8,7 +8,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::{domain::Generation, fleet::Catalog, gate::Policy, wire::List};
+use super::tasks::Handle;
+use crate::{
+    domain::{Generation, Kind},
+    fleet::{Catalog, Resolved},
+    gate::Policy,
+    wire::List,
+};
 
 /// Policy and catalog that belong together.
 #[derive(Debug)]
@@ -16,6 +22,18 @@ pub struct Snapshot {
     pub generation: Generation,
     pub policy: Arc<Policy>,
     pub catalog: Arc<Catalog>,
+}
+
+impl Snapshot {
+    /// What a caller's name, URI or id means; a task, if that is one, was found by its id.
+    pub(super) fn resolve<'a>(
+        &'a self,
+        (kind, name): (Kind, &str),
+        task: Option<&'a Handle>,
+    ) -> Option<Resolved<'a>> {
+        let Kind::Task(step) = kind else { return self.catalog.resolve(kind, name) };
+        task.map(|task| task.resolved(step))
+    }
 }
 
 /// Publishes snapshots; readers pay one atomic load.

@@ -19,9 +19,7 @@ pub use schema::{Schema, SchemaBudget, SchemaError};
 
 use crate::{
     audit::{Audit, AuditError, Receipt, Record},
-    domain::{
-        Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, Subject, Verdict, Wish,
-    },
+    domain::{Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, Verdict, Wish},
 };
 
 /// What the catalog knows of the subject of a call.
@@ -57,7 +55,7 @@ pub fn judge(
     }
     let is_listed = match matter {
         Matter::Call(call) => policy.listed(&call.server, &call.subject),
-        Matter::Wish(wish) => policy.listed(&wish.server, &Subject::Resource(wish.uri.clone())),
+        Matter::Wish(wish) => policy.listed(&wish.server, &wish.topic.subject()),
         // They belong to a call that was.
         Matter::Questions(_) => true,
     };
@@ -124,7 +122,7 @@ impl Gate {
         Ok(Permit::mint(questions, epoch, receipt))
     }
 
-    /// Lets a resource be watched, on record, or refuses it, on record. Nothing comes of it that
+    /// Lets something be watched, on record, or refuses it, on record. Nothing comes of it that
     /// could be owed.
     pub async fn admit_wish(
         &self,

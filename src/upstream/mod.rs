@@ -36,7 +36,7 @@ use crate::{
 
 pub use connect::Connector;
 pub use error::ConnectError;
-pub use news::{ListenEnd, News};
+pub use news::{Honoured, ListenEnd, News};
 pub use pace::Oddities;
 
 use handshake::Greeting;

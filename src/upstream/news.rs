@@ -1,8 +1,11 @@
-//! Watching resources and lists at a server: one `subscriptions/listen`, or legacy subscriptions.
+//! Watching resources, tasks and lists at a server: one `subscriptions/listen`, or legacy
+//! subscriptions.
 //!
 //! Only the asking is here. What is wanted, and who is told, the fleet knows. News come on one
 //! bounded channel a session; whoever reads it too slowly is told that some were lost. The URIs
 //! were admitted when they were wished for; here they are sent in an epoch that lasts.
+
+use std::collections::BTreeSet;
 
 use serde_json::json;
 use tokio::sync::broadcast;
@@ -10,22 +13,41 @@ use tokio::sync::broadcast;
 use super::{Line, Session, handshake::modern_params, http, stdio};
 use crate::{
     domain::{
-        CallError, Era, Sent,
+        CallError, Era, Sent, Topic,
         limits::{UPSTREAM_LISTEN_MAX, WATCH_ASK_TIMEOUT},
     },
     gate::Epoch,
-    wire::{Body, Filter, List, Object, RequestId, Response, acknowledged, encode_request},
+    wire::{
+        Body, Filter, List, Object, RequestId, Response, Tasks, acknowledged, encode_request,
+        task_told,
+    },
 };
 
 /// What a server says about what we watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     Updated(String),
-    /// The listen with our number is honoured for these URIs.
+    /// A task stands otherwise, by the server's own id. How, is not taken from here.
+    Task(String),
+    /// The listen with our number is honoured as far as this.
     Acknowledged {
         id: u64,
-        uris: Vec<String>,
+        honoured: Honoured,
     },
+}
+
+/// What of a listen a server has agreed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Honoured(Filter);
+
+impl Honoured {
+    pub fn grants(&self, topic: &Topic) -> bool {
+        let (granted, name) = match topic {
+            Topic::Resource(uri) => (&self.0.uris, uri.as_str()),
+            Topic::Task(task) => (&self.0.tasks, task.id.as_str()),
+        };
+        granted.iter().any(|one| one == name)
+    }
 }
 
 /// How a listen ended.
@@ -42,7 +64,11 @@ impl News {
         if method == "notifications/resources/updated" {
             return params?.text("uri").map(Self::Updated);
         }
-        acknowledged(method, params).map(|(id, uris)| Self::Acknowledged { id, uris })
+        if let Some(id) = task_told(method, params) {
+            return Some(Self::Task(id));
+        }
+        let (id, honoured) = acknowledged(method, params)?;
+        Some(Self::Acknowledged { id, honoured: Honoured(honoured) })
     }
 }
 
@@ -66,7 +92,8 @@ impl Session {
             let declared = self.capabilities().and_then(|all| all.object(list.capability()));
             declared.is_some_and(|one| one.peek("listChanged") == Some(b"true"))
         };
-        self.lets_watch() || [List::Tools, List::Prompts, List::Resources].into_iter().any(tells)
+        let changes = [List::Tools, List::Prompts, List::Resources].into_iter().any(tells);
+        changes || self.lets_watch() || self.tasks() == Tasks::Kept
     }
 
     /// News may have been missed: every list is to be asked for again.
@@ -117,11 +144,24 @@ impl Session {
 
     /// Opens a listen at a modern server under our number, which the caller drew; the future is the
     /// listen, and dropping it closes it, as does the end of the epoch. Every list change is asked
-    /// for.
-    pub async fn listen(&self, id: u64, uris: Vec<String>, epoch: Epoch) -> ListenEnd {
-        let filter = Filter::every_list(uris);
+    /// for, and of the topics those that the server can tell of.
+    pub async fn listen(&self, id: u64, topics: BTreeSet<Topic>, epoch: Epoch) -> ListenEnd {
+        let mut filter = Filter::every_list();
+        for topic in topics {
+            match topic {
+                Topic::Resource(uri) if self.lets_watch() => filter.uris.push(uri.to_string()),
+                Topic::Task(task) if self.tasks() == Tasks::Kept => {
+                    filter.tasks.push(task.id.to_string());
+                }
+                Topic::Resource(_) | Topic::Task(_) => {}
+            }
+        }
         let more = format!(r#""notifications":{}"#, filter.to_json());
-        let params = modern_params(&self.face, more.as_bytes());
+        // Whoever watches a task has said that it takes tasks.
+        let params = match filter.tasks.is_empty() {
+            true => modern_params(&self.face, more.as_bytes()),
+            false => modern_params(&self.face.taking_tasks(), more.as_bytes()),
+        };
         let ended = self.ask_own(id, "subscriptions/listen", &params, epoch).await;
         match ended.map(|answer| answer.body) {
             Ok(Body::Error(error)) if error.integer("code") == Some(-32601) => {

@@ -11,6 +11,8 @@ use crate::{
     questions::{self, text},
 };
 
+mod news;
+
 pub(crate) const METHODS: [&str; 3] = ["tasks/get", "tasks/update", "tasks/cancel"];
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
@@ -251,19 +253,6 @@ async fn a_server_that_started_anew_says_that_it_does_not_know_the_task() {
     }
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     assert_eq!(answer["error"]["message"], "Task not found");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn news_of_tasks_are_not_acknowledged_and_only_for_clients_that_take_tasks() {
-    let gateway = Gateway::start(&stdio_server("up", &[]));
-    let wish = json!({ "notifications": { "toolsListChanged": true, "taskIds": ["x"] } });
-    let client = Client::able_http(Kind::ModernHttp, gateway.port, able()).await;
-    let mut listen = client.begin_request("subscriptions/listen", wish.clone()).await;
-    let first = listen.next().await.unwrap();
-    assert_eq!(first["params"]["notifications"], json!({ "toolsListChanged": true }), "{first}");
-    let other = Client::http(Kind::ModernHttp, gateway.port).await;
-    let refused = other.ask("subscriptions/listen", wish).await.response;
-    assert_eq!(refused["error"]["code"], -32021, "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

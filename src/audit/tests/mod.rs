@@ -19,8 +19,13 @@ use super::{
 use crate::domain::{
     Asking, Call, CallError, CallId, CallIds, Caller, DenyReason, Era, Generation, Kind, Matter,
     Nonce, Outcome, Principal, Questions, ResourceUri, Sent, ServerName, Subject, Task, TaskId,
-    TaskStep, ToolName, Wish, limits,
+    TaskStep, ToolName, Topic, Wish, limits,
 };
+
+fn wish(of: &Call, topic: Topic) -> Wish {
+    let (caller, server) = (of.caller.clone(), of.server.clone());
+    Wish { id: of.id, caller, server, topic, generation: Generation(3) }
+}
 
 fn call(ids: &CallIds) -> Call {
     Call {
@@ -98,20 +103,15 @@ fn the_bytes_of_every_kind_are_golden() {
     let (prompt, resource) = (aimed(Kind::Prompt, "sum up"), aimed(Kind::Resource, "ui://a/\"b"));
     let answering = Call { answers: Some(SECRET.into()), ..call.clone() };
     let questions = questions(&call);
-    let task = Task {
+    let task = Arc::new(Task {
         tool: ToolName::parse("slow").unwrap(),
         id: TaskId::parse("t-1").unwrap(),
         begun_by: ids.next(2),
-    };
-    let subject = Subject::Task(TaskStep::Update, task.into());
+    });
+    let wish = wish(&call, Topic::Resource(ResourceUri::parse("file:///a").unwrap()));
+    let follow = Wish { topic: Topic::Task(task.clone()), ..wish.clone() };
+    let subject = Subject::Task(TaskStep::Update, task);
     let task = Call { id: ids.next(3), subject, ..call.clone() };
-    let wish = Wish {
-        id: call.id,
-        caller: call.caller.clone(),
-        server: call.server.clone(),
-        uri: ResourceUri::parse("file:///a").unwrap(),
-        generation: Generation(3),
-    };
     let (id, reason, generation) = (call.id, DenyReason::Schema, Generation(3));
     let records = [
         Record::Started { version: "0.1.0", config_sha256: &digest, generation },
@@ -146,6 +146,7 @@ fn the_bytes_of_every_kind_are_golden() {
         Record::Intent { matter: Matter::Call(&task) },
         Record::Intent { matter: Matter::Wish(&wish) },
         Record::Denied { matter: Matter::Wish(&wish), reason, told: "no" },
+        Record::Intent { matter: Matter::Wish(&follow) },
         Record::Stopped { why: "SIGTERM" },
     ];
     let (mut chain, mut lines) = (Chain::START, Vec::new());

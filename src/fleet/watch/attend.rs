@@ -1,9 +1,9 @@
 //! What is watched at a server follows what is wanted, for as long as one session lasts.
 //!
-//! A legacy server is told of each URI; a modern one gets one listen for all of them and for its
-//! lists, and a new one before the old one goes when another set is wanted. What may have been
-//! missed in a gap counts as changed; so does what came before a session was listened to. While the
-//! gateway is stopped nothing is asked for. Ends only by being dropped, with the session.
+//! A legacy server is told of each URI; a modern one gets one listen for all of them, for tasks and
+//! for its lists, and a new one before the old one goes when another set is wanted. What may have
+//! been missed in a gap counts as changed; so does what came before a session was listened to.
+//! While the gateway is stopped nothing is asked for. Ends only by being dropped, with the session.
 
 use std::{collections::BTreeSet, pin::Pin, time::Duration};
 
@@ -13,16 +13,16 @@ use tokio::{
 };
 
 use super::{
-    Board,
+    Board, Standing,
     held::{Held, Told},
 };
 use crate::{
     domain::{
-        ResourceUri,
+        ResourceUri, Topic,
         limits::{RESTART_BACKOFF_MAX, RESTART_BACKOFF_MIN, WATCH_ASK_TIMEOUT},
     },
     gate::{Epoch, Latch},
-    upstream::{ListenEnd, News, Session},
+    upstream::{Honoured, ListenEnd, News, Session},
 };
 
 type Listening<'a> = Pin<Box<dyn Future<Output = ListenEnd> + Send + 'a>>;
@@ -46,7 +46,7 @@ impl Board {
         let mut wanted = self.wanted.subscribe();
         loop {
             wanted.borrow_and_update();
-            self.settle(&self.uris(), |_| false);
+            self.settle(|_| Some(Standing::Refused));
             if wanted.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -66,18 +66,22 @@ impl Board {
             wanted.borrow_and_update();
             let uris = self.uris();
             held.plan(&uris);
-            self.settle(&held.standing(&uris), |_| true);
+            self.settle(|topic| match topic {
+                Topic::Resource(uri) => held.stands(uri).then_some(Standing::Honoured),
+                // It knows none that could be watched.
+                Topic::Task(_) => Some(Standing::Refused),
+            });
             loop {
                 held.fill(session, epoch);
                 tokio::select! {
                     told = held.told() => match told {
                         Told::Agreed(uri) => {
-                            self.settle(&BTreeSet::from([uri.clone()]), |_| true);
+                            self.settle_one(&uri, Standing::Honoured);
                             if unheard.remove(&uri) {
-                                self.tell(uri.as_str());
+                                self.tell_of_resource(uri.as_str());
                             }
                         }
-                        Told::Refused(uri) => self.settle(&BTreeSet::from([uri]), |_| false),
+                        Told::Refused(uri) => self.settle_one(&uri, Standing::Refused),
                         // It may be wanted again, or be cut off.
                         Told::Nothing => break,
                     },
@@ -108,13 +112,17 @@ impl Board {
         loop {
             let epoch = latch.resumed().await;
             wanted.borrow_and_update();
-            let asked = self.uris();
+            let asked = self.topics();
             let open = Opening { session, epoch, asked: &asked, current: &mut current };
             match self.open(open, &mut news).await {
                 Ok((next, honoured)) => {
                     // Only now the old one goes.
                     current = Some(next);
-                    self.settle(&asked, |uri| honoured.iter().any(|one| one == uri.as_str()));
+                    self.settle(|topic| match asked.contains(topic) {
+                        true if honoured.grants(topic) => Some(Standing::Honoured),
+                        true => Some(Standing::Refused),
+                        false => None,
+                    });
                     if std::mem::take(&mut had_gap) {
                         session.lists_may_differ();
                         self.tell_all();
@@ -155,18 +163,18 @@ impl Board {
         &self,
         opening: Opening<'a, '_>,
         news: &mut broadcast::Receiver<News>,
-    ) -> Result<(Listening<'a>, Vec<String>), ListenEnd> {
+    ) -> Result<(Listening<'a>, Honoured), ListenEnd> {
         let Opening { session, epoch, asked, current } = opening;
         let id = session.draw_own_id();
-        let watched = if session.lets_watch() { Some(asked) } else { None };
-        let uris = watched.into_iter().flatten().map(|uri| uri.as_str().to_owned()).collect();
-        let mut next: Listening<'a> = Box::pin(session.listen(id, uris, epoch));
+        let mut next: Listening<'a> = Box::pin(session.listen(id, asked.clone(), epoch));
         let until = Instant::now() + WATCH_ASK_TIMEOUT;
         loop {
             tokio::select! {
                 biased;
                 heard = news.recv() => match heard {
-                    Ok(News::Acknowledged { id: own, uris }) if own == id => return Ok((next, uris)),
+                    Ok(News::Acknowledged { id: own, honoured }) if own == id => {
+                        return Ok((next, honoured));
+                    }
                     heard => self.hear(heard).await,
                 },
                 end = &mut next => return Err(end),
@@ -193,9 +201,19 @@ impl Board {
         }
     }
 
+    fn uris(&self) -> BTreeSet<ResourceUri> {
+        self.topics().into_iter().filter_map(Topic::into_uri).collect()
+    }
+
+    fn settle_one(&self, uri: &ResourceUri, stands: Standing) {
+        let is_it = |topic: &Topic| matches!(topic, Topic::Resource(one) if one == uri);
+        self.settle(|topic| is_it(topic).then_some(stands));
+    }
+
     async fn hear(&self, heard: Result<News, RecvError>) {
         match heard {
-            Ok(News::Updated(uri)) => self.tell(&uri),
+            Ok(News::Updated(uri)) => self.tell_of_resource(&uri),
+            Ok(News::Task(id)) => self.tell_of_task(&id),
             // Of a listen that was given up.
             Ok(News::Acknowledged { .. }) => {}
             Err(RecvError::Lagged(_)) => self.tell_all(),
@@ -209,7 +227,7 @@ impl Board {
 struct Opening<'a, 'b> {
     session: &'a Session,
     epoch: Epoch,
-    asked: &'b BTreeSet<ResourceUri>,
+    asked: &'b BTreeSet<Topic>,
     current: &'b mut Option<Listening<'a>>,
 }
 

@@ -40,10 +40,9 @@ pub(super) enum Told {
 }
 
 impl Held {
-    /// Those among them that the server has agreed to and is not being told to end.
-    pub(super) fn standing(&self, among: &BTreeSet<ResourceUri>) -> BTreeSet<ResourceUri> {
-        let stands = |uri: &&ResourceUri| !self.under_way.contains_key(*uri);
-        self.uris.intersection(among).filter(stands).cloned().collect()
+    /// Whether the server has agreed to it and is not being told to end.
+    pub(super) fn stands(&self, uri: &ResourceUri) -> bool {
+        self.uris.contains(uri) && !self.under_way.contains_key(uri)
     }
 
     /// Takes in what is wanted now.

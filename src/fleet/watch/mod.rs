@@ -1,7 +1,7 @@
-//! Who watches which resource of one server, counted, so that each is watched once at the server.
+//! Who watches which resource or task of one server, counted, so that each is watched once there.
 //!
-//! A `Watch` is one watcher's share: with the last share of a URI the server is no longer asked
-//! for it. Updates go into mailboxes, which hold each URI at most once: a slow reader costs no
+//! A `Watch` is one watcher's share: with the last share of a topic the server is no longer asked
+//! for it. Updates go into mailboxes, which hold each topic at most once: a slow reader costs no
 //! memory and loses nothing but repetitions. `attend` makes the server's side agree with it.
 
 mod attend;
@@ -20,18 +20,18 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::domain::{ResourceUri, limits::WATCHED_MAX};
+use crate::domain::{ResourceUri, Topic, limits::WATCHED_MAX};
 
 /// What one listener has not been told yet.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    updated: Mutex<BTreeSet<ResourceUri>>,
+    updated: Mutex<BTreeSet<Topic>>,
     bell: Notify,
 }
 
 impl Mailbox {
-    fn put(&self, uri: &ResourceUri) {
-        self.lock().insert(uri.clone());
+    fn put(&self, topic: &Topic) {
+        self.lock().insert(topic.clone());
         self.ring();
     }
 
@@ -41,7 +41,7 @@ impl Mailbox {
     }
 
     /// What was updated since the last time. Waits until there is something and `may_take`.
-    pub async fn heard(&self, may_take: impl Fn() -> bool) -> BTreeSet<ResourceUri> {
+    pub async fn heard(&self, may_take: impl Fn() -> bool) -> BTreeSet<Topic> {
         loop {
             let mut bell = std::pin::pin!(self.bell.notified());
             // From here on no ringing is missed.
@@ -56,47 +56,47 @@ impl Mailbox {
         }
     }
 
-    /// What was not told yet about a URI never will be.
-    pub fn forget(&self, uri: &ResourceUri) {
-        self.lock().remove(uri);
+    /// What was not told yet about it never will be.
+    pub fn forget(&self, topic: &Topic) {
+        self.lock().remove(topic);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<ResourceUri>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Topic>> {
         self.updated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Why a resource is not watched.
+/// Why something is not watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotWatched {
     /// Its server does not offer that, or refused.
     Refused,
-    /// Its server is down or slow, or too many resources are watched.
+    /// Its server is down or slow, or too much is watched there.
     Unavailable,
 }
 
 /// Everything that is watched at one server.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    topics: Mutex<BTreeMap<ResourceUri, Topic>>,
-    /// Grows when another set of URIs is wanted.
+    topics: Mutex<BTreeMap<Topic, Followed>>,
+    /// Grows when another set of topics is wanted.
     wanted: watch::Sender<u64>,
-    /// Grows when it has become clear how some URI stands.
+    /// Grows when it has become clear how some topic stands.
     settled: watch::Sender<u64>,
     next: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Topic {
+struct Followed {
     standing: Standing,
     listeners: HashMap<u64, Listener>,
 }
 
-/// Who is told of a resource, and by which name.
+/// Who is told of a topic, and by which name.
 #[derive(Debug)]
 pub(super) struct Listener {
-    /// As its client knows it; the server's own, but for a prefix.
-    pub(super) name: ResourceUri,
+    /// As its client knows it; the server's own, but for the prefix of a URI.
+    pub(super) name: Topic,
     pub(super) mailbox: Arc<Mailbox>,
 }
 
@@ -109,11 +109,11 @@ enum Standing {
     Refused,
 }
 
-/// One watcher's share of a URI; dropping it ends it.
+/// One watcher's share of a topic; dropping it ends it.
 #[derive(Debug)]
 pub struct Watch {
     board: Arc<Board>,
-    uri: ResourceUri,
+    topic: Topic,
     key: u64,
 }
 
@@ -133,17 +133,17 @@ impl Watch {
     }
 
     fn standing(&self) -> Standing {
-        self.board.lock().get(&self.uri).map(|topic| topic.standing).unwrap_or_default()
+        self.board.lock().get(&self.topic).map(|followed| followed.standing).unwrap_or_default()
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.board.remove(&self.uri, self.key);
+        self.board.remove(&self.topic, self.key);
     }
 }
 
-impl Topic {
+impl Followed {
     fn tell(&self) {
         self.listeners.values().for_each(|Listener { name, mailbox }| mailbox.put(name));
     }
@@ -152,30 +152,30 @@ impl Topic {
 impl Board {
     pub(super) fn add(
         self: &Arc<Self>,
-        uri: ResourceUri,
+        topic: Topic,
         listener: Listener,
     ) -> Result<Watch, NotWatched> {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         let mut topics = self.lock();
-        let is_new = !topics.contains_key(&uri);
+        let is_new = !topics.contains_key(&topic);
         if is_new && topics.len() >= WATCHED_MAX {
             return Err(NotWatched::Unavailable);
         }
-        topics.entry(uri.clone()).or_default().listeners.insert(key, listener);
+        topics.entry(topic.clone()).or_default().listeners.insert(key, listener);
         drop(topics);
         if is_new {
             self.wanted.send_modify(|n| *n += 1);
         }
-        Ok(Watch { board: self.clone(), uri, key })
+        Ok(Watch { board: self.clone(), topic, key })
     }
 
-    fn remove(&self, uri: &ResourceUri, key: u64) {
+    fn remove(&self, topic: &Topic, key: u64) {
         let mut topics = self.lock();
-        let Some(topic) = topics.get_mut(uri) else { return };
-        topic.listeners.remove(&key);
-        let is_last = topic.listeners.is_empty();
+        let Some(followed) = topics.get_mut(topic) else { return };
+        followed.listeners.remove(&key);
+        let is_last = followed.listeners.is_empty();
         if is_last {
-            topics.remove(uri);
+            topics.remove(topic);
         }
         drop(topics);
         if is_last {
@@ -183,35 +183,44 @@ impl Board {
         }
     }
 
-    fn uris(&self) -> BTreeSet<ResourceUri> {
+    fn topics(&self) -> BTreeSet<Topic> {
         self.lock().keys().cloned().collect()
     }
 
-    fn settle(&self, asked: &BTreeSet<ResourceUri>, honoured: impl Fn(&ResourceUri) -> bool) {
-        for (uri, topic) in self.lock().iter_mut().filter(|(uri, _)| asked.contains(*uri)) {
-            let stands = if honoured(uri) { Standing::Honoured } else { Standing::Refused };
-            topic.standing = stands;
+    /// Takes in whether the server has agreed; for what it has not been asked, `stands` says none.
+    fn settle(&self, stands: impl Fn(&Topic) -> Option<Standing>) {
+        for (topic, followed) in self.lock().iter_mut() {
+            followed.standing = stands(topic).unwrap_or(followed.standing);
         }
         self.settled.send_modify(|n| *n += 1);
     }
 
     /// A new session knows nothing of what was agreed with the last one.
     fn unsettle(&self) {
-        self.lock().values_mut().for_each(|topic| topic.standing = Standing::Asked);
+        self.lock().values_mut().for_each(|followed| followed.standing = Standing::Asked);
     }
 
-    fn tell(&self, uri: &str) {
-        if let Some(topic) = self.lock().get(uri) {
-            topic.tell();
+    fn tell_of_resource(&self, uri: &str) {
+        let Ok(uri) = ResourceUri::parse(uri) else { return };
+        if let Some(followed) = self.lock().get(&Topic::Resource(uri)) {
+            followed.tell();
         }
+    }
+
+    fn tell_of_task(&self, id: &str) {
+        let is_it = |topic: &Topic| matches!(topic, Topic::Task(task) if task.id.as_str() == id);
+        self.lock()
+            .iter()
+            .filter(|(topic, _)| is_it(topic))
+            .for_each(|(_, followed)| followed.tell());
     }
 
     /// News may have been lost.
     fn tell_all(&self) {
-        self.lock().values().for_each(Topic::tell);
+        self.lock().values().for_each(Followed::tell);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ResourceUri, Topic>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Topic, Followed>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -222,11 +231,16 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Board, Listener, Mailbox, NotWatched};
-    use crate::domain::ResourceUri;
+    use super::{Board, Listener, Mailbox, NotWatched, Standing};
+    use crate::domain::{CallIds, Nonce, ResourceUri, Task, TaskId, ToolName, Topic};
 
-    fn uri(text: &str) -> ResourceUri {
-        ResourceUri::parse(text).unwrap()
+    fn uri(text: &str) -> Topic {
+        Topic::Resource(ResourceUri::parse(text).unwrap())
+    }
+
+    fn task(id: &str) -> Topic {
+        let (tool, id) = (ToolName::parse("t").unwrap(), TaskId::parse(id).unwrap());
+        Topic::Task(Arc::new(Task { tool, id, begun_by: CallIds::new(Nonce(1)).next(1) }))
     }
 
     fn listener(name: &str, mailbox: Arc<Mailbox>) -> Listener {
@@ -240,19 +254,19 @@ mod tests {
         let changes = board.wanted.subscribe();
         let watches = mailboxes.clone().map(|m| board.add(uri("a:b"), listener("a:b", m)).unwrap());
         assert_eq!(*changes.borrow(), 1);
-        board.tell("a:b");
-        board.tell("a:b");
-        board.tell("a:c");
+        board.tell_of_resource("a:b");
+        board.tell_of_resource("a:b");
+        board.tell_of_resource("a:c");
         for mailbox in &mailboxes {
             assert_eq!(mailbox.heard(|| true).await, BTreeSet::from([uri("a:b")]));
         }
         let [first, last] = watches;
         drop(first);
-        assert_eq!((*changes.borrow(), board.uris().len()), (1, 1));
-        board.tell("a:b");
+        assert_eq!((*changes.borrow(), board.topics().len()), (1, 1));
+        board.tell_of_resource("a:b");
         assert!(mailboxes[0].lock().is_empty(), "who left hears nothing");
         drop(last);
-        assert_eq!((*changes.borrow(), board.uris().len()), (2, 0));
+        assert_eq!((*changes.borrow(), board.topics().len()), (2, 0));
     }
 
     #[tokio::test]
@@ -262,13 +276,13 @@ mod tests {
         let names = ["a:b", "via.s+a:b"];
         let add = |name| board.add(uri("a:b"), listener(name, mailbox.clone())).unwrap();
         let [_plain, prefixed] = names.map(add);
-        assert_eq!(board.uris(), BTreeSet::from([uri("a:b")]), "the server hears of one");
-        board.tell("a:b");
+        assert_eq!(board.topics(), BTreeSet::from([uri("a:b")]), "the server hears of one");
+        board.tell_of_resource("a:b");
         assert_eq!(mailbox.heard(|| true).await, names.map(uri).into());
         board.tell_all();
         assert_eq!(mailbox.heard(|| true).await, names.map(uri).into());
         drop(prefixed);
-        board.tell("a:b");
+        board.tell_of_resource("a:b");
         assert_eq!(mailbox.heard(|| true).await, BTreeSet::from([uri("a:b")]));
     }
 
@@ -278,11 +292,32 @@ mod tests {
         let add = |text| board.add(uri(text), listener(text, Arc::default())).unwrap();
         let (yes, no, late) = (add("a:yes"), add("a:no"), add("a:late"));
         let until = Instant::now() + Duration::from_secs(2);
-        let asked = [uri("a:yes"), uri("a:no")].into();
-        let settle = async { board.settle(&asked, |one| *one == uri("a:yes")) };
+        let answers = [(uri("a:yes"), Standing::Honoured), (uri("a:no"), Standing::Refused)];
+        let answer = |topic: &Topic| {
+            answers.iter().find(|(asked, _)| asked == topic).map(|(_, stands)| *stands)
+        };
+        let settle = async { board.settle(answer) };
         let (got, ()) = tokio::join!(yes.honoured(until), settle);
         assert_eq!(got, Ok(()));
         assert_eq!(no.honoured(until).await, Err(NotWatched::Refused));
         assert_eq!(late.honoured(until).await, Err(NotWatched::Unavailable));
+    }
+
+    #[tokio::test]
+    async fn a_task_and_a_resource_of_one_name_are_two() {
+        let board = Arc::<Board>::default();
+        let mailboxes = [Arc::<Mailbox>::default(), Arc::default()];
+        let topics = [uri("a:b"), task("a:b")];
+        let watch = |(topic, mailbox): (&Topic, &Arc<Mailbox>)| {
+            let listener = Listener { name: topic.clone(), mailbox: mailbox.clone() };
+            board.add(topic.clone(), listener).unwrap()
+        };
+        let _watches: Vec<_> = topics.iter().zip(&mailboxes).map(watch).collect();
+        board.tell_of_resource("a:b");
+        assert_eq!(mailboxes[0].heard(|| true).await, BTreeSet::from([uri("a:b")]));
+        assert!(mailboxes[1].lock().is_empty());
+        board.tell_of_task("a:b");
+        assert_eq!(mailboxes[1].heard(|| true).await, BTreeSet::from([task("a:b")]));
+        assert!(mailboxes[0].lock().is_empty());
     }
 }

@@ -1,14 +1,15 @@
-//! What clients hear unasked: list changes and updated resources, for both eras.
+//! What clients hear unasked: list changes, updated resources and tasks, for both eras.
 //!
 //! A `Feed` is one `subscriptions/listen` of a modern client, `Watching` the subscriptions of one
-//! legacy session. Neither names a resource to a server that its client may not see: each is
-//! admitted first, as for reading, on record and not while the gateway is stopped. Knows no
+//! legacy session. Neither names to a server what its client may not see: each resource and each
+//! task is admitted first, as for reading, on record and not while the gateway is stopped. Knows no
 //! transport.
 
+mod lookout;
 mod pipe;
 mod watching;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, mem::take, sync::Arc};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
@@ -16,12 +17,13 @@ use tokio::{
     time::Instant,
 };
 
+use lookout::Lookouts;
 pub(super) use pipe::{listen_on_pipe, updated};
 pub(super) use watching::{News, Watching};
 
 use super::{Front, reject, snapshot::Relisted};
 use crate::{
-    domain::{Caller, DenyReason, Kind, ResourceUri, Wish, limits::WATCH_WAIT},
+    domain::{Caller, DenyReason, Kind, TaskStep, Topic, Wish, limits::WATCH_WAIT},
     fleet::{Mailbox, NotWatched, Watch},
     sys,
     wire::{
@@ -37,6 +39,8 @@ pub(super) struct Feed {
     changes: watch::Receiver<Relisted>,
     seen: Relisted,
     mailbox: Arc<Mailbox>,
+    /// Only where there are tasks: most subscriptions have none.
+    lookouts: Option<Box<Lookouts>>,
     _watches: Vec<Watch>,
     _place: OwnedSemaphorePermit,
 }
@@ -49,7 +53,7 @@ impl Feed {
         request: &Request,
     ) -> Result<(Self, Frame), ErrorObject> {
         let mut honoured = Filter::parse(request.params.as_ref())?;
-        if honoured.names_tasks && !Meta::parse(request.params.as_ref())?.takes_tasks() {
+        if !honoured.tasks.is_empty() && !Meta::parse(request.params.as_ref())?.takes_tasks() {
             return Err(ErrorObject::tasks_not_declared());
         }
         let place = front
@@ -60,26 +64,27 @@ impl Feed {
         let mut changes = front.publisher.relisted();
         let seen = *changes.borrow_and_update();
         let mailbox = Arc::<Mailbox>::default();
-        let uris: BTreeSet<String> = std::mem::take(&mut honoured.uris).into_iter().collect();
-        // Side by side: each has a record to wait for, and a server.
-        let mut asking = JoinSet::new();
-        for uri in uris {
-            let (front, caller, mailbox) = (front.clone(), caller.clone(), mailbox.clone());
-            asking.spawn(async move {
-                let watched = watch(&front, &caller, &uri, &mailbox).await.ok().flatten();
-                watched.map(|watch| (uri, watch))
-            });
-        }
-        let mut watches = Vec::new();
-        while let Some(asked) = asking.join_next().await {
-            let Some((uri, watch)) = asked.ok().flatten() else { continue };
-            honoured.uris.push(uri);
-            watches.push(watch);
-        }
-        honoured.uris.sort_unstable();
+        let (uris, tasks) = (take(&mut honoured.uris), take(&mut honoured.tasks));
+        let (uris, tasks) = tokio::join!(
+            watch_all(front, caller, (Kind::Resource, uris), || mailbox.clone()),
+            // Each is looked after by itself.
+            watch_all(front, caller, (Kind::Task(TaskStep::Get), tasks), Arc::default),
+        );
+        honoured.uris = uris.iter().map(|one| one.name.clone()).collect();
+        honoured.tasks = tasks.iter().map(|one| one.name.clone()).collect();
         let id = request.id.detached();
         let acknowledged = encode_acknowledged(&id, &honoured);
-        let feed = Self { id, honoured, changes, seen, mailbox, _watches: watches, _place: place };
+        let lookouts = Lookouts::begin((front, caller), request, tasks)?.map(Box::new);
+        let feed = Self {
+            id,
+            honoured,
+            changes,
+            seen,
+            mailbox,
+            lookouts,
+            _watches: uris.into_iter().map(|one| one.watch).collect(),
+            _place: place,
+        };
         Ok((feed, acknowledged))
     }
 
@@ -88,9 +93,11 @@ impl Feed {
         loop {
             tokio::select! {
                 updated = self.mailbox.heard(|| true) => {
-                    let said = updated.iter().map(|uri| encode_updated(Some(&self.id), uri.as_str()));
+                    let updated = updated.into_iter().filter_map(Topic::into_uri);
+                    let said = updated.map(|uri| encode_updated(Some(&self.id), uri.as_str()));
                     return said.collect();
                 }
+                told = lookout::told(self.lookouts.as_deref_mut()) => return vec![told],
                 changed = self.changes.changed() => {
                     if changed.is_err() {
                         return std::future::pending().await;
@@ -114,27 +121,58 @@ impl Feed {
     }
 }
 
+/// One topic of a subscription, by the name that its client gave it.
+struct Watched {
+    name: String,
+    watch: Watch,
+    mailbox: Arc<Mailbox>,
+}
+
+/// Those that the client may see and whose servers agree, in order of name.
+async fn watch_all(
+    front: &Arc<Front>,
+    caller: &Arc<Caller>,
+    (kind, names): (Kind, Vec<String>),
+    mailbox: impl Fn() -> Arc<Mailbox>,
+) -> Vec<Watched> {
+    // Side by side: each has a record to wait for, and a server.
+    let mut asking = JoinSet::new();
+    for name in names.into_iter().collect::<BTreeSet<_>>() {
+        let (front, caller, mailbox) = (front.clone(), caller.clone(), mailbox());
+        asking.spawn(async move {
+            let watched = watch(&front, &caller, (kind, &name), &mailbox).await.ok().flatten();
+            watched.map(|watch| Watched { name, watch, mailbox })
+        });
+    }
+    let asked = asking.join_all().await;
+    let mut watched: Vec<Watched> = asked.into_iter().flatten().collect();
+    watched.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    watched
+}
+
 /// Asks for news of what the client may see, and waits for the server to agree; `Ok(None)` is all
 /// that it learns of anything else.
 async fn watch(
     front: &Front,
     caller: &Arc<Caller>,
-    uri: &str,
+    asked: (Kind, &str),
     mailbox: &Arc<Mailbox>,
 ) -> Result<Option<Watch>, NotWatched> {
     let snapshot = front.publisher.load();
     let id = front.ids.next(sys::unix_millis());
-    let resolved = snapshot.catalog.resolve(Kind::Resource, uri);
-    let own = resolved.as_ref().and_then(|it| ResourceUri::parse(it.subject.as_str()).ok());
-    let (Some(resolved), Some(own), Ok(name)) = (resolved, own, ResourceUri::parse(uri)) else {
-        front.gate.refuse(id, caller, (Kind::Resource, uri), DenyReason::Unknown).await;
+    let task = front.task_meant(caller, asked);
+    let resolved = snapshot.resolve(asked, task.as_ref());
+    let topic = resolved.as_ref().and_then(|it| Topic::of(it.subject.clone()));
+    let name = topic.as_ref().and_then(|topic| topic.known_as(asked.1).ok());
+    let (Some(resolved), Some(topic), Some(name)) = (resolved, topic, name) else {
+        front.gate.refuse(id, caller, asked, DenyReason::Unknown).await;
         return Ok(None);
     };
     let wish = Wish {
         id,
         caller: caller.clone(),
         server: resolved.server.clone(),
-        uri: own,
+        topic,
         generation: snapshot.generation,
     };
     let permit = match front.gate.admit_wish(&snapshot.policy, wish, resolved.definition).await {

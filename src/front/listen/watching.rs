@@ -12,7 +12,7 @@ use std::{
 
 use super::watch;
 use crate::{
-    domain::{Caller, Kind, ResourceUri, limits::LISTEN_URIS_MAX},
+    domain::{Caller, Kind, ResourceUri, Topic, limits::LISTEN_URIS_MAX},
     fleet::{Mailbox, NotWatched, Watch},
     front::{
         Front,
@@ -83,7 +83,7 @@ impl Watching {
         if self.holds(&key) {
             return Reply::ok(encode_own_result(&request.id, "{}"));
         }
-        let agreed = watch(front, caller, &uri, &self.mailbox).await;
+        let agreed = watch(front, caller, (Kind::Resource, &uri), &self.mailbox).await;
         match agreed.map(|watch| watch.map(|watch| self.keep(key, watch))) {
             Ok(None) => unknown(),
             Ok(Some(true)) => Reply::ok(encode_own_result(&request.id, "{}")),
@@ -99,7 +99,7 @@ impl Watching {
 
     /// What was updated; for a client with one stream.
     pub(in crate::front) async fn updated(&self) -> BTreeSet<ResourceUri> {
-        self.mailbox.heard(|| true).await
+        uris(self.mailbox.heard(|| true).await).collect()
     }
 
     /// The newest stream from now on. It begins with the lists as they are now, or behind what its
@@ -133,7 +133,7 @@ impl Watching {
         let Ok(uri) = ResourceUri::parse(uri) else { return };
         let ended = self.lock().held.remove(&uri);
         drop(ended);
-        self.mailbox.forget(&uri);
+        self.mailbox.forget(&Topic::Resource(uri.clone()));
         self.lock().told.remove(&News::Updated(uri));
     }
 
@@ -186,12 +186,17 @@ impl Stream {
     pub(in crate::front) async fn updated(&self) -> Vec<(u64, News)> {
         let is_newest = || self.is_newest_of(&self.watching.lock());
         let updated = self.watching.mailbox.heard(is_newest).await;
-        self.watching.lock().tell(updated.into_iter().map(News::Updated))
+        self.watching.lock().tell(uris(updated).map(News::Updated))
     }
 
     fn is_newest_of(&self, inner: &Inner) -> bool {
         inner.streams.last() == Some(&self.number)
     }
+}
+
+/// A session watches nothing else.
+fn uris(topics: BTreeSet<Topic>) -> impl Iterator<Item = ResourceUri> {
+    topics.into_iter().filter_map(Topic::into_uri)
 }
 
 impl Drop for Stream {

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        CallError, CallId, Kind, Sent, ServerName, Subject, Task, TaskId, TaskStep, ToolName,
+        CallError, CallId, Caller, Kind, Sent, ServerName, Subject, Task, TaskId, TaskStep,
+        ToolName,
     },
     fleet::Resolved,
     gate::Definition,
@@ -22,7 +23,7 @@ use crate::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// A task and whose it is, as it stands in an id of ours.
 #[derive(Clone, Debug)]
@@ -61,9 +62,9 @@ impl Handle {
 impl Front {
     /// What a request about a task means by its id; nothing, unless the id was given to this very
     /// principal.
-    pub(super) fn task_meant(&self, ask: &Ask) -> Option<Handle> {
-        let binding = match ask.params.kind() {
-            Kind::Task(_) => Binding::of_tasks(&ask.caller),
+    pub(super) fn task_meant(&self, caller: &Caller, (kind, id): (Kind, &str)) -> Option<Handle> {
+        let binding = match kind {
+            Kind::Task(_) => Binding::of_tasks(caller),
             Kind::Tool
             | Kind::Prompt
             | Kind::Resource
@@ -71,7 +72,7 @@ impl Front {
             | Kind::TemplateArgument => return None,
         };
         // It has no end of its own, so the time does not matter.
-        Handle::read(&self.sealer.open(binding, 0, ask.params.name())?)
+        Handle::read(&self.sealer.open(binding, 0, id)?)
     }
 
     /// What a server says of a task on its way to the caller: under an id that only this caller can

@@ -16,7 +16,7 @@ use crate::{
     wire::{CallMethod, CallParams, Object},
 };
 
-fn caller(principal: &str) -> Arc<Caller> {
+pub(in crate::front) fn caller(principal: &str) -> Arc<Caller> {
     Arc::new(Caller {
         principal: Principal::new(principal),
         client: "c".into(),
@@ -26,7 +26,7 @@ fn caller(principal: &str) -> Arc<Caller> {
 }
 
 /// The id of a task that a tool of the server `a` began for `ann`.
-fn id_for_ann(front: &Front) -> String {
+pub(in crate::front) fn id_for_ann(front: &Front) -> String {
     let task = Task {
         tool: ToolName::parse("slow").unwrap(),
         id: TaskId::parse("own").unwrap(),

@@ -1,6 +1,6 @@
 //! Subscriptions of the modern era: the filter of a `subscriptions/listen`, and what is said to it.
 //!
-//! A filter has four members that we know; others are no part of it, and so are never acknowledged.
+//! A filter has five members that we know; others are no part of it, and so are never acknowledged.
 //! Everything said on a subscription carries the id of its request, spelt as the client spelt it.
 //! Knows neither who listens nor what changes.
 
@@ -19,6 +19,7 @@ use crate::{
 use super::encode_own_result;
 
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
+const TASK_TOLD: &str = "notifications/tasks";
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The kinds of list changes: the key of a filter, and the notification.
@@ -28,20 +29,22 @@ const KINDS: [(&str, &str); 3] = [
     ("resourcesListChanged", "notifications/resources/list_changed"),
 ];
 
+const URIS: &str = "resourceSubscriptions";
+const TASKS: &str = "taskIds";
+
 /// What a listener wants to hear of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Of `KINDS`.
     lists: Vec<(&'static str, &'static str)>,
     pub uris: Vec<String>,
-    /// Whether it asks for news of tasks. They are asked about, and never acknowledged.
-    pub names_tasks: bool,
+    pub tasks: Vec<String>,
 }
 
 impl Filter {
-    /// Every list change, and these resources.
-    pub fn every_list(uris: Vec<String>) -> Self {
-        Self { lists: KINDS.to_vec(), uris, names_tasks: false }
+    /// Every list change.
+    pub fn every_list() -> Self {
+        Self { lists: KINDS.to_vec(), ..Self::default() }
     }
 
     /// The filter in the parameters of a listen.
@@ -58,23 +61,24 @@ impl Filter {
                 Some(_) => return Err(wrong("a kind of list change must be true or false")),
             }
         }
-        let uris: Vec<String> = match asked.get("resourceSubscriptions") {
-            None => Vec::new(),
-            Some(list) => serde_json::from_slice(&list)
-                .map_err(|_| wrong("`resourceSubscriptions` must be a list of URIs"))?,
-        };
-        if uris.len() > LISTEN_URIS_MAX {
-            return Err(wrong("`resourceSubscriptions` names too many URIs"));
+        let named = |key| named(&asked, key).transpose().map(Option::unwrap_or_default);
+        let uris =
+            named(URIS).map_err(|_| wrong("`resourceSubscriptions` must be a list of URIs"))?;
+        let tasks = named(TASKS).map_err(|_| wrong("`taskIds` must be a list of ids"))?;
+        if uris.len().saturating_add(tasks.len()) > LISTEN_URIS_MAX {
+            return Err(wrong("`notifications` names too many resources and tasks"));
         }
-        Ok(Self { lists, uris, names_tasks: asked.contains("taskIds") })
+        Ok(Self { lists, uris, tasks })
     }
 
     /// The value of `notifications`.
     pub fn to_json(&self) -> Value {
         let wanted = self.lists.iter().map(|(key, _)| ((*key).to_owned(), true.into()));
         let mut members: Map<String, Value> = wanted.collect();
-        if !self.uris.is_empty() {
-            members.insert("resourceSubscriptions".to_owned(), json!(self.uris));
+        for (key, names) in [(URIS, &self.uris), (TASKS, &self.tasks)] {
+            if !names.is_empty() {
+                members.insert(key.to_owned(), json!(names));
+            }
         }
         Value::Object(members)
     }
@@ -107,33 +111,51 @@ pub fn encode_updated(id: Option<&RequestId>, uri: &str) -> Frame {
     }
 }
 
+/// How a task stands: what a server tells who asks about it, as a notification.
+pub fn encode_task_news(id: &RequestId, told: &Object) -> Frame {
+    let params = told.edit().remove("resultType").set("_meta", stamp(id)).finish().into_bytes();
+    encode_notification(TASK_TOLD, Some(&params))
+}
+
 /// The end of a subscription in good order.
 pub fn encode_listen_end(id: &RequestId) -> Frame {
-    encode_own_result(id, &format!(r#"{{"resultType":"complete",{}}}"#, stamp(id)))
+    encode_own_result(id, &format!(r#"{{"resultType":"complete","_meta":{}}}"#, stamp(id)))
 }
 
 fn on_subscription(id: &RequestId, method: &str, more: &str) -> Frame {
-    encode_notification(method, Some(format!("{{{}{more}}}", stamp(id)).as_bytes()))
+    encode_notification(method, Some(format!(r#"{{"_meta":{}{more}}}"#, stamp(id)).as_bytes()))
 }
 
 fn stamp(id: &RequestId) -> String {
-    format!(r#""_meta":{{"{SUBSCRIPTION_ID}":{}}}"#, String::from_utf8_lossy(id.as_bytes()))
+    format!(r#"{{"{SUBSCRIPTION_ID}":{}}}"#, String::from_utf8_lossy(id.as_bytes()))
 }
 
-/// What an acknowledgement that a server sent says: the number of our request, and the URIs.
-pub fn acknowledged(method: &str, params: Option<&Object>) -> Option<(u64, Vec<String>)> {
+/// What an acknowledgement that a server sent says: the number of our request, and the resources
+/// and tasks that it will tell of.
+pub fn acknowledged(method: &str, params: Option<&Object>) -> Option<(u64, Filter)> {
     let params = params.filter(|_| method == ACKNOWLEDGED)?;
     let id: Bytes = params.object("_meta")?.get(SUBSCRIPTION_ID)?;
-    let honoured = params.object("notifications").and_then(|n| n.get("resourceSubscriptions"));
-    let uris = honoured.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
-    Some((RequestId::parse(&id)?.as_u64()?, uris))
+    let honoured = params.object("notifications").unwrap_or_else(Object::empty);
+    // What cannot be read is not granted.
+    let named = |key| named(&honoured, key).and_then(Result::ok).unwrap_or_default();
+    let honoured = Filter { lists: Vec::new(), uris: named(URIS), tasks: named(TASKS) };
+    Some((RequestId::parse(&id)?.as_u64()?, honoured))
+}
+
+/// The server's own id of the task that a notification tells of.
+pub fn task_told(method: &str, params: Option<&Object>) -> Option<String> {
+    params.filter(|_| method == TASK_TOLD)?.text("taskId")
+}
+
+fn named(of: &Object, key: &str) -> Option<serde_json::Result<Vec<String>>> {
+    of.get(key).map(|list| serde_json::from_slice(&list))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
         Filter, Object, RequestId, acknowledged, encode_acknowledged, encode_list_changed,
-        encode_listen_end, encode_updated,
+        encode_listen_end, encode_task_news, encode_updated,
     };
 
     fn parse(params: &'static str) -> Option<String> {
@@ -149,7 +171,7 @@ mod tests {
         check(r#"{"notifications":{}}"#, Some("{}"));
         check(
             r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":false,"taskIds":["a"]}}"#,
-            Some(r#"{"toolsListChanged":true}"#),
+            Some(r#"{"taskIds":["a"],"toolsListChanged":true}"#),
         );
         check(
             r#"{"notifications":{"resourceSubscriptions":["a:b"]}}"#,
@@ -157,6 +179,14 @@ mod tests {
         );
         check(r#"{"notifications":{"toolsListChanged":1}}"#, None);
         check(r#"{"notifications":{"resourceSubscriptions":"a:b"}}"#, None);
+        check(r#"{"notifications":{"taskIds":[7]}}"#, None);
+        let many = |key: &str, n: usize| format!(r#""{key}":{}"#, serde_json::json!(vec!["a"; n]));
+        let both = |n| {
+            let named = [many("resourceSubscriptions", n), many("taskIds", 128)].join(",");
+            let params = format!(r#"{{"notifications":{{{named}}}}}"#);
+            Filter::parse(Some(&Object::parse(params.into()).unwrap())).is_ok()
+        };
+        assert_eq!((both(128), both(129)), (true, false), "together");
     }
 
     #[test]
@@ -166,6 +196,7 @@ mod tests {
             encode_acknowledged(&id, &Filter::default()),
             encode_list_changed(Some(&id), "notifications/tools/list_changed"),
             encode_updated(Some(&id), "a:b"),
+            encode_task_news(&id, &Object::parse(r#"{"taskId":"a","_meta":{}}"#.into()).unwrap()),
             encode_listen_end(&id),
         ] {
             let text = String::from_utf8(frame.into_bytes().to_vec()).unwrap();
@@ -175,11 +206,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_tells_of_a_task_becomes_a_notification() {
+        let told = r#"{"resultType":"complete","taskId":"a","result":{"x":1.0},"_meta":{"y":1}}"#;
+        let told = Object::parse(told.into()).unwrap();
+        let frame = encode_task_news(&RequestId::from_u64(7), &told);
+        let want = r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"a","result":{"x":1.0},"_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#;
+        assert_eq!(frame.into_bytes(), want);
+    }
+
+    #[test]
     fn an_acknowledgement_is_read_with_its_number() {
-        let params = r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":7},"notifications":{"resourceSubscriptions":["a:b"]}}"#;
+        let params = r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":7},"notifications":{"resourceSubscriptions":["a:b"],"taskIds":7}}"#;
         let params = Object::parse(params.into()).unwrap();
         let method = "notifications/subscriptions/acknowledged";
-        assert_eq!(acknowledged(method, Some(&params)), Some((7, vec!["a:b".to_owned()])));
+        let honoured = Filter { uris: vec!["a:b".to_owned()], ..Filter::default() };
+        assert_eq!(acknowledged(method, Some(&params)), Some((7, honoured)));
         assert_eq!(acknowledged("notifications/message", Some(&params)), None);
     }
 }

@@ -20,10 +20,10 @@ pub use input::{InputRequired, Progressed, Question, input_responses, relayable}
 pub use list::{Item, List, ListPage, parse_page};
 pub use listen::{
     Filter, acknowledged, encode_acknowledged, encode_list_changed, encode_listen_end,
-    encode_updated,
+    encode_task_news, encode_updated, task_told,
 };
 pub use meta::{Meta, Onward};
 pub use modern::{ShownParams, encode_own_result, headers_agree, join_batch};
 pub use notice::{Level, Notice};
-pub use tasks::{TaskNews, TaskShape, declares_tasks, tasks_extension};
+pub use tasks::{TaskNews, TaskShape, declares_tasks, is_over, tasks_extension};
 pub use version::Version;

@@ -13,7 +13,7 @@ use crate::{
         mcp::{
             input::{RESPONSES, STATE, relayable},
             meta::{CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PREFIX, PROGRESS_TOKEN, VERSION},
-            tasks::{TASK_ID, tasks_extension},
+            tasks::{TASK_ID, with_tasks},
         },
         rpc::open,
     },
@@ -60,10 +60,7 @@ fn told(params: &CallParams, server: Tasks) -> Bytes {
     if server == Tasks::Unknown || !params.takes_tasks() {
         return plain;
     }
-    let (key, value) = tasks_extension();
-    // What was relayable is an object, or the client has none.
-    let told = Object::parse(plain).unwrap_or_else(|_| Object::empty());
-    told.edit().set(key, value).finish().into_bytes()
+    with_tasks(plain)
 }
 
 fn reference_of(params: &CallParams) -> Edit {

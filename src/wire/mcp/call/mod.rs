@@ -17,7 +17,7 @@ pub use encode::encode_call;
 use super::{
     Version,
     input::{RESPONSES, STATE},
-    meta::{Meta, Onward, optional},
+    meta::{Meta, Onward, PROGRESS_TOKEN, optional},
     notice::Level,
     tasks::TASK_ID,
 };
@@ -170,6 +170,15 @@ impl CallParams {
         // A task has no state of its own: its id says it all.
         let state = state.filter(|_| !matches!(kind, Kind::Task(_)));
         Ok(Self { raw: params.clone(), kind, name, arguments, meta, sender: None, state })
+    }
+
+    /// A request how a task stands, of whoever sent the parameters `sent` with another one.
+    pub fn about_task(id: &str, sent: &Object) -> Result<Self, WireError> {
+        let meta = sent.object("_meta").unwrap_or_else(Object::empty);
+        let meta = meta.edit().remove(PROGRESS_TOKEN);
+        let raw = Object::empty().edit().set(TASK_ID, quote(id)).set_edited("_meta", meta);
+        let raw = Object::parse(raw.finish().into_bytes())?;
+        Self::parse(CallMethod::Tasks(TaskStep::Get), &raw)
     }
 
     /// What the request is aimed at.

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::{
-    Meta,
+    ClientFace, Meta,
     input::{Question, REQUESTS, fits, questions_of},
 };
 use crate::{
@@ -67,6 +67,11 @@ impl TaskNews {
     }
 }
 
+/// Whether a task will not stand otherwise any more, by what is told of it.
+pub fn is_over(told: &Object) -> bool {
+    matches!(told.peek("status"), Some(b"\"completed\"" | b"\"failed\"" | b"\"cancelled\""))
+}
+
 /// The two results that speak of a task. Drafts mixed up their types, and servers follow drafts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskShape {
@@ -94,6 +99,21 @@ pub fn declares_tasks(capabilities: Option<&Object>) -> bool {
 /// `extensions` of one that has this extension and no other.
 pub fn tasks_extension() -> (&'static str, Bytes) {
     (EXTENSIONS, Bytes::from(format!(r#"{{"{TASKS}":{{}}}}"#)))
+}
+
+/// Capabilities, and this extension.
+pub(super) fn with_tasks(capabilities: Bytes) -> Bytes {
+    let (key, value) = tasks_extension();
+    // What is relayable is an object, or the client has none.
+    let all = Object::parse(capabilities).unwrap_or_else(|_| Object::empty());
+    all.edit().set(key, value).finish().into_bytes()
+}
+
+impl ClientFace {
+    /// The same of a client that takes tasks.
+    pub fn taking_tasks(&self) -> Self {
+        Self { info: self.info.clone(), capabilities: with_tasks(self.capabilities.clone()) }
+    }
 }
 
 impl Meta {
