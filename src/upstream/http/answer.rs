@@ -270,7 +270,9 @@ impl<'a> Stream<'a> {
             self.fruitless += 1;
             sleep(self.retry).await;
             // Whatever becomes of it, the server has had the call: it is never posted again.
-            match self.core.open_stream(slot, version, Some(last_id)).await {
+            let session = self.core.conversation.session();
+            let again = self.core.open_stream(slot, version, session.as_ref(), Some(last_id)).await;
+            match again {
                 Ok(head) if head.status().is_success() && is_stream(head.headers()) => {
                     return Ok(head.into_body());
                 }

@@ -2,8 +2,9 @@
 //!
 //! A session is published only after the server has accepted `notifications/initialized`, so
 //! nobody speaks in half a session. Renewing it is the work of a task of its own, one at a time:
-//! callers only wait for it, and one that leaves disturbs nothing. A session that cannot be
-//! renewed is over for everybody. The one message that is written twice is here: ADR 0010.
+//! callers only wait for it, and one that leaves disturbs nothing. Where callers can be asked, it
+//! includes the GET stream, on which questions come. A session that cannot be renewed is over for
+//! everybody. The one message that is written twice is here: ADR 0010.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::{
     line::Slot,
 };
 use crate::{
-    domain::{CallError, Sent},
+    domain::{CallError, Sent, limits::UPSTREAM_STREAM_WAIT_MAX},
     upstream::handshake::{Greeting, Refused, initialize_params, initialized},
     wire::{
         Body, RequestId, Response, Version, encode_notification, encode_request,
@@ -27,7 +28,11 @@ use crate::{
 
 /// The session at the server, as it stands. Modern servers have none.
 #[derive(Debug, Default)]
-pub(super) struct Conversation(watch::Sender<Standing>);
+pub(super) struct Conversation {
+    standing: watch::Sender<Standing>,
+    /// The last session for whose GET stream the server has answered, whatever it said.
+    listened: watch::Sender<u64>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Standing {
@@ -73,41 +78,74 @@ pub(super) enum NotOpened {
 
 impl Conversation {
     pub(super) fn session(&self) -> Option<HeaderValue> {
-        self.0.borrow().id.clone()
+        self.numbered().1
     }
 
     /// Which session it is; for `next`.
     pub(super) fn n(&self) -> u64 {
-        self.0.borrow().n
+        self.numbered().0
+    }
+
+    /// Both, of one moment.
+    pub(super) fn numbered(&self) -> (u64, Option<HeaderValue>) {
+        let standing = self.standing.borrow();
+        (standing.n, standing.id.clone())
     }
 
     /// Waits for the session that comes after the one with this number.
     pub(super) async fn next(&self, n: u64) {
         // The sender is ours, so it is not gone.
-        self.0.subscribe().wait_for(|standing| standing.n > n).await.ok();
+        self.standing.subscribe().wait_for(|standing| standing.n > n).await.ok();
+    }
+
+    /// The server has answered for the GET stream of the session with this number.
+    pub(super) fn is_listened(&self, n: u64) {
+        self.listened.send_modify(|last| *last = n.max(*last));
+    }
+
+    /// There is no GET stream, in this session or any later one.
+    pub(super) fn is_never_listened(&self) {
+        self.is_listened(u64::MAX);
+    }
+
+    /// Waits until the server has answered for the GET stream of the session as it stands, but not
+    /// for ever: servers lose what they ask while there is none.
+    pub(super) async fn listened(&self) {
+        let n = self.n();
+        let mut listened = self.listened.subscribe();
+        timeout(UPSTREAM_STREAM_WAIT_MAX, listened.wait_for(|last| *last >= n)).await.ok();
     }
 
     /// The session as it stands, after a renewal that is under way; none if that has failed.
     async fn settled(&self) -> Option<Standing> {
-        let standing = self.0.borrow().clone();
+        let standing = self.standing.borrow().clone();
         let standing = match standing.renewal {
             Renewal::None | Renewal::Failed => standing,
             Renewal::UnderWay => {
                 let is_settled = |standing: &Standing| standing.renewal != Renewal::UnderWay;
-                self.0.subscribe().wait_for(is_settled).await.ok()?.clone()
+                self.standing.subscribe().wait_for(is_settled).await.ok()?.clone()
             }
         };
         (standing.renewal == Renewal::None).then_some(standing)
     }
 
+    /// From now on it is the session; calls wait until a renewal is over.
     fn publish(&self, opened: &Opened) {
-        self.0.send_modify(|standing| {
-            *standing = Standing {
-                n: standing.n + 1,
-                id: opened.id.clone(),
-                version: Some(opened.greeting.version),
-                renewal: Renewal::None,
-            };
+        self.standing.send_modify(|standing| {
+            standing.n += 1;
+            standing.id.clone_from(&opened.id);
+            standing.version = Some(opened.greeting.version);
+        });
+    }
+
+    /// Ends a renewal that is under way.
+    fn settle(&self, to: Renewal) {
+        self.standing.send_if_modified(|standing| {
+            let is_under_way = standing.renewal == Renewal::UnderWay;
+            if is_under_way {
+                standing.renewal = to;
+            }
+            is_under_way
         });
     }
 }
@@ -173,7 +211,7 @@ impl Core {
 
     /// Has session number `n` renewed, unless it has been, is being, or cannot be.
     fn renew(self: &Arc<Self>, n: u64) {
-        let begins = self.conversation.0.send_if_modified(|standing| {
+        let begins = self.conversation.standing.send_if_modified(|standing| {
             let begins = standing.n == n && standing.renewal == Renewal::None;
             if begins {
                 standing.renewal = Renewal::UnderWay;
@@ -215,7 +253,7 @@ impl Core {
 
     /// Ends the session at the server.
     pub(super) async fn say_goodbye(&self) {
-        let standing = self.conversation.0.borrow().clone();
+        let standing = self.conversation.standing.borrow().clone();
         if standing.id.is_none() {
             return;
         }
@@ -240,10 +278,14 @@ impl Renewing {
     async fn run(self) {
         let core = &self.0;
         tracing::info!(server.id = %core.server, "Server forgot the session; opening a new one");
-        let before = core.conversation.0.borrow().version;
+        let before = core.conversation.standing.borrow().version;
         let failed = match timeout(core.handshake_timeout, core.agree()).await {
             Ok(Ok(opened)) if Some(opened.greeting.version) == before => {
-                return core.conversation.publish(&opened);
+                core.conversation.publish(&opened);
+                if core.host.get().is_some() {
+                    core.conversation.listened().await;
+                }
+                return core.conversation.settle(Renewal::None);
             }
             Ok(Ok(_)) => return core.end("the server changed its protocol version"),
             Ok(Err(failed)) => Some(failed),
@@ -256,13 +298,7 @@ impl Renewing {
 
 impl Drop for Renewing {
     fn drop(&mut self) {
-        self.0.conversation.0.send_if_modified(|standing| {
-            let failed = standing.renewal == Renewal::UnderWay;
-            if failed {
-                standing.renewal = Renewal::Failed;
-            }
-            failed
-        });
+        self.0.conversation.settle(Renewal::Failed);
     }
 }
 

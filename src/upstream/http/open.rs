@@ -12,7 +12,7 @@ use http::{
     header::{HOST, USER_AGENT},
 };
 use tokio::{
-    sync::{broadcast, oneshot, watch},
+    sync::{broadcast, watch},
     time::timeout,
 };
 
@@ -27,10 +27,7 @@ use super::{
 };
 use crate::{
     config::{HttpTarget, ServerConfig},
-    domain::{
-        CallError, Era,
-        limits::{UPSTREAM_STREAM_WAIT_MAX, WATCH_NEWS_MAX},
-    },
+    domain::{CallError, Era, limits::WATCH_NEWS_MAX},
     gate::Latch,
     upstream::{
         ConnectError,
@@ -70,11 +67,10 @@ pub(in crate::upstream) async fn open(
         }
     }
     let greeting = greet(&core, server).await?;
-    let (first, stream) = oneshot::channel();
     match core.old.get() {
-        None => core.tasks.run(Arc::clone(&core).listen(greeting.version, first)),
+        None => core.tasks.run(Arc::clone(&core).listen(greeting.version)),
         // It has its stream already.
-        Some(_) => drop(first),
+        Some(_) => core.conversation.is_never_listened(),
     }
     // Whoever has declared nothing is asked nothing.
     let declared = Object::parse(core.face.capabilities.clone());
@@ -83,8 +79,8 @@ pub(in crate::upstream) async fn open(
         if core.host.set(host).is_ok() {
             core.tasks.run(unhoused.run(Arc::clone(&core), greeting.version));
         }
-        // Servers put questions on the GET stream, too, and lose them while there is none.
-        timeout(UPSTREAM_STREAM_WAIT_MAX, stream).await.ok();
+        // Questions come on the GET stream, too.
+        core.conversation.listened().await;
     }
     Ok((http, greeting))
 }

@@ -1,9 +1,9 @@
 //! The GET stream of a legacy HTTP session, and the progress that comes with it.
 //!
-//! It is listened to where a server offers it, in every session that is opened anew: list changes
-//! come there, and with some servers the progress of calls, which finds its caller by the number of
-//! the call. Does not renew a session: a call does. `old` has the transport of 2024-11-05, where
-//! all answers come on such a stream.
+//! It is listened to where a server offers it, at once in every session that is opened anew: list
+//! changes come there, questions, and with some servers the progress of calls, which finds its
+//! caller by the number of the call. Does not renew a session: a call does. `old` has the transport
+//! of 2024-11-05, where all answers come on such a stream.
 
 mod old;
 
@@ -17,7 +17,7 @@ pub(super) use old::Old;
 
 use http::{HeaderValue, Method, Response as HttpResponse, StatusCode, header::ACCEPT};
 use hyper::body::Incoming;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::time::sleep;
 
 use super::{
     answer::{is_stream, next_piece},
@@ -80,18 +80,18 @@ impl Drop for Route<'_> {
 }
 
 impl Core {
-    /// Opens a GET stream, after the event `last_id` if there is one.
+    /// Opens a GET stream in that session, after the event `last_id` if there is one.
     pub(super) async fn open_stream(
         &self,
         slot: &mut Slot,
         version: Version,
+        session: Option<&HeaderValue>,
         last_id: Option<&str>,
     ) -> Result<HttpResponse<Incoming>, CallError> {
-        let session = self.conversation.session();
         let headers = || {
             let mut headers = self.headers.clone();
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-            put_version(&mut headers, Some(version), session.as_ref());
+            put_version(&mut headers, Some(version), session);
             if let Some(last_id) = last_id.and_then(|id| HeaderValue::from_str(id).ok()) {
                 headers.insert(LAST_EVENT_ID, last_id);
             }
@@ -101,21 +101,31 @@ impl Core {
         self.send(slot, &Outbound { method, headers, frame: None, epoch: None }).await
     }
 
-    /// Listens on the GET stream for as long as the server offers one. `first` is dropped when the
-    /// server has answered for the first time, whatever it said.
-    pub(super) async fn listen(self: Arc<Self>, version: Version, first: oneshot::Sender<()>) {
-        let first = Some(first);
-        let mut ear = Ear { core: &self, version, last_id: None, retry: SSE_RETRY, first };
+    /// Listens on the GET stream for as long as the server offers one, of each session in turn.
+    pub(super) async fn listen(self: Arc<Self>, version: Version) {
+        let mut ear = Ear { core: &self, version, last_id: None, retry: SSE_RETRY };
+        let mut n_last = 0;
         loop {
-            let n = self.conversation.n();
-            match ear.listen().await {
-                Stream::Ended => sleep(ear.retry).await,
-                Stream::NotOffered => return,
+            let (n, session) = self.conversation.numbered();
+            if n > n_last {
+                // Event ids are those of one session.
+                (ear.last_id, n_last) = (None, n);
+            }
+            let renewed = self.conversation.next(n);
+            let stream = tokio::select! {
+                stream = ear.listen(n, session.as_ref()) => stream,
+                // What is said from now on is said in the new one.
+                () = renewed => continue,
+            };
+            let renewed = self.conversation.next(n);
+            match stream {
+                Stream::Ended => tokio::select! {
+                    () = sleep(ear.retry) => {}
+                    () = renewed => {}
+                },
+                Stream::NotOffered => return self.conversation.is_never_listened(),
                 // Somebody's call will find that out, too, and open a new one.
-                Stream::SessionGone => {
-                    ear.last_id = None;
-                    self.conversation.next(n).await;
-                }
+                Stream::SessionGone => renewed.await,
             }
         }
     }
@@ -155,19 +165,18 @@ struct Ear<'a> {
     version: Version,
     last_id: Option<String>,
     retry: Duration,
-    first: Option<oneshot::Sender<()>>,
 }
 
 impl Ear<'_> {
-    async fn listen(&mut self) -> Stream {
-        let mut slot = Slot::default();
-        let opened = self.core.open_stream(&mut slot, self.version, self.last_id.as_deref()).await;
-        self.first = None;
+    async fn listen(&mut self, n: u64, session: Option<&HeaderValue>) -> Stream {
+        let (mut slot, last_id) = (Slot::default(), self.last_id.as_deref());
+        let opened = self.core.open_stream(&mut slot, self.version, session, last_id).await;
+        self.core.conversation.is_listened(n);
         let Ok(head) = opened else {
             return Stream::Ended;
         };
         match head.status() {
-            StatusCode::NOT_FOUND if self.core.conversation.session().is_some() => {
+            StatusCode::NOT_FOUND if session.is_some() => {
                 return Stream::SessionGone;
             }
             status if status.is_success() && is_stream(head.headers()) => {}

@@ -81,7 +81,7 @@ impl Core {
     /// Opens the stream and learns the endpoint. `false`: the server does not offer that.
     pub(in crate::upstream::http) async fn open_old(self: &Arc<Self>) -> Result<bool, CallError> {
         let mut slot = Slot::default();
-        let head = self.open_stream(&mut slot, Version::V2024_11_05, None).await?;
+        let head = self.open_stream(&mut slot, Version::V2024_11_05, None, None).await?;
         if !head.status().is_success() || !is_stream(head.headers()) {
             return Ok(false);
         }
@@ -99,7 +99,7 @@ impl Core {
         let core = Arc::clone(self);
         self.tasks.run(async move {
             let (version, last_id, retry) = (Version::V2024_11_05, None, SSE_RETRY);
-            let mut ear = Ear { core: &core, version, last_id, retry, first: None };
+            let mut ear = Ear { core: &core, version, last_id, retry };
             ear.hear(slot, reader, body).await;
             if let Some(old) = core.old.get() {
                 // Whoever waits is told by that.

@@ -1,11 +1,16 @@
 //! Sessions that the server forgets, and what becomes of the calls that find out.
 
+use tokio::time::timeout;
+
 use super::{
     super::{About, Asked, line::Slot},
-    Rig, result_of, soon, spawn,
+    Rig, event, result_of,
+    server::Seen,
+    soon, spawn,
+    talk::{Call, ROOTS, able, asks},
 };
 use crate::{
-    domain::{CallError, Sent},
+    domain::{CallError, Sent, limits::UPSTREAM_STREAM_WAIT_MAX},
     wire::{RequestId, encode_request},
 };
 
@@ -205,4 +210,46 @@ async fn a_server_that_came_back_with_another_version_is_not_spoken_to() {
     assert_eq!(failed, CallError::Unavailable { sent: Sent::Yes });
     assert!(soon(rig.http.closed()).await.contains("changed its protocol version"));
     assert!(rig.server.is_quiet());
+}
+
+/// A call whose caller can be asked, in a session that is forgotten, up to where the server has to
+/// answer for the stream of the new one.
+async fn renewed_for_who_can_be_asked() -> (Rig, Call, Seen) {
+    // The server does not end the old one.
+    let (mut rig, _old) = able().await;
+    let (_, call) = rig.talk(None);
+    rig.server.next().await.json(404, "");
+    rig.server.greet("s2").await;
+    let get = rig.server.next().await;
+    assert_eq!((get.method.as_str(), get.header("mcp-session-id")), ("GET", "s2"));
+    (rig, call, get)
+}
+
+#[tokio::test]
+async fn a_call_is_not_sent_again_before_the_stream_on_which_it_may_be_asked() {
+    let (mut rig, call, get) = renewed_for_who_can_be_asked().await;
+    tokio::time::pause();
+    let early = timeout(UPSTREAM_STREAM_WAIT_MAX / 2, rig.server.next()).await;
+    assert!(early.is_err(), "the stream is not there yet");
+    tokio::time::resume();
+    let stream = get.stream();
+    let again = rig.server.next().await;
+    assert_eq!((again.method.as_str(), again.header("mcp-session-id")), ("POST", "s2"));
+    let _answer = again.stream();
+    stream.say(&event(ROOTS)).await;
+    assert_eq!(asks(call).await["inputRequests"]["q0"]["method"], "roots/list");
+}
+
+#[tokio::test]
+async fn a_server_that_owes_the_stream_is_not_waited_for_for_ever() {
+    let (mut rig, call, get) = renewed_for_who_can_be_asked().await;
+    tokio::time::pause();
+    tokio::time::advance(UPSTREAM_STREAM_WAIT_MAX).await;
+    tokio::time::resume();
+    let again = rig.server.next().await;
+    assert_eq!(again.method, "POST");
+    let answer = again.stream();
+    answer.say(&event(ROOTS)).await;
+    asks(call).await;
+    drop(get);
 }

@@ -25,12 +25,12 @@ use crate::{
 
 const CAN: &str = r#"{"elicitation":{},"roots":{}}"#;
 const FORM: &str = r#"{"jsonrpc":"2.0","id":"f","method":"elicitation/create","params":{}}"#;
-const ROOTS: &str = r#"{"jsonrpc":"2.0","id":9,"method":"roots/list"}"#;
+pub(super) const ROOTS: &str = r#"{"jsonrpc":"2.0","id":9,"method":"roots/list"}"#;
 
-type Call = JoinHandle<Result<Response, CallError>>;
+pub(super) type Call = JoinHandle<Result<Response, CallError>>;
 
 /// A session of somebody who can be asked, and its GET stream.
-async fn able() -> (Rig, Events) {
+pub(super) async fn able() -> (Rig, Events) {
     let (opening, get) = opening().await;
     let stream = get.stream();
     (opening.done().await, stream)
@@ -48,7 +48,7 @@ async fn opening() -> (Opening, Seen) {
 
 impl Rig {
     /// A call whose caller can be asked.
-    fn talk(&self, resume: Option<Resume>) -> (u64, Call) {
+    pub(super) fn talk(&self, resume: Option<Resume>) -> (u64, Call) {
         self.talk_under(self.latch.epoch().unwrap(), resume, None)
     }
 
@@ -101,7 +101,7 @@ impl Rig {
     }
 }
 
-async fn asks(call: Call) -> Value {
+pub(super) async fn asks(call: Call) -> Value {
     let asks: Value = serde_json::from_str(&result_of(soon(call).await.unwrap())).unwrap();
     assert_eq!(asks["resultType"], "input_required", "{asks}");
     asks
