@@ -150,8 +150,8 @@ impl Acquaintance {
         let (waiting, answer) = oneshot::channel();
         self.open.lock().insert(id, waiting);
         let pending = Pending { open: self.open.clone(), id, answer, voice: Some(voice.clone()) };
-        let params = question.params.as_ref().map(|params| params.raw().as_ref());
-        let frame = encode_request(&RequestId::from_u64(id), question.method.method(), params);
+        let (method, params) = (question.method.method(), question.legacy_params(id));
+        let frame = encode_request(&RequestId::from_u64(id), method, params.as_deref());
         voice.send(frame).await.map_err(|_| Unanswered::Gone)?;
         Ok(pending)
     }

@@ -90,6 +90,9 @@ impl Client {
             match message["method"].as_str() {
                 Some(method) if message.get("id").is_some() => {
                     n_questions += 1;
+                    let is_page = message["params"]["mode"] == "url";
+                    let has_id = message["params"]["elicitationId"].is_string();
+                    assert_eq!(is_page, has_id, "a legacy page has an id: {message}");
                     self.respond(&message, answer(method)).await;
                 }
                 Some(_) => {}

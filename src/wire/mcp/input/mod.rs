@@ -127,6 +127,19 @@ fn questions(asked: &Object) -> Result<Vec<Question>, WireError> {
     asked.members().map(question).collect()
 }
 
+impl Question {
+    /// What a legacy client is asked by its request of this number. It knows a page by an id, which
+    /// modern servers do not give.
+    pub fn legacy_params(&self, number: u64) -> Option<Bytes> {
+        const ID: &str = "elicitationId";
+        let params = self.params.as_ref()?;
+        if self.method != Asking::Url || params.contains(ID) {
+            return Some(params.raw().clone());
+        }
+        Some(params.edit().set(ID, quote(&number.to_string())).finish().into_bytes())
+    }
+}
+
 /// What of it the wire knows.
 impl Asking {
     pub fn parse(method: &str, params: Option<&Object>) -> Option<Self> {
