@@ -277,6 +277,9 @@ async fn while_stopped_no_server_is_asked_for_news_and_afterwards_all_are() {
     gateway.wait_audit("the engagement", |record| record["kind"] == "latch_engaged");
     let (_late, honoured) = client.hear(&["test://static-text"]).await;
     assert_eq!(honoured, Vec::<String>::new());
+    let late = gateway.audit().into_iter().filter(|one| one["resource"] == "test://static-text");
+    let late: Vec<Value> = late.map(|record| record["kind"].clone()).collect();
+    assert_eq!(late, ["denied"], "it is refused, and not kept for later");
     let pid = journal(&path).last().unwrap()["pid"].to_string();
     assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
     let listed = || journal(&path).iter().filter(|event| event["method"] == "tools/list").count();

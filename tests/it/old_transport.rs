@@ -186,6 +186,26 @@ async fn a_call_ends_with_the_stream_of_an_old_client_and_on_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn so_many_requests_of_an_old_client_wait_and_no_more() {
+    const OLD_REQUESTS_MAX: usize = 64;
+    let server = stdio_server("up", &[]) + "in_flight = 100\n";
+    let gateway = Gateway::start(&format!("{ON}{server}"));
+    let mut client = Old::start(gateway.port).await;
+    let sleep = json!({ "name": "up__sleep", "arguments": { "ms": 600_000, "text": "z" } });
+    for _ in 1..OLD_REQUESTS_MAX {
+        client.begin("tools/call", sleep.clone()).await;
+    }
+    let last = client.begin("tools/call", sleep).await;
+    let ping = json!({ "jsonrpc": "2.0", "id": "ping", "method": "ping" });
+    assert_eq!(client.post(&ping).await, StatusCode::TOO_MANY_REQUESTS);
+    let withdrawn = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled",
+        "params": { "requestId": last } });
+    client.tell(&withdrawn).await;
+    let free = async { while client.post(&ping).await != StatusCode::ACCEPTED {} };
+    within("a place", free).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_server_is_found_out_and_spoken_to() {
     let far = Gateway::start(&format!("{ON}{}", stdio_server("up", &[])));
     let gateway =

@@ -245,7 +245,10 @@ mod tests {
     use bytes::Bytes;
     use tokio::time::Instant;
 
-    use super::{Kept, Lost, REPLAY_BYTES_MAX, REPLAY_KEEP, Reader, Replay, Resumed};
+    use super::{
+        Kept, Lost, REPLAY_BYTES_MAX, REPLAY_KEEP, REPLAY_SESSION_BYTES_MAX, Reader, Replay,
+        Resumed,
+    };
     use crate::wire::Frame;
 
     fn frame(text: &str) -> Frame {
@@ -303,6 +306,19 @@ mod tests {
             assert_eq!(ours.resume(id).unwrap_err(), Lost::Unknown, "{id}");
         }
         assert!(matches!(ours.resume("aa-0-7"), Ok(Resumed::Unasked(7))));
+    }
+
+    #[test]
+    fn one_session_keeps_so_much() {
+        let all = Kept::default();
+        let replay = Arc::new(Replay::new("aa", all.clone()));
+        let (recorder, reader) = replay.begin().unwrap();
+        drop(reader);
+        for _ in 0..10 {
+            recorder.say(&frame(&"x".repeat(4 << 20)));
+        }
+        let kept = all.load(Ordering::Relaxed);
+        assert!(kept <= REPLAY_SESSION_BYTES_MAX && kept > REPLAY_SESSION_BYTES_MAX / 2, "{kept}");
     }
 
     #[tokio::test(start_paused = true)]

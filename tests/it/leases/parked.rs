@@ -1,7 +1,7 @@
 //! Calls that wait for an answer: whose question is whose, and what the server hears when nobody
 //! will answer.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::{Asking, LEGACY};
 use crate::{
     client::{Client, InFlight, Kind},
     eras::Server,
-    harness::wait_until,
+    harness::{Gateway, wait_until},
     questions::{able, answer, text},
 };
 
@@ -26,19 +26,35 @@ fn named(name: &str) -> Value {
     json!({ "action": "accept", "content": { "username": name, "email": "a@b" } })
 }
 
+/// Both calls run before either asks, and the one that began later asks first.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_conversations_asked_at_once_do_not_mix() {
     for server in LEGACY {
         let asking = Asking::start(server, "per-session");
-        let (ann, bob) =
-            (asking.client(Kind::LegacyHttp).await, asking.client(Kind::LegacyHttp).await);
-        let (of_ann, to_ann) = asked(&ann, "ann?").await;
-        let (of_bob, to_bob) = asked(&bob, "bob?").await;
-        bob.respond(&to_bob, named("bob")).await;
-        ann.respond(&to_ann, named("ann")).await;
-        for (call, own, other) in [(of_ann, "ann", "bob"), (of_bob, "bob", "ann")] {
+        let mut held = Vec::new();
+        for name in ["ann", "bob"] {
+            let client = asking.client(Kind::LegacyHttp).await;
+            let go = asking.journal.with_file_name(name);
+            let arguments = json!({ "message": format!("{name}?"), "hold_until": go });
+            let call = client.begin(TOOL, arguments, None).await;
+            held.push((name, client, call, go));
+            let n_calls = || asking.journal().iter().filter(|one| one["tool"].is_string()).count();
+            asking.wait("the call", || n_calls() == held.len());
+        }
+        let mut open = Vec::new();
+        for (name, client, mut call, go) in held.into_iter().rev() {
+            fs::write(go, "").unwrap();
+            let question = client.question(&mut call).await;
+            assert_eq!(question["params"]["message"], format!("{name}?"), "{server:?} {question}");
+            open.push((name, client, call, question));
+        }
+        for (name, client, _, question) in &open {
+            client.respond(question, named(name)).await;
+        }
+        for (name, _client, call, _) in open {
             let got = call.finish().await.response;
-            assert!(text(&got).contains(own) && !text(&got).contains(other), "{server:?} {got}");
+            let other = if name == "ann" { "bob" } else { "ann" };
+            assert!(text(&got).contains(name) && !text(&got).contains(other), "{server:?} {got}");
         }
     }
 }
@@ -127,6 +143,29 @@ async fn a_modern_client_may_come_back_on_another_connection() {
         let got = again.ask("tools/call", params).await.response;
         assert!(text(&got).contains("ann"), "{server:?} {got}");
         assert_eq!(asking.n_cancelled(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_call_does_not_outlive_its_gateway() {
+    for server in LEGACY {
+        let asking = Asking::start(server, "per-principal");
+        let client = asking.client(Kind::ModernHttp).await;
+        let mut params = json!({ "name": TOOL, "arguments": { "message": "?" } });
+        let asks = client.ask("tools/call", params.clone()).await.response;
+        params["requestState"] = asks["result"]["requestState"].clone();
+        params["inputResponses"] = json!({ "q0": named("ghost") });
+        let Asking { gateway, journal, _server } = asking;
+        let config = fs::read_to_string(gateway.config()).unwrap();
+        let (_, server) = config.split_once("[servers.").unwrap();
+        let (_, dir) = gateway.end();
+        let gateway = Gateway::start_in(dir, &format!("[servers.{server}"));
+        let asking = Asking { gateway, journal, _server };
+        let client = asking.client(Kind::ModernHttp).await;
+        let late = client.ask("tools/call", params).await.response;
+        assert_eq!(late["error"]["code"], -32602, "{server:?} {late}");
+        assert_eq!(late["error"]["data"]["reason"], "state", "{server:?} {late}");
+        assert!(!asking.journal().iter().any(|event| event.to_string().contains("ghost")));
     }
 }
 
