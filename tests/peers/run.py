@@ -6,8 +6,9 @@
 Five servers (three of npm, two of PyPI, of both eras) stand behind one gateway with prefixed names;
 python `mcp` in three modes over HTTP and stdio, the Inspector and rmcp in both eras must list them
 all and get the right answer from each; one of the servers and one client once more by the transport
-of 2024-11-05. Prints one line for each client; exit status 1 if any
-failed or if a process survived.
+of 2024-11-05. Then whatever else crosses (`crossing.py`): prompts, resources, news, questions, logs,
+with two more servers. Prints one line for each client; exit status 1 if any failed or if a process
+survived.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import traceback
 from pathlib import Path
 
 import clients
+import crossing
 from gateway import Gateway, carries, free_port, pids
 from servers import HERE, Place
 
@@ -72,6 +74,31 @@ def through_the_gateway(report: Report, place: Place, folder: Path, program: Pat
         report.check(f"python mcp, {mode}, stdio", clients.python_mcp,
                      endpoint, mode, version, prefix, calls)
         report.check("closed stdin leaves nothing behind", gone, alone)
+
+
+def crossings(report: Report, place: Place, folder: Path, program: Path) -> None:
+    """What crosses besides plain calls, from and to both eras: the table of `crossing.py`."""
+    everything = place.servers()["everything"]
+    talker = {"command": str(place.venv / "python"), "args": [str(HERE / "talker.py")], "env": {}}
+    own = {"isolation": "per-session"}
+    servers = {"talker": talker, "talker-own": talker | own, "talker-legacy": talker | own | {"protocol": "legacy"},
+               "everything": everything}
+    for gateway, names in [
+        (Gateway(program, folder / "crossing", servers), servers),
+        (Gateway(program, folder / "plain", {"everything": everything | own}, "plain"),
+         ["everything-plain"]),
+    ]:
+        gateway.start()
+        n_failed = report.failed
+        for mode in ["auto", "legacy"]:
+            for server in names:
+                checks = crossing.TABLE[server]
+                prefix = "" if gateway.names == "plain" else f"{server}__"
+                report.check(f"python mcp, {mode}, {server}: {', '.join(checks)}", crossing.crosses,
+                             gateway, mode, prefix, checks)
+        report.check("sigterm leaves nothing behind", gateway.stop)
+        if report.failed > n_failed:
+            print(gateway.tail())
 
 
 def by_the_old_transport(report: Report, place: Place, folder: Path, program: Path) -> None:
@@ -151,6 +178,7 @@ def main() -> int:
         else:
             through_the_gateway(report, place, Path(folder), options.gateway.resolve(), rmcp)
             by_the_old_transport(report, place, Path(folder), options.gateway.resolve())
+            crossings(report, place, Path(folder), options.gateway.resolve())
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 

@@ -1,0 +1,119 @@
+"""A server made with the python SDK that says and asks whatever MCP knows, in both eras.
+
+    python tests/peers/talker.py       # on its pipes; the first message decides its era
+
+Uses the SDK as its documentation does and nothing of ours. What it is asked, and what has to come
+of it, stands in `crossing.py`.
+"""
+
+import asyncio
+from typing import Annotated
+
+import mcp_types as types
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve, Sample
+from pydantic import BaseModel
+
+server = MCPServer("talker")
+
+
+class Who(BaseModel):
+    name: str
+
+
+def who() -> Elicit[Who]:
+    return Elicit("who?", Who)
+
+
+def capital() -> Sample:
+    text = types.TextContent(type="text", text="the capital of France?")
+    return Sample([types.SamplingMessage(role="user", content=text)], max_tokens=9)
+
+
+def all_roots() -> ListRoots:
+    return ListRoots()
+
+
+@server.tool()
+async def form(answer: Annotated[Who, Resolve(who)]) -> str:
+    return f"you are {answer.name}"
+
+
+@server.tool()
+async def sample(answer: Annotated[types.CreateMessageResult, Resolve(capital)]) -> str:
+    return f"it is {answer.content.text}"
+
+
+@server.tool()
+async def roots(answer: Annotated[types.ListRootsResult, Resolve(all_roots)]) -> str:
+    return f"there is {answer.roots[0].uri}"
+
+
+@server.tool()
+async def page(context: Context) -> types.CallToolResult | types.InputRequiredResult:
+    message, url, name = "please sign in", "https://example.org/in", "sign-in"
+    if context.protocol_version < "2026":
+        said = await context.elicit_url(message, url, name)
+        action = said.action
+    elif context.input_responses is None:
+        params = types.ElicitRequestURLParams(message=message, url=url, elicitation_id=name)
+        return types.InputRequiredResult(input_requests={name: types.ElicitRequest(params=params)})
+    else:
+        action = context.input_responses[name].action
+    return types.CallToolResult(content=[types.TextContent(type="text", text=f"user: {action}")])
+
+
+@server.tool()
+async def progress(steps: int, context: Context) -> str:
+    for step in range(1, steps + 1):
+        await context.report_progress(step, steps)
+    return "done"
+
+
+@server.tool()
+async def sleep(context: Context) -> str:
+    await context.report_progress(1, 2)
+    await asyncio.sleep(600)
+    return "slept"
+
+
+@server.tool()
+async def log(context: Context) -> str:
+    await context.info("one message")
+    return "logged"
+
+
+@server.tool()
+async def grow(name: str, context: Context) -> str:
+    server.add_tool(lambda: "new", name=name)
+    await context.notify_tools_changed()
+    return "grown"
+
+
+@server.tool()
+async def touch(context: Context) -> str:
+    await context.notify_resource_updated("note://one")
+    return "touched"
+
+
+@server.prompt()
+def greet(name: str) -> str:
+    return f"Hello, {name}!"
+
+
+@server.resource("note://one")
+def one() -> str:
+    return "the first note"
+
+
+@server.resource("note://number/{n}")
+def note(n: str) -> str:
+    return f"note {n}"
+
+
+@server.completion()
+async def complete(ref, argument, context) -> types.Completion:
+    return types.Completion(values=[name for name in ["Ann", "Bob"] if name.startswith(argument.value)])
+
+
+server.run()
