@@ -149,6 +149,22 @@ fn every_limit_is_documented() {
     assert_eq!(unlisted(&limits, &read("docs/LIMITS.md")), Vec::<String>::new());
 }
 
+/// Both ways: each test it names is there, and each row of the matrix is in it.
+#[test]
+fn the_table_of_the_protocol_names_tests_that_are_there() {
+    let table = read("docs/PROTOCOL.md");
+    let home = |module: &str| read(&format!("tests/it/{}.rs", module.replace("::", "/")));
+    assert_eq!(missing_tests(&table, home), Vec::<String>::new());
+    let matrix = read("tests/it/matrix.rs");
+    let rows = rows_of_the_matrix(&matrix);
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        assert!(table.contains(&format!("`matrix::{row}`")), "docs/PROTOCOL.md lacks {row}");
+    }
+    bites(missing_tests("`a::b::c_d`", |_| "fn c_d2() {}\nc_d();".to_owned()), "a::b::c_d");
+    passes(missing_tests("`a::b` `x::c` y", |_| "async fn b() {}\n    c: SHARED, [x];".to_owned()));
+}
+
 #[test]
 fn every_decision_has_its_headings() {
     bites(adr_name("rmcp.md"), "NNNN-title.md");
@@ -249,6 +265,29 @@ fn unlisted(code: &str, document: &str) -> Vec<String> {
     let names = names.filter_map(|rest| rest.split(':').next());
     let missing = names.filter(|name| !is_word_in(name, document));
     missing.map(|name| format!("`{name}` is not in docs/LIMITS.md")).collect()
+}
+
+/// The tests that `table` names in backticks and that are not in the file of their module.
+fn missing_tests(table: &str, home: impl Fn(&str) -> String) -> Vec<String> {
+    let named = table.split('`').skip(1).step_by(2).filter_map(|name| {
+        let (module, test) = name.rsplit_once("::")?;
+        Some((name, module, test))
+    });
+    let is_there = |text: &str, test: &str| {
+        text.contains(&format!("fn {test}(")) || rows_of_the_matrix(text).contains(&test)
+    };
+    let missing = named.filter(|(_, module, test)| !is_there(&home(module), test));
+    missing.map(|(name, ..)| format!("there is no test {name}")).collect()
+}
+
+/// The claims of the matrix: lines `claim: SETUP, …`.
+fn rows_of_the_matrix(text: &str) -> Vec<&str> {
+    let rows = text.lines().filter_map(|line| line.trim().split_once(": "));
+    let is_setup = |rest: &str| {
+        let setup = rest.split(',').next().unwrap_or_default();
+        rest.contains(',') && setup.bytes().all(|c| c.is_ascii_uppercase() || c == b'_')
+    };
+    rows.filter(|(_, rest)| is_setup(rest)).map(|(claim, _)| claim).collect()
 }
 
 fn adr_name(name: &str) -> Vec<String> {

@@ -3,7 +3,7 @@
 //!
 //! One row is one claim. It says for each pair of eras which check holds there, and each check is
 //! made over HTTP and pipes on both sides: 16 cells, each with a gateway of its own. Where the eras
-//! cannot do it, the check is how it is refused.
+//! cannot do it, the check is how it is refused. The table of docs/PROTOCOL.md names every row.
 
 mod asked;
 mod calls;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Event, Events, Kind, is_stream},
-    harness::{Gateway, journal, stdio_server, wait_until, within},
+    harness::{Gateway, HttpFixture, journal, stdio_server, wait_until, within},
 };
 
 /// Longer than a client waits for an answer before it gets a stream.
@@ -88,6 +88,21 @@ async fn a_call_that_takes_long_gets_a_stream_to_come_back_to() {
     assert!(!is_stream(&long));
     let refused = modern.resume(Some(&id)).await;
     assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_modern_server_breaks_off_is_lost_and_not_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let breaks = ["--era", "modern", "--hostile", "exit-mid-answer", "--journal"];
+    let server = HttpFixture::start(&[&breaks[..], &[path.to_str().unwrap()]].concat());
+    let gateway = Gateway::start(&format!("[servers.up]\nurl = {:?}\n", server.url));
+    let client = Client::http(Kind::LegacyHttp, gateway.port).await;
+    let call = client.begin("up__progress", json!({ "steps": 2, "ms": 5 }), Some("p")).await;
+    let lost = call.finish().await.response;
+    assert_eq!(lost["error"]["data"]["sent"], "yes", "{lost}");
+    let calls = journal(&path).into_iter().filter(|one| one["method"] == "tools/call").count();
+    assert_eq!(calls, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
