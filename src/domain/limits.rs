@@ -190,6 +190,8 @@ pub const CHILD_OPEN_FILES_MAX: u64 = 4096;
 pub const SPAWN_QUEUE_MAX: usize = 64;
 /// Capacity asked for each of a child's stdin and stdout.
 pub const CHILD_PIPE_BYTES: usize = 1024 * 1024;
+/// How often a server's cgroup is made, if another gateway takes it away in between.
+pub const LEAF_TRIES_MAX: usize = 8;
 /// How long a keeper tries to clear up before it leaves the rest to the gateway.
 pub const KEEPER_SWEEP_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at what has been killed and is not gone yet.

@@ -3,10 +3,11 @@
 //! `Grove` is our own cgroup, below which every server gets a leaf; `cgroup.kill` of the leaf
 //! then ends all of a server in one atomic step, fork bombs included. Without delegation (no v2
 //! hierarchy, read-only, or not ours to shape) there is no grove, the log says so once, and the
-//! keepers do the work alone. Sets no resource limits.
+//! keepers do the work alone. Several gateways may share one, also from different PID namespaces:
+//! whose leaf is in use is told by a lock that ends with its process, never by a number. Sets no
+//! resource limits.
 
 use std::{
-    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -14,22 +15,27 @@ use std::{
 
 use rustix::{
     fs::{Access, access, getxattr},
-    io::Errno,
-    process::{Pid, geteuid, getpid, test_kill_process},
+    process::geteuid,
 };
 
-use crate::domain::ServerName;
+use crate::domain::{ServerName, limits::LEAF_TRIES_MAX};
 
 const PREFIX: &str = "portcullis-";
 
 /// Our own cgroup's directory.
 #[derive(Debug)]
-pub(super) struct Grove(PathBuf);
+pub(super) struct Grove {
+    directory: PathBuf,
+    /// Sets the names of our leaves apart from those of any other gateway.
+    instance: u64,
+}
 
 /// The cgroup of one server.
 #[derive(Debug)]
 pub(super) struct Leaf {
     directory: PathBuf,
+    /// Locked: as long as we live, other gateways know that it is in use.
+    _lock: File,
     /// Opened early: at the time of need we may be out of descriptors.
     kill: File,
 }
@@ -39,7 +45,7 @@ impl Grove {
     pub(super) fn find() -> Option<Self> {
         match Self::look() {
             Ok(grove) => {
-                tracing::info!(cgroup = %grove.0.display(), "Servers get their own cgroups");
+                tracing::info!(cgroup = %grove.directory.display(), "Servers get their own cgroups");
                 Some(grove)
             }
             Err(reason) => {
@@ -63,7 +69,8 @@ impl Grove {
         if !writable(&directory) || !writable(&directory.join("cgroup.procs")) {
             return Err("our cgroup is not writable");
         }
-        let grove = Self(directory);
+        let instance = getrandom::u64().map_err(|_| "no randomness")?;
+        let grove = Self { directory, instance };
         grove.clear();
         let probe = grove.leaf("probe").map_err(|_| "no cgroup.kill (Linux 5.14 or later)")?;
         probe.remove();
@@ -74,28 +81,28 @@ impl Grove {
         self.leaf(&format!("{number}-{server}"))
     }
 
+    /// A gateway that clears up may take a new leaf for a dead one's, in the moment before it is
+    /// locked: then another is made.
     fn leaf(&self, name: &str) -> io::Result<Leaf> {
-        let us = getpid().as_raw_nonzero();
-        let directory = self.0.join(format!("{PREFIX}{us}-{name}"));
-        if let Err(error) = fs::create_dir(&directory) {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                return Err(error);
+        let mut lost = io::Error::from(io::ErrorKind::NotFound);
+        for nth in 0..LEAF_TRIES_MAX {
+            let name = format!("{PREFIX}{:016x}-{nth}-{name}", self.instance);
+            match Leaf::make(self.directory.join(name)) {
+                Ok(leaf) => return Ok(leaf),
+                Err(error) => lost = error,
             }
-            // Left by a gateway that had our number and died.
-            fs::remove_dir(&directory).and_then(|()| fs::create_dir(&directory))?;
         }
-        match OpenOptions::new().write(true).open(directory.join("cgroup.kill")) {
-            Ok(kill) => Ok(Leaf { directory, kill }),
-            Err(error) => fs::remove_dir(&directory).and(Err(error)),
-        }
+        Err(lost)
     }
 
     /// Removes the leaves of gateways that died without clearing up.
     fn clear(&self) {
-        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            if owner(&entry.file_name())
-                .is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
-            {
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            if !entry.file_name().to_str().is_some_and(is_of_a_gateway) {
+                continue;
+            }
+            let locked = File::open(entry.path()).map(|leaf| leaf.try_lock().map(|()| leaf));
+            if let Ok(Ok(_lock)) = locked {
                 // One that is not empty yet stays for the next time.
                 fs::remove_dir(entry.path()).ok();
             }
@@ -103,13 +110,34 @@ impl Grove {
     }
 }
 
-/// The gateway whose leaf has this name.
-fn owner(name: &OsStr) -> Option<Pid> {
-    let (pid, _) = name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
-    Pid::from_raw(pid.parse().ok()?)
+/// Whether a cgroup of this name is the leaf of some gateway: `portcullis-INSTANCE-…`.
+fn is_of_a_gateway(name: &str) -> bool {
+    let instance = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+    instance.is_some_and(|(instance, _)| {
+        instance.len() == 16 && instance.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 impl Leaf {
+    fn make(directory: PathBuf) -> io::Result<Self> {
+        fs::create_dir(&directory)?;
+        let claim = || {
+            let lock = File::open(&directory)?;
+            lock.try_lock()?;
+            // Only one that still stands has this file.
+            let kill = OpenOptions::new().write(true).open(directory.join("cgroup.kill"))?;
+            Ok((lock, kill))
+        };
+        match claim() {
+            Ok((lock, kill)) => Ok(Self { directory, _lock: lock, kill }),
+            Err(error) => {
+                // Whoever took it for a dead one's may be faster.
+                fs::remove_dir(&directory).ok();
+                Err(error)
+            }
+        }
+    }
+
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -161,11 +189,12 @@ fn locate(mountinfo: &str, own: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{
+        path::PathBuf,
+        sync::atomic::{AtomicBool, Ordering},
+    };
 
-    use rustix::process::Pid;
-
-    use super::{locate, own_path, owner};
+    use super::{Grove, ServerName, is_of_a_gateway, locate, own_path};
 
     const HYBRID: &str = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                           41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
@@ -191,10 +220,55 @@ mod tests {
     }
 
     #[test]
-    fn leaf_names_tell_their_gateway() {
-        assert_eq!(owner("portcullis-42-7-my-files".as_ref()), Pid::from_raw(42));
-        assert_eq!(owner("portcullis-x-7-files".as_ref()), None);
-        assert_eq!(owner("init.scope".as_ref()), None);
+    fn a_leaf_is_told_from_other_cgroups_by_its_name() {
+        let check = |name, want| assert_eq!(is_of_a_gateway(name), want, "{name}");
+        check("portcullis-00ffe1234567890a-0-7-my-files", true);
+        check("portcullis-42-7-files", false);
+        check("portcullis-00ffe1234567890a", false);
+        check("init.scope", false);
+    }
+
+    /// Two gateways in one cgroup, as far as there is one that we may shape.
+    fn two_gateways() -> Option<[Grove; 2]> {
+        let (one, other) = (Grove::find()?, Grove::find()?);
+        assert_ne!(one.instance, other.instance);
+        Some([one, other])
+    }
+
+    fn server() -> ServerName {
+        ServerName::parse("some-server").unwrap()
+    }
+
+    #[test]
+    fn an_empty_leaf_is_cleared_by_others_only_when_its_gateway_is_gone() {
+        let Some([one, other]) = two_gateways() else { return };
+        let leaf = one.plant(&server(), 1).unwrap();
+        let directory = leaf.directory().to_owned();
+        other.clear();
+        assert!(directory.exists(), "somebody is about to use it");
+        // As the end of its process would: the lock goes, the cgroup stays.
+        drop(leaf);
+        other.clear();
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_leaf_that_is_lost_before_it_is_used_is_made_again() {
+        let Some([one, other]) = two_gateways() else { return };
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    other.clear();
+                }
+            });
+            let leaves: Vec<_> = (0..500).map(|number| one.plant(&server(), number)).collect();
+            done.store(true, Ordering::Relaxed);
+            for leaf in leaves {
+                let leaf = leaf.unwrap();
+                assert!(leaf.directory().exists() && leaf.remove());
+            }
+        });
     }
 
     #[test]
