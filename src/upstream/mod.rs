@@ -28,9 +28,9 @@ use crate::{
     domain::{CallError, Era, Kind, Sent, ServerName, Subject},
     gate::Permit,
     wire::{
-        CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object, Onward,
-        ProgressToken, RequestId, Response, Tasks, Version, declares_tasks, encode_call,
-        headers::ParamHeader,
+        Body, CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object,
+        Onward, ProgressToken, RequestId, Response, Tasks, Version, code, declares_tasks,
+        encode_call, headers::ParamHeader,
     },
 };
 
@@ -172,7 +172,12 @@ impl Session {
                     },
                     talk: self.talking(call),
                 };
-                line.ask(asked).await
+                let answered = line.ask(asked).await;
+                if answered.as_ref().is_ok_and(misses_a_header) {
+                    // The definition that we went by is not the server's any more.
+                    line.lists_may_differ();
+                }
+                answered
             }
         }
     }
@@ -300,6 +305,14 @@ impl Session {
             // The arguments were scanned when they came in.
             Err(_) => Vec::new(),
         }
+    }
+}
+
+/// Whether a server finds other arguments repeated in headers than it wants to see there.
+fn misses_a_header(response: &Response) -> bool {
+    match &response.body {
+        Body::Error(error) => error.integer("code") == Some(code::HEADER_MISMATCH),
+        Body::Result(_) => false,
     }
 }
 

@@ -175,3 +175,27 @@ async fn a_modern_server_behind_http_gets_the_headers_it_asks_for() {
     seen.answer("{}");
     soon(answered).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_misses_a_header_is_asked_for_its_lists_again() {
+    for (body, may_differ) in [
+        (r#""error":{"code":-32020,"message":"Mcp-Param-Region"}"#, true),
+        (r#""error":{"code":-32602,"message":"another"}"#, false),
+        (r#""result":{"content":[]}"#, false),
+    ] {
+        let (latch, dir) = latch();
+        let call = outgoing(r#"{"name":"t","arguments":{}}"#);
+        let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
+        let (session, mut server) = super::tools::http_session(&latch).await;
+        let mut changes = session.list_changed();
+        changes.mark_unchanged();
+        let asking =
+            super::spawn(async move { (session.call(&permit, &call, None).await, session) });
+        let asked = server.next().await;
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{},{body}}}"#, asked.id());
+        asked.json(200, &answer);
+        let (answered, _session) = soon(asking).await.unwrap();
+        answered.unwrap();
+        assert_eq!(changes.has_changed().unwrap(), may_differ, "{body}");
+    }
+}

@@ -340,6 +340,17 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_other_characters_is_refused() {
+        let headers = parse_param_headers(&object(SCHEMA)).unwrap();
+        for bytes in ["é".as_bytes(), b"a\xff"] {
+            let value = HeaderValue::from_bytes(bytes).unwrap();
+            let sent = HeaderMap::from_iter([(HeaderName::from_static("mcp-param-s"), value)]);
+            let refused = check_param_headers(&headers, &object(r#"{"s":"é"}"#), &sent);
+            assert_eq!(refused.unwrap_err().header, "mcp-param-s");
+        }
+    }
+
+    #[test]
     fn integers_are_compared_as_numbers_and_exactly() {
         let check = |written: &str, said: &str, same: bool| {
             let want = if same { Ok(()) } else { Err("mcp-param-i") };
