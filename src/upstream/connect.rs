@@ -26,11 +26,11 @@ use super::{
     stdio::{Ask, Stdio},
 };
 use crate::{
-    config::{Program, ProtocolPin, Secret, ServerConfig, StdioTarget, Target},
+    config::{Isolation, Program, ProtocolPin, Secret, ServerConfig, StdioTarget, Target},
     domain::{CallError, Era, ServerName, limits::DISCOVER_TIMEOUT},
     gate::Latch,
     jail::{ChildSpec, Jail},
-    wire::{ClientFace, RequestId, Response, encode_notification, encode_request},
+    wire::{ClientFace, RELAYABLE, RequestId, Response, encode_notification, encode_request},
 };
 
 /// Opens sessions.
@@ -39,6 +39,8 @@ pub struct Connector {
     jail: Jail,
     latch: Latch,
     face: Arc<ClientFace>,
+    /// Of somebody who can be asked everything.
+    able: Arc<ClientFace>,
     eras: Arc<Eras>,
 }
 
@@ -52,12 +54,19 @@ impl Connector {
     }
 
     pub fn new(jail: Jail, latch: Latch) -> Self {
-        Self { jail, latch, face: Arc::new(face()), eras: Arc::default() }
+        let able = ClientFace { capabilities: RELAYABLE.into(), ..face() };
+        Self { jail, latch, face: Arc::new(face()), able: Arc::new(able), eras: Arc::default() }
     }
 
     /// Opens a session within the server's start-up timeout. Dropping the future undoes it.
+    /// Nobody is asked on it. Where callers have sessions of their own it is there for the lists,
+    /// and some servers list what asks only to those who can be asked.
     pub async fn connect(&self, server: &ServerConfig) -> Result<Session, ConnectError> {
-        self.connect_as(server, (Whose::Everybodys, Arc::clone(&self.face))).await
+        let face = match server.isolation {
+            Isolation::Shared => &self.face,
+            Isolation::PerPrincipal | Isolation::PerSession => &self.able,
+        };
+        self.connect_as(server, (Whose::Everybodys, Arc::clone(face))).await
     }
 
     /// The same for one caller's own session: a legacy server is told what that caller can be

@@ -271,7 +271,10 @@ impl Session {
             Kind::Tool | Kind::Prompt | Kind::Resource => self.version().era() == Era::Legacy,
             Kind::PromptArgument | Kind::TemplateArgument | Kind::Task(_) => false,
         };
-        let can = Object::parse(self.face.capabilities.clone()).ok()?;
+        let can = match self.whose {
+            Whose::Everybodys => Object::empty(),
+            Whose::OneCallers => Object::parse(self.face.capabilities.clone()).ok()?,
+        };
         let token = call.params.state();
         if !may_ask || (can.is_empty() && token.is_none()) {
             return None;

@@ -2,7 +2,10 @@
 
 mod parked;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
@@ -24,13 +27,18 @@ struct Asking {
 
 impl Asking {
     fn start(server: Server, isolation: &str) -> Self {
+        Self::with(server, isolation, &[])
+    }
+
+    /// The same, with more arguments for the server.
+    fn with(server: Server, isolation: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("journal.jsonl");
         let era = match server {
             Server::LegacyHttp | Server::LegacyStdio => "legacy",
             Server::ModernHttp | Server::ModernStdio => "modern",
         };
-        let args = ["--era", era, "--journal", journal.to_str().unwrap()];
+        let args = [&["--era", era, "--journal", journal.to_str().unwrap()], args].concat();
         let (tables, fixture) = match server {
             Server::LegacyHttp | Server::ModernHttp => {
                 let fixture = HttpFixture::start(&args);
@@ -73,8 +81,8 @@ async fn isolation_decides_who_shares_a_session() {
 }
 
 /// What each session of the server was told that its client can be asked.
-fn declared(cell: &Cell) -> Vec<Value> {
-    let opened = journal(&cell.journal).into_iter().filter(|event| event["method"] == "initialize");
+fn declared(path: &Path) -> Vec<Value> {
+    let opened = journal(path).into_iter().filter(|event| event["method"] == "initialize");
     let params = |event: Value| serde_json::from_str(event["params"].as_str().unwrap()).unwrap();
     opened.map(params).map(|params: Value| params["capabilities"].clone()).collect()
 }
@@ -88,7 +96,7 @@ async fn a_shared_server_is_never_told_of_capabilities() {
         assert_eq!(n, 0, "{server:?} {got}");
         let is_refused = got["result"]["isError"] == true || got["error"].is_object();
         assert!(is_refused, "{server:?} {got}");
-        assert_eq!(declared(&cell), [json!({})], "{server:?}");
+        assert_eq!(declared(&cell.journal), [json!({})], "{server:?}");
     }
 }
 
@@ -102,8 +110,39 @@ async fn a_server_is_told_of_no_more_than_its_caller_has() {
             let call = cell.client.call_answering("up__test_elicitation", arguments, answer);
             let (got, n) = call.await;
             assert_eq!(n, 0, "{kind:?} {server:?} {got}");
-            let told = declared(&cell);
-            assert_eq!(told, [json!({}), json!({ "sampling": {} })], "{kind:?} {server:?}");
+            let told = declared(&cell.journal);
+            assert_eq!(told[1..], [json!({ "sampling": {} })], "{kind:?} {server:?}");
+        }
+    }
+}
+
+/// Some servers list what asks only to clients that can be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_asks_is_listed_where_callers_can_be_asked_and_asks_no_other() {
+    for server in LEGACY {
+        for (isolation, is_listed) in [("shared", false), ("per-session", true)] {
+            let asking = Asking::with(server, isolation, &["--lists-by-capability"]);
+            let port = asking.gateway.port;
+            let able = Client::able_http(Kind::LegacyHttp, port, able()).await;
+            let listed = able.ask("tools/list", json!({})).await.response.to_string();
+            assert_eq!(
+                listed.contains(r#""up__test_elicitation""#),
+                is_listed,
+                "{server:?} {listed}"
+            );
+            if !is_listed {
+                assert_eq!(declared(&asking.journal), [json!({})], "{server:?}");
+                continue;
+            }
+            let arguments = json!({ "message": "who?" });
+            let asked = able.call_answering("up__test_elicitation", arguments.clone(), answer);
+            let (got, n) = asked.await;
+            assert_eq!(n, 1, "{server:?} {got}");
+            // Who cannot be asked is offered it, too, and the server knows better.
+            let mute = Client::able_http(Kind::LegacyHttp, port, json!({})).await;
+            let (got, n) = mute.call_answering("up__test_elicitation", arguments, answer).await;
+            assert_eq!(n, 0, "{server:?} {got}");
+            assert_eq!(declared(&asking.journal)[2], json!({}), "{server:?}");
         }
     }
 }

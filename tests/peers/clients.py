@@ -62,6 +62,22 @@ async def _python(target, mode, version, prefix, calls) -> list[str]:
     return wrong
 
 
+def listed(url: str, prefix: str, names: list[str], want: set[str]) -> list[str]:
+    """Of these names exactly those that are wanted are listed."""
+    async def ask() -> set[str]:
+        async with Client(url, mode="auto", read_timeout_seconds=30) as client:
+            # The server says when it has them all.
+            for _ in range(PATIENCE):
+                page = await client.list_tools()
+                found = {name for name in names if prefix + name in [t.name for t in page.tools]}
+                if found == want:
+                    break
+                await asyncio.sleep(0.25)
+            return found
+    found = asyncio.run(ask())
+    return [] if found == want else [f"listed are {sorted(found)}, want {sorted(want)}"]
+
+
 async def _side_by_side(client, prefix, calls) -> list[str]:
     """Every call once more, all at once over one connection: answers find their callers."""
     async def one(call):

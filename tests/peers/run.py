@@ -26,6 +26,7 @@ from gateway import Gateway, carries, free_port, pids
 from servers import HERE, Place
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
+ASKING = ["trigger-elicitation-request", "trigger-sampling-request", "get-roots-list"]
 
 
 class Report:
@@ -118,6 +119,19 @@ def by_the_old_transport(report: Report, place: Place, folder: Path, program: Pa
         server.wait()
 
 
+def what_asks_is_listed(report: Report, place: Place, folder: Path, program: Path) -> None:
+    """`everything` lists the tools that ask only to a client that can be asked."""
+    for isolation, want in [("shared", set()), ("per-session", set(ASKING))]:
+        server = place.servers()["everything"] | {"isolation": isolation}
+        gateway = Gateway(program, folder / f"asking-{isolation}", {"everything": server})
+        gateway.start()
+        try:
+            report.check(f"{isolation} everything lists what asks: {bool(want)}",
+                         clients.listed, gateway.url, "everything__", ASKING, want)
+        finally:
+            gateway.stop()
+
+
 def everything(place: Place, transport: str) -> tuple[subprocess.Popen, str]:
     """The server of that name over HTTP, and its URL."""
     port = free_port()
@@ -179,6 +193,7 @@ def main() -> int:
             through_the_gateway(report, place, Path(folder), options.gateway.resolve(), rmcp)
             by_the_old_transport(report, place, Path(folder), options.gateway.resolve())
             crossings(report, place, Path(folder), options.gateway.resolve())
+            what_asks_is_listed(report, place, Path(folder), options.gateway.resolve())
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 

@@ -175,6 +175,10 @@ impl Asking {
     }
 }
 
+/// All of it, as a client would declare it.
+pub const RELAYABLE: &str =
+    r#"{"elicitation":{"form":{},"url":{}},"sampling":{"context":{},"tools":{}},"roots":{}}"#;
+
 /// The capabilities that a server is told of: the client's own, and of those only what we relay.
 pub fn relayable(capabilities: Option<&Object>) -> Bytes {
     let known = |key: &str| RELAYED.contains(&key);

@@ -1,6 +1,6 @@
 //! What is a question, who may be asked, and what a server hears of a client.
 
-use super::{InputRequired, Object, Progressed, input_responses, relayable};
+use super::{InputRequired, Object, Progressed, RELAYABLE, RELAYED, input_responses, relayable};
 
 fn parse(text: &str) -> Object {
     Object::parse(text.to_owned().into()).unwrap()
@@ -99,4 +99,11 @@ fn questions_keep_their_bytes_under_another_state() {
         sealed.result().raw(),
         r#"{"resultType":"input_required","requestState":"t", "x": 1.0}"#
     );
+}
+
+#[test]
+fn all_that_is_relayed_can_be_declared() {
+    let all = parse(RELAYABLE);
+    assert_eq!(all.keys().collect::<Vec<_>>(), RELAYED);
+    assert_eq!(relayable(Some(&all)), RELAYABLE);
 }
