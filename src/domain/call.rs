@@ -204,6 +204,19 @@ impl CallError {
         }
     }
 
+    /// The same of a call whose server has it already: something that came after it has failed.
+    #[must_use]
+    pub fn of_a_sent_call(self) -> Self {
+        let sent = Sent::Yes;
+        match self {
+            Self::Stopped { .. } => Self::Stopped { sent },
+            Self::Unavailable { .. } => Self::Unavailable { sent },
+            Self::Deadline { .. } => Self::Deadline { sent },
+            Self::Cancelled { .. } => Self::Cancelled { sent },
+            Self::Busy | Self::Protocol { .. } | Self::Withheld { .. } => self,
+        }
+    }
+
     /// The stable word used in `data.reason`, metrics and the audit.
     pub fn as_str(self) -> &'static str {
         match self {

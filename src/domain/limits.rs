@@ -143,6 +143,11 @@ pub const WATCH_ASK_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WATCH_ASKS_MAX: usize = 16;
 /// News of one server (resources updated) that wait to be handed on.
 pub const WATCH_NEWS_MAX: usize = 256;
+/// Between two looks at a task of a legacy server that does not say how often it wants them, and
+/// what is made of its wish.
+pub const LEGACY_TASK_POLL: Duration = Duration::from_secs(1);
+pub const LEGACY_TASK_POLL_MIN: Duration = Duration::from_millis(100);
+pub const LEGACY_TASK_POLL_MAX: Duration = Duration::from_secs(5);
 /// After this a subscription at a server is opened anew.
 pub const UPSTREAM_LISTEN_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;

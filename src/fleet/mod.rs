@@ -36,8 +36,8 @@ use crate::{
     config::{Isolation, Names, ServerConfig},
     domain::{CallError, Caller, Sent, ServerName, Topic, Wish, limits::CATALOG_NEWS_MAX},
     gate::{Permit, Policy},
-    upstream::{Connector, NoticeSender, Outgoing},
-    wire::{CallParams, Object, Response, headers::ParamHeader},
+    upstream::{Connector, Manner, NoticeSender, Outgoing},
+    wire::{CallParams, Object, Response},
 };
 
 /// The handle on all servers; cheap to share behind an `Arc`.
@@ -106,7 +106,7 @@ impl Fleet {
         &self,
         permit: Permit,
         params: Arc<CallParams>,
-        headers: Arc<[ParamHeader]>,
+        manner: Manner,
         notices: Option<&NoticeSender>,
     ) -> Result<Response, CallError> {
         let down = CallError::Unavailable { sent: Sent::No };
@@ -121,7 +121,7 @@ impl Fleet {
         };
         let deadline = replica.config.tool_timeout;
         let baggage = replica.config.baggage.clone();
-        let outgoing = Outgoing { params, deadline, param_headers: headers, baggage };
+        let outgoing = Outgoing { params, deadline, manner, baggage };
         seat.session().call(&permit, &outgoing, notices).await
     }
 

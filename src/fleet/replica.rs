@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::{
     backoff::Backoff,
-    catalog::{Headers, Lists, Reading, Shelf, Speech},
+    catalog::{Headers, Lists, Reading, Shelf},
     lease::Leases,
     relist::{Listing, keep_listed},
     stocking::stock,
@@ -243,12 +243,11 @@ impl Life {
 
     async fn publish(&self, session: &Arc<Session>, lists: Lists) -> Result<(), String> {
         let config = &self.replica.config;
-        let era = session.version().era();
         let headers = match config.target {
             Target::Stdio(_) => Headers::NotSent,
             Target::Http(_) => Headers::Sent,
         };
-        let mut shelf = stock(self.names, &config.name, lists, Speech { era, headers }).await?;
+        let mut shelf = stock(self.names, &config.name, lists, headers).await?;
         if self.replica.isolation_with(session) != config.isolation {
             shelf.problems.push(ISOLATED_ANYWAY.to_owned());
         }

@@ -8,7 +8,7 @@
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::error;
 
-use super::catalog::{Lists, Shelf, Speech};
+use super::catalog::{Headers, Lists, Shelf};
 use crate::{
     config::Names,
     domain::{ServerName, limits::SCHEMA_COMPILERS_MAX},
@@ -21,10 +21,10 @@ pub(super) async fn stock(
     names: Names,
     server: &ServerName,
     lists: Lists,
-    speech: Speech,
+    headers: Headers,
 ) -> Result<Shelf, String> {
     let owner = server.clone();
-    let stocked = aside(&PLACES, move || Shelf::stock(names, &owner, lists, speech)).await;
+    let stocked = aside(&PLACES, move || Shelf::stock(names, &owner, lists, headers)).await;
     stocked.ok_or_else(|| {
         error!(server.id = %server, "Lists could not be taken in");
         "its lists could not be taken in: a defect of the gateway".to_owned()

@@ -24,12 +24,10 @@ use crate::{
     fleet::Resolved,
     gate::{Permit, Ticket},
     sys,
-    upstream::NoticeSender,
+    upstream::{Manner, NoticeSender},
     wire::{
         Body, CallParams, InputRequired, Object, Progressed, Question, Response, ShownParams,
-        TaskNews, WireError,
-        headers::{Mismatch, ParamHeader},
-        under_uri,
+        TaskNews, WireError, headers::Mismatch, under_uri,
     },
 };
 
@@ -84,7 +82,7 @@ struct Admitted {
     ticket: Ticket,
     /// As they go to the server.
     params: Arc<CallParams>,
-    headers: Arc<[ParamHeader]>,
+    manner: Manner,
 }
 
 impl Front {
@@ -112,7 +110,7 @@ impl Front {
         if !self.unseal(&mut ask) {
             return self.turn_away(id, &ask, DenyReason::State).await;
         }
-        let Admitted { permit, ticket, params, headers } = match self.admit(step, &ask).await {
+        let Admitted { permit, ticket, params, manner } = match self.admit(step, &ask).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
@@ -122,7 +120,7 @@ impl Front {
             biased;
             // The grace of an orderly end is over: better an outcome now than an orphan later.
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
-            answered = self.fleet.call(permit, params, headers, notices) => answered,
+            answered = self.fleet.call(permit, params, manner, notices) => answered,
         };
         let read = match answered.and_then(|response| read(&ask, response)) {
             Ok((outcome, Read::Answer(response))) => {
@@ -219,8 +217,8 @@ impl Front {
         let Some(resolved) = snapshot.resolve(asked, task.as_ref()) else {
             return Err(self.turn_away(id, ask, DenyReason::Unknown).await);
         };
-        let Resolved { server, subject, definition, param_headers: headers } = resolved;
-        let shown = ask.shown.as_ref().map(|shown| shown.agree(&headers, &ask.params));
+        let Resolved { server, subject, definition, manner } = resolved;
+        let shown = ask.shown.as_ref().map(|shown| shown.agree(&manner.param_headers, &ask.params));
         // Only for what the caller may see: a hidden tool's headers would tell that it exists.
         if let (Some(Err(mismatch)), true) = (shown, snapshot.policy.listed(server, &subject)) {
             let refusal = self.refuse(id, ask, DenyReason::Headers).await;
@@ -244,7 +242,7 @@ impl Front {
             trace,
         };
         match self.gate.admit(&snapshot.policy, call, definition).await {
-            Ok((permit, ticket)) => Ok(Admitted { permit, ticket, params, headers }),
+            Ok((permit, ticket)) => Ok(Admitted { permit, ticket, params, manner }),
             Err(refusal) => Err(refused(id, ask, refusal)),
         }
     }

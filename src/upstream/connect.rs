@@ -99,7 +99,7 @@ impl Connector {
             Ok((line, greeting)) => {
                 self.eras.learn(server, greeting.version.era());
                 let name = server.name.clone();
-                Ok(Session::new(name, line, greeting, (whose, face)))
+                Ok(Session::new(name, line, greeting, (whose, face), self.latch.clone()))
             }
             Err(error) => {
                 self.eras.forget(server);

@@ -11,7 +11,7 @@ use crate::{
     domain::CallError,
     wire::{
         Caching, ErrorObject, Frame, Message, Notice, Notification, Object, Request, RequestId,
-        Response, Version, WireError, encode_error, encode_result, refused_answer,
+        Response, Version, WireError, encode_error, encode_result, is_of_a_task, refused_answer,
     },
 };
 
@@ -50,6 +50,8 @@ pub(super) struct Asked {
 pub(super) enum Question {
     Ping,
     Refused,
+    /// It belongs to a task and to no call, so nobody is asked, whoever could be.
+    OfTask,
 }
 
 pub(super) fn understand(message: Message) -> Heard {
@@ -100,7 +102,11 @@ fn asked(request: Request) -> Heard {
                 data: None,
             };
             let reply = encode_error(Some(&request.id), &error);
-            Heard::Asked(Asked { reply, kind: Question::Refused, request })
+            let kind = match is_of_a_task(request.params.as_ref()) {
+                true => Question::OfTask,
+                false => Question::Refused,
+            };
+            Heard::Asked(Asked { reply, kind, request })
         }
     }
 }
@@ -111,7 +117,7 @@ const METHOD_NOT_FOUND: i64 = -32601;
 mod tests {
     use bytes::Bytes;
 
-    use super::{Asked, Heard, understand};
+    use super::{Asked, Heard, Question, understand};
     use crate::wire::decode;
 
     #[track_caller]
@@ -151,6 +157,21 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#,
             "Updated(\"a:b\")",
         );
+    }
+
+    #[test]
+    fn what_a_task_asks_is_told_apart_from_what_a_call_does() {
+        let kind = |params: &str| {
+            let line = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{params}}}"#
+            );
+            let heard = understand(decode(line.into(), 1 << 20).unwrap());
+            let Heard::Asked(Asked { kind, .. }) = heard else { panic!("{heard:?}") };
+            kind
+        };
+        let related = r#"{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}"#;
+        assert_eq!(kind(related), Question::OfTask);
+        assert_eq!(kind(r#"{"_meta":{}}"#), Question::Refused);
     }
 
     #[test]

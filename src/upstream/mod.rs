@@ -7,6 +7,7 @@
 //! does.
 
 mod connect;
+mod drive;
 mod error;
 mod handshake;
 mod http;
@@ -26,11 +27,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     domain::{CallError, Era, Kind, Sent, ServerName, Subject},
-    gate::Permit,
+    gate::{Epoch, Latch, Permit},
     wire::{
         Body, CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object,
         Onward, ProgressToken, RequestId, Response, Tasks, Version, code, declares_tasks,
-        encode_call, headers::ParamHeader,
+        encode_call, encode_request, headers::ParamHeader, runs_legacy_tasks,
     },
 };
 
@@ -49,10 +50,27 @@ pub type NoticeSender = mpsc::Sender<Notice>;
 pub struct Outgoing {
     pub params: Arc<CallParams>,
     pub deadline: Duration,
-    /// The arguments that a modern server behind HTTP wants repeated in headers.
-    pub param_headers: Arc<[ParamHeader]>,
+    pub manner: Manner,
     /// The keys of baggage that the server may see.
     pub baggage: Arc<[String]>,
+}
+
+/// How a server wants to be called; what is no tool has the default.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// The arguments that a modern server behind HTTP wants repeated in headers.
+    pub param_headers: Arc<[ParamHeader]>,
+    pub runs: Runs,
+}
+
+/// How a tool runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runs {
+    /// Its answer is the answer to the call.
+    #[default]
+    Plainly,
+    /// Only as a task of the legacy kind.
+    AsTask,
 }
 
 /// A session that is open. Clones share it; with the last one it ends, and its child is killed.
@@ -64,6 +82,7 @@ pub struct Session {
     face: Arc<ClientFace>,
     tasks: Tasks,
     whose: Whose,
+    latch: Latch,
 }
 
 /// Who calls on a session.
@@ -85,13 +104,15 @@ impl Session {
         line: Line,
         greeting: Greeting,
         (whose, face): (Whose, Arc<ClientFace>),
+        latch: Latch,
     ) -> Self {
-        let is_modern = greeting.version.era() == Era::Modern;
-        let tasks = match is_modern && declares_tasks(greeting.capabilities.as_ref()) {
-            true => Tasks::Kept,
-            false => Tasks::Unknown,
+        let declared = greeting.capabilities.as_ref();
+        let tasks = match greeting.version.era() {
+            Era::Modern if declares_tasks(declared) => Tasks::Kept,
+            Era::Legacy if runs_legacy_tasks(declared) => Tasks::Legacy,
+            Era::Modern | Era::Legacy => Tasks::Unknown,
         };
-        Self { server, line, greeting: Arc::new(greeting), face, tasks, whose }
+        Self { server, line, greeting: Arc::new(greeting), face, tasks, whose, latch }
     }
 
     pub fn version(&self) -> Version {
@@ -115,7 +136,7 @@ impl Session {
         self.capabilities().is_none_or(|declared| declared.contains(capability))
     }
 
-    /// Whether the server has the tasks extension; only one that says so, has it.
+    /// Which tasks the server has; only one that says so, has any.
     pub fn tasks(&self) -> Tasks {
         self.tasks
     }
@@ -135,10 +156,26 @@ impl Session {
     ) -> Result<Response, CallError> {
         self.check(permit, call)?;
         let subject = &permit.call().subject;
-        if matches!(subject, Subject::Task(..)) && self.tasks() == Tasks::Unknown {
+        if matches!(subject, Subject::Task(..)) && self.tasks() != Tasks::Kept {
             // It was another server, or another version of it, that began the task.
             return Err(CallError::Unavailable { sent: Sent::No });
         }
+        match (call.manner.runs, self.tasks()) {
+            // In a box: it is rare, and every call would carry it.
+            (Runs::AsTask, Tasks::Legacy) => Box::pin(drive::drive(self, permit, call)).await,
+            (Runs::Plainly | Runs::AsTask, _) => {
+                self.send(permit, call, (notices, self.talking(call))).await
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        permit: &Permit,
+        call: &Outgoing,
+        (notices, talk): (Option<&NoticeSender>, Option<talk::Talking>),
+    ) -> Result<Response, CallError> {
+        let subject = &permit.call().subject;
         match &self.line {
             Line::Stdio(line) => {
                 let id = line.draw_id();
@@ -148,7 +185,7 @@ impl Session {
                     epoch: Some(permit.epoch()),
                     wait: call.deadline,
                     ear: self.ear(call, notices),
-                    talk: self.talking(call),
+                    talk,
                 })
                 .await
             }
@@ -170,7 +207,7 @@ impl Session {
                         Some(_) => http::Progress::Wanted,
                         None => http::Progress::Unwanted,
                     },
-                    talk: self.talking(call),
+                    talk,
                 };
                 let answered = line.ask(asked).await;
                 if answered.as_ref().is_ok_and(misses_a_header) {
@@ -178,6 +215,21 @@ impl Session {
                     line.lists_may_differ();
                 }
                 answered
+            }
+        }
+    }
+
+    /// Sends a request of our own and waits for its answer.
+    async fn ask_own(&self, own: Own<'_>) -> Result<Response, CallError> {
+        let Own { id, method, params, epoch, wait } = own;
+        let frame = encode_request(&RequestId::from_u64(id), method, Some(params));
+        match &self.line {
+            Line::Stdio(line) => {
+                line.ask(stdio::Ask { id, frame, epoch, wait, ear: None, talk: None }).await
+            }
+            Line::Http(line) => {
+                let about = http::About::own(Some(self.version()), method);
+                line.ask(http::Asked { wait, epoch, ..http::Asked::own(id, frame, about) }).await
             }
         }
     }
@@ -300,11 +352,13 @@ impl Session {
     }
 
     fn param_headers(&self, call: &Outgoing) -> Vec<(::http::HeaderName, ::http::HeaderValue)> {
-        if call.param_headers.is_empty() || self.version().era() == Era::Legacy {
+        if call.manner.param_headers.is_empty() || self.version().era() == Era::Legacy {
             return Vec::new();
         }
         match Object::parse(call.params.arguments()) {
-            Ok(arguments) => crate::wire::headers::param_headers(&call.param_headers, &arguments),
+            Ok(arguments) => {
+                crate::wire::headers::param_headers(&call.manner.param_headers, &arguments)
+            }
             // The arguments were scanned when they came in.
             Err(_) => Vec::new(),
         }
@@ -317,6 +371,16 @@ fn misses_a_header(response: &Response) -> bool {
         Body::Error(error) => error.integer("code") == Some(code::HEADER_MISMATCH),
         Body::Result(_) => false,
     }
+}
+
+/// A request of our own.
+#[derive(Clone, Copy, Debug)]
+struct Own<'a> {
+    id: u64,
+    method: &'static str,
+    params: &'a [u8],
+    epoch: Option<Epoch>,
+    wait: Duration,
 }
 
 /// What `Mcp-Name` says of a call on its way to a server.

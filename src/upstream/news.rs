@@ -10,17 +10,14 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use tokio::sync::broadcast;
 
-use super::{Line, Session, handshake::modern_params, http, stdio};
+use super::{Line, Own, Session, handshake::modern_params};
 use crate::{
     domain::{
-        CallError, Era, Sent, Topic,
+        CallError, Era, Topic,
         limits::{UPSTREAM_LISTEN_MAX, WATCH_ASK_TIMEOUT},
     },
     gate::Epoch,
-    wire::{
-        Body, Filter, List, Object, RequestId, Response, Tasks, acknowledged, encode_request,
-        task_told,
-    },
+    wire::{Body, Filter, List, Object, Tasks, acknowledged, task_told},
 };
 
 /// What a server says about what we watch.
@@ -136,9 +133,14 @@ impl Session {
         epoch: Epoch,
     ) -> Result<bool, CallError> {
         let params = json!({ "uri": uri }).to_string();
-        let asking = self.ask_own(self.draw_own_id(), method, params.as_bytes(), epoch);
-        let response = tokio::time::timeout(WATCH_ASK_TIMEOUT, asking).await;
-        let response = response.unwrap_or(Err(CallError::Deadline { sent: Sent::Unknown }))?;
+        let asking = self.ask_own(Own {
+            id: self.draw_own_id(),
+            method,
+            params: params.as_bytes(),
+            epoch: Some(epoch),
+            wait: WATCH_ASK_TIMEOUT,
+        });
+        let response = asking.await?;
         Ok(matches!(response.body, Body::Result(_)))
     }
 
@@ -162,7 +164,14 @@ impl Session {
             true => modern_params(&self.face, more.as_bytes()),
             false => modern_params(&self.face.taking_tasks(), more.as_bytes()),
         };
-        let ended = self.ask_own(id, "subscriptions/listen", &params, epoch).await;
+        let ended = self.ask_own(Own {
+            id,
+            method: "subscriptions/listen",
+            params: &params,
+            epoch: Some(epoch),
+            wait: UPSTREAM_LISTEN_MAX,
+        });
+        let ended = ended.await;
         match ended.map(|answer| answer.body) {
             Ok(Body::Error(error)) if error.integer("code") == Some(-32601) => {
                 ListenEnd::NotOffered
@@ -180,25 +189,5 @@ impl Session {
 
     pub fn is_modern(&self) -> bool {
         self.version().era() == Era::Modern
-    }
-
-    async fn ask_own(
-        &self,
-        id: u64,
-        method: &'static str,
-        params: &[u8],
-        epoch: Epoch,
-    ) -> Result<Response, CallError> {
-        let frame = encode_request(&RequestId::from_u64(id), method, Some(params));
-        let (wait, epoch) = (UPSTREAM_LISTEN_MAX, Some(epoch));
-        match &self.line {
-            Line::Stdio(line) => {
-                line.ask(stdio::Ask { id, frame, epoch, wait, ear: None, talk: None }).await
-            }
-            Line::Http(line) => {
-                let about = http::About::own(Some(self.version()), method);
-                line.ask(http::Asked { wait, epoch, ..http::Asked::own(id, frame, about) }).await
-            }
-        }
     }
 }

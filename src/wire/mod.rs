@@ -18,12 +18,13 @@ mod stream;
 pub use error::WireError;
 pub use json::{Edit, Frame, Object, Text, quote};
 pub use mcp::{
-    Caching, CallForm, CallMethod, CallParams, ClientFace, Filter, InputRequired, Item, Level,
-    List, ListPage, Meta, Notice, Onward, Progressed, Question, RELAYABLE, Sender, ShownParams,
-    TaskNews, TaskShape, Tasks, Version, acknowledged, declares_tasks, encode_acknowledged,
-    encode_call, encode_list_changed, encode_listen_end, encode_own_result, encode_result,
-    encode_task_news, encode_updated, headers_agree, input_responses, is_over, join_batch,
-    parse_page, relayable, task_told, tasks_extension, under_uri,
+    Caching, CallForm, CallMethod, CallParams, ClientFace, Filter, InputRequired, Item,
+    LegacyStatus, LegacyTask, Level, List, ListPage, Meta, Notice, Onward, Progressed, Question,
+    RELAYABLE, Sender, ShownParams, TaskNews, TaskShape, Tasks, Version, acknowledged,
+    as_plain_answer, cancels_legacy_tasks, declares_tasks, encode_acknowledged, encode_call,
+    encode_list_changed, encode_listen_end, encode_own_result, encode_result, encode_task_news,
+    encode_updated, headers_agree, input_responses, is_of_a_task, is_over, join_batch, parse_page,
+    relayable, runs_legacy_tasks, task_told, tasks_extension, under_uri,
 };
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,

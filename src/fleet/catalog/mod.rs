@@ -24,11 +24,12 @@ use smallvec::SmallVec;
 use crate::{
     domain::{ExposedName, Kind, ResourceUri, ServerName, Subject},
     gate::{Definition, Policy},
-    wire::{List, Tasks, headers::ParamHeader},
+    upstream::Manner,
+    wire::{List, Tasks},
 };
 
 pub use listing::{Page, UnknownCursor};
-pub(super) use shelf::{Headers, Lists, Reading, Shelf, Speech};
+pub(super) use shelf::{Headers, Lists, Reading, Shelf};
 
 use listing::Listing;
 use offers::{Offers, offered};
@@ -45,7 +46,7 @@ pub struct Resolved<'a> {
     /// Under the server's own name.
     pub subject: Subject,
     pub definition: Definition<'a>,
-    pub param_headers: Arc<[ParamHeader]>,
+    pub manner: Manner,
 }
 
 /// Everything that every server listed, as of one moment.
@@ -252,7 +253,7 @@ fn entry<'a>(
         // The same name, but what is asked of it may be a completion.
         subject: Subject::parse(kind, entry.subject.as_str()).ok()?,
         definition,
-        param_headers: entry.param_headers.clone(),
+        manner: entry.manner.clone(),
     })
 }
 
@@ -262,5 +263,5 @@ fn resolved<'a>(
     definition: Definition<'a>,
 ) -> Option<Resolved<'a>> {
     let subject = Subject::parse(kind, name).ok()?;
-    Some(Resolved { server, subject, definition, param_headers: Arc::default() })
+    Some(Resolved { server, subject, definition, manner: Manner::default() })
 }

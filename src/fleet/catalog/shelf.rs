@@ -12,12 +12,13 @@ use super::template::Template;
 use crate::{
     config::Names,
     domain::{
-        Era, ExposedName, Kind, NameError, ResourceUri, ServerName, Subject,
+        ExposedName, Kind, NameError, ResourceUri, ServerName, Subject,
         limits::TEMPLATES_PER_SERVER_MAX,
     },
     fleet::naming::expose,
     gate::{Schema, SchemaBudget},
-    wire::{Item, List, Tasks, headers::ParamHeader, quote},
+    upstream::{Manner, Runs},
+    wire::{Item, List, Tasks, quote},
 };
 
 /// What a server answered when it was asked for its lists.
@@ -51,7 +52,7 @@ pub(super) struct Entry {
     pub(super) subject: Subject,
     /// Tools only.
     pub(super) schema: Option<Schema>,
-    pub(super) param_headers: Arc<[ParamHeader]>,
+    pub(super) manner: Manner,
     pub(super) definition: Bytes,
 }
 
@@ -78,13 +79,6 @@ pub(in crate::fleet) struct Shelf {
     pub(in crate::fleet) problems: Vec<String>,
 }
 
-/// How the server is spoken to.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::fleet) struct Speech {
-    pub(in crate::fleet) era: Era,
-    pub(in crate::fleet) headers: Headers,
-}
-
 /// Whether a tool's arguments also travel in headers on their way to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::fleet) enum Headers {
@@ -97,22 +91,21 @@ impl Shelf {
         names: Names,
         server: &ServerName,
         lists: Lists,
-        speech: Speech,
+        headers: Headers,
     ) -> Self {
         let Lists { tools, prompts, resources, templates, reading, tasks, missing, problems } =
             lists;
         let mut shelf = Self { reading, tasks, missing, problems, ..Self::default() };
         let (mut budget, mut over) = (SchemaBudget::open(), Vec::new());
         for (exposed, subject, item) in shelf.named(names, server, Kind::Tool, tools) {
-            match check(&item, speech, &mut budget) {
-                Ok((schema, param_headers)) => {
+            match check(&item, (tasks, headers), &mut budget) {
+                Ok((schema, manner)) => {
                     if exposed.as_str() != subject.as_str() {
                         shelf.barred.push(subject.as_str().to_owned());
                     }
-                    let definition = renamed(&item, &exposed);
+                    let definition = renamed(&item, &exposed, manner.runs);
                     let (server, schema) = (server.clone(), Some(schema));
-                    let tool =
-                        Entry { exposed, server, subject, schema, param_headers, definition };
+                    let tool = Entry { exposed, server, subject, schema, manner, definition };
                     shelf.tools.push(Arc::new(tool));
                 }
                 Err(why) => {
@@ -131,10 +124,9 @@ impl Shelf {
             shelf.problems.push(format!("{} tools are not offered: {why}", over.len()));
         }
         for (exposed, subject, item) in shelf.named(names, server, Kind::Prompt, prompts) {
-            let definition = renamed(&item, &exposed);
-            let (server, param_headers) = (server.clone(), Arc::default());
-            let prompt =
-                Entry { exposed, server, subject, schema: None, param_headers, definition };
+            let definition = renamed(&item, &exposed, Runs::Plainly);
+            let (server, manner) = (server.clone(), Manner::default());
+            let prompt = Entry { exposed, server, subject, schema: None, manner, definition };
             shelf.prompts.push(Arc::new(prompt));
         }
         shelf.resources = shelf.readable("resource", resources, |_| Some(()));
@@ -233,30 +225,36 @@ enum Unusable {
 
 fn check(
     item: &Item,
-    speech: Speech,
+    (tasks, headers): (Tasks, Headers),
     budget: &mut SchemaBudget,
-) -> Result<(Schema, Arc<[ParamHeader]>), Unusable> {
+) -> Result<(Schema, Manner), Unusable> {
     // What modern servers have is another thing, and is not declared here.
-    if speech.era == Era::Legacy && item.needs_a_task() {
-        let why = "it runs only as a task of the legacy kind, which is not relayed";
-        return Err(Unusable::Itself(why.to_owned()));
-    }
+    let runs = match tasks == Tasks::Legacy && item.needs_a_task() {
+        true => Runs::AsTask,
+        false => Runs::Plainly,
+    };
     let input = item.input_schema();
     let input = input.ok_or_else(|| Unusable::Itself("it has no inputSchema".to_owned()))?;
     let schema = Schema::compile_within(&input, budget).map_err(|error| {
         let kind = if error.is_budget() { Unusable::Budget } else { Unusable::Itself };
         kind(error.to_string())
     })?;
-    let param_headers = match (item.param_headers(), speech.headers) {
+    let param_headers = match (item.param_headers(), headers) {
         (Ok(param_headers), _) => param_headers,
         // Over stdio nothing is repeated in headers, so a broken annotation harms nobody.
         (Err(_), Headers::NotSent) => Vec::new(),
         (Err(error), Headers::Sent) => return Err(Unusable::Itself(error.to_string())),
     };
-    Ok((schema, param_headers.into()))
+    Ok((schema, Manner { param_headers: param_headers.into(), runs }))
 }
 
-/// The definition under the name that applications see; all else is the server's own bytes.
-fn renamed(item: &Item, exposed: &ExposedName) -> Bytes {
-    item.raw.edit().set("name", quote(exposed.as_str())).finish().into_bytes()
+/// The definition under the name that applications see; all else is the server's own bytes, but for
+/// how a tool runs that runs otherwise for them.
+fn renamed(item: &Item, exposed: &ExposedName, runs: Runs) -> Bytes {
+    let edit = item.raw.edit().set("name", quote(exposed.as_str()));
+    let edit = match runs {
+        Runs::Plainly => edit,
+        Runs::AsTask => edit.remove("execution"),
+    };
+    edit.finish().into_bytes()
 }

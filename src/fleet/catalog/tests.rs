@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Catalog, Headers, Lists, Reading, Shelf, Shelves, Speech};
+use super::{Catalog, Headers, Lists, Reading, Shelf, Shelves};
 use crate::{
     config::{Names, ToolFilter},
-    domain::{Era, Kind, ServerName},
+    domain::{Kind, ServerName},
     gate::{Definition, Policy},
-    wire::{Item, List, Object, parse_page},
+    upstream::Runs,
+    wire::{Item, List, Object, Tasks, parse_page},
 };
 
 fn server(name: &str) -> ServerName {
@@ -40,12 +41,12 @@ fn reading(resources: &[&str], templates: &[&str]) -> Lists {
 
 fn shelf(names: Names, name: &str, lists: Lists) -> (ServerName, Arc<Shelf>) {
     let name = server(name);
-    let shelf = stocked(names, &name, lists, Era::Modern);
+    let shelf = stocked(names, &name, lists);
     (name, Arc::new(shelf))
 }
 
-fn stocked(names: Names, server: &ServerName, lists: Lists, era: Era) -> Shelf {
-    Shelf::stock(names, server, lists, Speech { era, headers: Headers::NotSent })
+fn stocked(names: Names, server: &ServerName, lists: Lists) -> Shelf {
+    Shelf::stock(names, server, lists, Headers::NotSent)
 }
 
 fn merge(shelves: Shelves, forward: Option<&str>) -> Catalog {
@@ -272,7 +273,7 @@ fn a_server_with_too_many_schemas_loses_the_rest_and_is_told_once() {
 }
 
 #[test]
-fn a_tool_that_a_legacy_server_runs_only_as_a_task_is_not_offered() {
+fn a_tool_that_a_legacy_server_runs_only_as_a_task_is_offered_as_one_that_runs_plainly() {
     let tool = |name: &str, support: &str| {
         format!(
             r#"{{"name":"{name}","inputSchema":{{}},"execution":{{"taskSupport":"{support}"}}}}"#
@@ -282,13 +283,22 @@ fn a_tool_that_a_legacy_server_runs_only_as_a_task_is_not_offered() {
     let page = Object::parse(format!(r#"{{"tools":[{all}]}}"#).into()).unwrap();
     let tools = parse_page(List::Tools, &page).unwrap().items;
     let name = server("up");
-    for (era, n_tools) in [(Era::Legacy, 2), (Era::Modern, 3)] {
-        let lists = Lists { tools: tools.clone(), ..Lists::default() };
-        let shelf = stocked(Names::Plain, &name, lists, era);
-        assert_eq!(shelf.n_tools(), n_tools, "{era:?} {:?}", shelf.problems);
-        // Plain names are forwarded, listed or not; this one is not.
-        let catalog = merge([(name.clone(), Arc::new(shelf))].into(), Some("up"));
-        assert_eq!(catalog.resolve(Kind::Tool, "a").is_some(), era == Era::Modern);
+    for (tasks, want) in [
+        (Tasks::Legacy, [Runs::AsTask, Runs::Plainly, Runs::Plainly]),
+        // Without that the word means nothing, or another thing.
+        (Tasks::Unknown, [Runs::Plainly; 3]),
+        (Tasks::Kept, [Runs::Plainly; 3]),
+    ] {
+        let lists = Lists { tools: tools.clone(), tasks, ..Lists::default() };
+        let shelf = stocked(Names::Plain, &name, lists);
+        assert_eq!(shelf.problems, [] as [String; 0]);
+        let catalog = merge([(name.clone(), Arc::new(shelf))].into(), None);
+        let runs = |tool| catalog.resolve(Kind::Tool, tool).unwrap().manner.runs;
+        assert_eq!(["a", "b", "c"].map(runs), want, "{tasks:?}");
+        let listed = catalog.page(List::Tools, None).unwrap();
+        let text = String::from_utf8_lossy(&listed.items);
+        assert_eq!(text.contains("required"), tasks != Tasks::Legacy, "{text}");
+        assert!(text.contains("optional"), "{text}");
     }
 }
 
@@ -296,7 +306,7 @@ fn a_tool_that_a_legacy_server_runs_only_as_a_task_is_not_offered() {
 fn a_list_that_was_not_given_is_the_one_before_and_an_empty_one_is_empty() {
     let listed_bytes = |list: List, missing: &[List]| {
         let server = server("a");
-        let stock = |lists| stocked(Names::Prefixed, &server, lists, Era::Modern);
+        let stock = |lists| stocked(Names::Prefixed, &server, lists);
         let before = stock(Lists {
             prompts: items(List::Prompts, &["p"]),
             ..reading(&["x:a"], &["t://{id}"])

@@ -19,6 +19,7 @@ use crate::{
     },
     fleet::Resolved,
     gate::Definition,
+    upstream::Manner,
     wire::{Object, TaskNews, TaskShape},
 };
 
@@ -38,7 +39,7 @@ impl Handle {
             server: &self.server,
             subject: Subject::Task(step, self.task.clone()),
             definition: Definition::Listed,
-            param_headers: Arc::default(),
+            manner: Manner::default(),
         }
     }
 

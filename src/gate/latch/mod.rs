@@ -184,6 +184,15 @@ impl Latch {
         self.shared.book.borrow().clone()
     }
 
+    /// Returns when this epoch is past.
+    pub async fn passed(&self, epoch: Epoch) {
+        let mut changes = self.changed();
+        while self.holds(epoch) {
+            // We hold a sender ourselves, so this cannot fail.
+            changes.changed().await.ok();
+        }
+    }
+
     /// Waits until nothing is stopped, and gives the epoch that lasts then.
     pub async fn resumed(&self) -> Epoch {
         let mut changes = self.changed();

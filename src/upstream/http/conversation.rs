@@ -172,7 +172,7 @@ impl Core {
             Meaning::NotTaken => {
                 slot.turn_down();
                 self.renew(standing.n);
-                self.ask_once_more(slot, asked).await.map_err(after_a_first_time)
+                self.ask_once_more(slot, asked).await.map_err(CallError::of_a_sent_call)
             }
         }
     }
@@ -331,16 +331,4 @@ fn meaning(status: StatusCode, answer: &Result<Response, CallError>) -> Meaning 
 fn mentions_session(answer: &Response) -> bool {
     let Body::Error(error) = &answer.body else { return false };
     error.text("message").is_some_and(|text| text.to_ascii_lowercase().contains("session"))
-}
-
-/// How a request failed of which all bytes were written before.
-pub(super) fn after_a_first_time(error: CallError) -> CallError {
-    let sent = Sent::Yes;
-    match error {
-        CallError::Stopped { .. } => CallError::Stopped { sent },
-        CallError::Unavailable { .. } => CallError::Unavailable { sent },
-        CallError::Deadline { .. } => CallError::Deadline { sent },
-        CallError::Cancelled { .. } => CallError::Cancelled { sent },
-        CallError::Busy | CallError::Protocol { .. } | CallError::Withheld { .. } => error,
-    }
 }

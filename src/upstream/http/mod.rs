@@ -180,6 +180,11 @@ impl Http {
         }
     }
 
+    /// Posts a message of ours, whose answer nobody waits for, if it is a request.
+    pub(super) fn send_off(&self, frame: Frame, version: Version) {
+        self.0.core.errand(frame, version);
+    }
+
     pub(super) fn abandon(&self, token: &str) {
         if let Some(host) = self.0.core.host.get() {
             host.abandon(token);
@@ -232,12 +237,7 @@ async fn stopped(latch: &Latch, epoch: Option<Epoch>) {
     let Some(epoch) = epoch else {
         return std::future::pending().await;
     };
-    let mut changes = latch.changed();
-    while latch.holds(epoch) {
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
+    latch.passed(epoch).await;
 }
 
 /// Tells a legacy server that nobody waits any more, unless the request was answered. A modern

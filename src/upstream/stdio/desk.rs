@@ -5,7 +5,7 @@
 //! the latch is asked of each call as it enters a batch, and that nothing a child says out of turn
 //! does more than be counted. Knows nothing of eras, tools or why a call is made.
 
-use std::{pin::Pin, sync::Arc};
+use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
@@ -21,7 +21,10 @@ use super::{
 use crate::{
     domain::{
         CallError, Sent, ServerName,
-        limits::{ODDITIES_LOGGED_PER_SECOND_MAX, STDIO_EXIT_GRACE, UPSTREAM_MESSAGE_BYTES_MAX},
+        limits::{
+            ODDITIES_LOGGED_PER_SECOND_MAX, STDIO_CONTROL_QUEUE_MAX, STDIO_EXIT_GRACE,
+            UPSTREAM_MESSAGE_BYTES_MAX,
+        },
     },
     gate::{Latch, LatchState},
     upstream::{
@@ -41,6 +44,8 @@ pub(super) struct Desk {
     pub(super) outbox: Outbox,
     calls: Calls,
     uncounted: Uncounted,
+    /// Requests whose answers nobody waits for; of too many the oldest are forgotten.
+    sent_off: BTreeSet<u64>,
     pace: Pace,
     /// The timer is set to this moment, which is never later than the first deadline.
     alarm: Option<Instant>,
@@ -75,6 +80,7 @@ impl Desk {
             outbox: Outbox::default(),
             calls: Calls::default(),
             uncounted,
+            sent_off: BTreeSet::new(),
             pace: Pace::new(ODDITIES_LOGGED_PER_SECOND_MAX),
             alarm: None,
             course: Course::Open,
@@ -110,6 +116,13 @@ impl Desk {
         match event {
             Event::Asked(asked) => self.accept(asked),
             Event::Said(frame) => self.say(frame),
+            Event::SentOff(id, frame) => {
+                self.sent_off.insert(id);
+                if self.sent_off.len() > STDIO_CONTROL_QUEUE_MAX {
+                    self.sent_off.pop_first();
+                }
+                self.say(frame);
+            }
             Event::Left(left) => {
                 let acts = self.calls.left(left);
                 self.carry_out(acts);
@@ -259,6 +272,9 @@ impl Desk {
             self.shared.counts.stray();
             return;
         };
+        if self.sent_off.remove(&id) {
+            return;
+        }
         match self.calls.answered(id, Ok(response)) {
             Some(acts) => self.carry_out(acts),
             None => self.shared.counts.stray(),

@@ -75,6 +75,8 @@ enum Event {
     Asked(Asked),
     /// A notification of ours.
     Said(Frame),
+    /// A request of ours, whose answer nobody waits for.
+    SentOff(u64, Frame),
     Left(Left),
     /// The process has ended; its last words may still be in the pipe.
     Exited(String),
@@ -183,6 +185,13 @@ impl Stdio {
     pub(super) async fn say(&self, frame: Frame) {
         // A session that is over says so to whoever asks it next.
         self.0.door.inbox.send(Event::Said(frame)).await.ok();
+    }
+
+    /// Sends a request whose answer nobody waits for. May be called from a destructor.
+    pub(super) fn send_off(&self, id: u64, frame: Frame) {
+        if self.0.door.inbox.try_send(Event::SentOff(id, frame)).is_err() {
+            self.0.shared.counts.unsaid();
+        }
     }
 
     pub(super) fn counts(&self) -> &Counts {

@@ -13,7 +13,7 @@ use crate::{
         ServerName, Subject,
     },
     gate::{Definition, Gate, Latch, Permit, Policy},
-    upstream::Outgoing,
+    upstream::{Manner, Outgoing},
     wire::{CallMethod, CallParams, Version},
 };
 
@@ -62,7 +62,7 @@ fn outgoing(params: &str) -> Outgoing {
     Outgoing {
         params: CallParams::parse(CallMethod::ToolsCall, &object(params)).unwrap().into(),
         deadline: Duration::from_secs(20),
-        param_headers: Arc::default(),
+        manner: Manner::default(),
         baggage: Arc::default(),
     }
 }
@@ -161,7 +161,7 @@ async fn a_modern_server_behind_http_gets_the_headers_it_asks_for() {
             "none":{"type":"string","x-mcp-header":"None"}}}"#,
     );
     let mut call = outgoing(params);
-    call.param_headers = parse_param_headers(&schema).unwrap().into();
+    call.manner.param_headers = parse_param_headers(&schema).unwrap().into();
     let permit = admitted(&latch, dir.path(), call.params.arguments()).await;
     let (session, mut server) = super::tools::http_session(&latch).await;
     let (notices, _heard) = mpsc::channel(4);

@@ -57,7 +57,7 @@ fn session(latch: &Latch, version: Version) -> (Session, Child) {
     let greeting = Greeting { version, server_info: None, capabilities: None, instructions: None };
     let name = ServerName::parse("fake").unwrap();
     let face = (Whose::Everybodys, Arc::new(handshake::face()));
-    (Session::new(name, Line::Stdio(stdio), greeting, face), child)
+    (Session::new(name, Line::Stdio(stdio), greeting, face, latch.clone()), child)
 }
 
 fn latch() -> (Latch, tempfile::TempDir) {

@@ -40,7 +40,16 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
     };
     let (opened, ()) = soon(async { tokio::join!(open, greet) }).await;
     let (http, greeting) = opened.unwrap();
-    (Session::new(config.name, Line::Http(http), greeting, (Whose::Everybodys, face)), server)
+    (
+        Session::new(
+            config.name,
+            Line::Http(http),
+            greeting,
+            (Whose::Everybodys, face),
+            latch.clone(),
+        ),
+        server,
+    )
 }
 
 /// Answers `tools/list` with `pages` in a row, then with the last one for ever.

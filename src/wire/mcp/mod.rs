@@ -25,5 +25,8 @@ pub use listen::{
 pub use meta::{Meta, Onward};
 pub use modern::{ShownParams, encode_own_result, headers_agree, join_batch};
 pub use notice::{Level, Notice};
-pub use tasks::{TaskNews, TaskShape, declares_tasks, is_over, tasks_extension};
+pub use tasks::{
+    LegacyStatus, LegacyTask, TaskNews, TaskShape, as_plain_answer, cancels_legacy_tasks,
+    declares_tasks, is_of_a_task, is_over, runs_legacy_tasks, tasks_extension,
+};
 pub use version::Version;

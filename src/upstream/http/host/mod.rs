@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Asked, conversation::after_a_first_time, core::Core};
+use super::{Asked, core::Core};
 use crate::{
     domain::{
         CallError, Sent,
@@ -274,7 +274,7 @@ impl Desk {
             let error = match timeout(UPSTREAM_ERRAND_TIMEOUT, told).await {
                 // The stop has called the call back by itself.
                 Ok(Ok(()) | Err(CallError::Stopped { .. })) => return,
-                Ok(Err(error)) => after_a_first_time(error),
+                Ok(Err(error)) => error.of_a_sent_call(),
                 Err(_) => CallError::Unavailable { sent: Sent::Yes },
             };
             core.report(Event::NotTaken { call, error }).await;

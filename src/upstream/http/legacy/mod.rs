@@ -135,7 +135,7 @@ impl Core {
         let Asked { reply, kind, request } = asked;
         let refusal = match (kind, self.host.get()) {
             (Question::Refused, Some(host)) => host.question(about, request, reply),
-            (Question::Refused, None) | (Question::Ping, _) => Err(reply),
+            (Question::Refused, None) | (Question::Ping | Question::OfTask, _) => Err(reply),
         };
         let Err(reply) = refusal else { return };
         if kind == Question::Refused {

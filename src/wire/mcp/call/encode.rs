@@ -29,7 +29,10 @@ pub fn encode_call(params: &CallParams, form: &CallForm<'_>) -> Frame {
     let (edit, name) = (params.raw.edit(), quote(form.name));
     let edit = match params.kind {
         // A legacy client may ask for a task in a way that we do not know: then it gets none.
-        Kind::Tool => edit.set("name", name).remove("task"),
+        Kind::Tool => match &params.task {
+            Some(task) => edit.set("name", name).set("task", task.clone()),
+            None => edit.set("name", name).remove("task"),
+        },
         Kind::Prompt => edit.set("name", name),
         Kind::Task(_) => edit.set(TASK_ID, name),
         // Its bytes are among what was judged: it is the server's own since then.
@@ -57,7 +60,7 @@ fn with_state(edit: Edit, params: &CallParams, era: Era) -> Edit {
 /// What a modern server hears of its caller's capabilities.
 fn told(params: &CallParams, server: Tasks) -> Bytes {
     let plain = relayable(params.capabilities());
-    if server == Tasks::Unknown || !params.takes_tasks() {
+    if server != Tasks::Kept || !params.takes_tasks() {
         return plain;
     }
     with_tasks(plain)

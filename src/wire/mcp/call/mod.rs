@@ -6,6 +6,8 @@
 //! written anew. Name, progress token and the sender's part of `_meta` are ours to replace; every
 //! other member passes as it stands, also those that no revision knows.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 mod encode;
@@ -52,6 +54,8 @@ pub struct CallParams {
     sender: Option<Sender>,
     /// What the server wants to see again.
     state: Option<Text>,
+    /// The server is to carry it out as a task of the legacy kind: how, as a JSON text.
+    task: Option<Bytes>,
 }
 
 /// What a legacy client said of itself once, for all its requests.
@@ -74,10 +78,13 @@ pub struct CallForm<'a> {
     pub trace: Onward<'a>,
 }
 
-/// Whether a server has the tasks extension.
+/// Which tasks a server has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tasks {
+    /// Those of the extension.
     Kept,
+    /// Those of its own era: its tools may run as such.
+    Legacy,
     #[default]
     Unknown,
 }
@@ -169,7 +176,16 @@ impl CallParams {
             .map_err(|()| refuse("`inputResponses` must be an object"))?;
         // A task has no state of its own: its id says it all.
         let state = state.filter(|_| !matches!(kind, Kind::Task(_)));
-        Ok(Self { raw: params.clone(), kind, name, arguments, meta, sender: None, state })
+        Ok(Self {
+            raw: params.clone(),
+            kind,
+            name,
+            arguments,
+            meta,
+            sender: None,
+            state,
+            task: None,
+        })
     }
 
     /// A request how a task stands, of whoever sent the parameters `sent` with another one.
@@ -197,7 +213,8 @@ impl CallParams {
     }
 
     pub fn progress_token(&self) -> Option<&ProgressToken> {
-        self.meta.progress_token()
+        // It would go on behind the answer that begins a task.
+        self.meta.progress_token().filter(|_| self.task.is_none())
     }
 
     /// The sender's span, if the request is part of a trace.
@@ -248,6 +265,12 @@ impl CallParams {
         let name = raw.str("uri").ok_or(WireError::Params { rule: "`uri` must be a string" })?;
         let arguments = raw.get("uri").unwrap_or_default();
         Ok(Self { raw, name, arguments, ..self.clone() })
+    }
+
+    /// The same call as a task that a legacy server keeps for so long.
+    pub fn as_task(&self, ttl: Duration) -> Self {
+        let task = format!(r#"{{"ttl":{}}}"#, ttl.as_millis());
+        Self { task: Some(task.into()), ..self.clone() }
     }
 
     pub fn with_state(self, state: Option<Text>) -> Self {

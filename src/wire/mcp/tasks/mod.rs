@@ -19,8 +19,14 @@ use crate::{
     },
 };
 
+mod legacy;
 #[cfg(test)]
 mod tests;
+
+pub use legacy::{
+    LegacyStatus, LegacyTask, as_plain_answer, cancels_legacy_tasks, is_of_a_task,
+    runs_legacy_tasks,
+};
 
 pub(super) const TASK_ID: &str = "taskId";
 const EXTENSIONS: &str = "extensions";
