@@ -24,8 +24,8 @@ FILE = {"name": "$NEW", "data": "data:text/plain,hello", "outputType": "resource
 
 # Server -> check -> what it takes, and what has to be in the answer.
 #   talker, talker-own: python SDK, modern     talker-legacy: the same, held to the old handshake
-#   everything: npm, legacy        everything-plain: the same under its own names, because the tools
-#   that ask are not in the list that everybody shares: it has them for clients that can be asked
+#   everything: npm, legacy        everything-plain: the same alone, under its own
+#   names and with a session for each caller, without which it is told of nobody to ask
 TABLE = {
     "talker": {  # one session for everybody
         "prompt": ("greet", {"name": "Ann"}, "Hello, Ann"),
