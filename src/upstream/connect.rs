@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::{
     ConnectError, Line, Session, Whose,
     handshake::{
-        Discovery, Greeting, Refused, discovered, face, initialize_params, initialized,
+        Discovery, Greeting, Refused, declared, discovered, face, initialize_params, initialized,
         modern_params,
     },
     http,
@@ -116,7 +116,7 @@ impl Connector {
     ) -> Result<(Line, Greeting), ConnectError> {
         match &server.target {
             Target::Stdio(target) => {
-                let launch = || self.launch(server, target);
+                let launch = || self.launch(server, target, face);
                 let (child, greeting) = shake_hands(server, face, era, launch).await?;
                 Ok((Line::Stdio(child), greeting))
             }
@@ -132,6 +132,7 @@ impl Connector {
         &self,
         server: &ServerConfig,
         target: &StdioTarget,
+        face: &ClientFace,
     ) -> Result<Stdio, ConnectError> {
         let program = match &target.program {
             // Also right when the file was replaced meanwhile.
@@ -151,7 +152,7 @@ impl Connector {
             .spawn(spec)
             .await
             .map_err(|source| ConnectError::Spawn { server: server.name.clone(), source })?;
-        Ok(Stdio::adopt(&server.name, child, self.latch.clone()))
+        Ok(Stdio::adopt(&server.name, child, self.latch.clone(), declared(face)))
     }
 }
 

@@ -44,6 +44,11 @@ pub(super) fn face() -> ClientFace {
     ClientFace { info: info.into(), capabilities: Bytes::from_static(b"{}") }
 }
 
+/// What a server may ask of us, by what we say that we can do.
+pub(super) fn declared(face: &ClientFace) -> Object {
+    Object::parse(face.capabilities.clone()).unwrap_or_else(|_| Object::empty())
+}
+
 /// The parameters of a modern request of our own, with `more` members such as `"cursor":"…"`.
 pub(super) fn modern_params(face: &ClientFace, more: &[u8]) -> Vec<u8> {
     let mut params = Vec::with_capacity(256);

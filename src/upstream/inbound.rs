@@ -1,17 +1,19 @@
 //! What a message from a server means to a session, whichever transport it came by.
 //!
 //! A mute session declared no capability, so a server may ask nothing of it but `ping`; what is
-//! to be said to anything else is a refusal, unless the session knows whom to ask. Pure: says what
-//! was heard and what is to be answered, does nothing.
+//! to be said to anything else is a refusal, unless the session knows whom to ask. What was
+//! declared but comes when nobody can be asked is refused as well, by another code. Pure: says
+//! what was heard and what is to be answered, does nothing.
 
 use bytes::Bytes;
 
 use super::news::News;
 use crate::{
-    domain::CallError,
+    domain::{Asking, CallError},
     wire::{
         Caching, ErrorObject, Frame, Message, Notice, Notification, Object, Request, RequestId,
-        Response, Version, WireError, encode_error, encode_result, is_of_a_task, refused_answer,
+        Response, Version, WireError, code, encode_error, encode_result, is_of_a_task,
+        refused_answer,
     },
 };
 
@@ -54,13 +56,14 @@ pub(super) enum Question {
     OfTask,
 }
 
-pub(super) fn understand(message: Message) -> Heard {
+/// Reads a message on a session that has `declared` these capabilities.
+pub(super) fn understand(message: Message, declared: &Object) -> Heard {
     match message {
         Message::Response(response) => {
             Heard::Answer { id: response.id.as_ref().and_then(RequestId::as_u64), response }
         }
         Message::Notification(notification) => notified(notification),
-        Message::Request(request) => asked(request),
+        Message::Request(request) => asked(request, declared),
     }
 }
 
@@ -87,7 +90,7 @@ fn notified(notification: Notification) -> Heard {
     }
 }
 
-fn asked(request: Request) -> Heard {
+fn asked(request: Request, declared: &Object) -> Heard {
     let nothing = Object::parse(Bytes::from_static(b"{}"));
     match (request.method.as_str(), nothing) {
         ("ping", Ok(nothing)) => {
@@ -96,12 +99,7 @@ fn asked(request: Request) -> Heard {
             Heard::Asked(Asked { reply, kind: Question::Ping, request })
         }
         _ => {
-            let error = ErrorObject {
-                code: METHOD_NOT_FOUND,
-                message: "this client answers no such request".to_owned(),
-                data: None,
-            };
-            let reply = encode_error(Some(&request.id), &error);
+            let reply = encode_error(Some(&request.id), &refusal(&request.method, declared));
             let kind = match is_of_a_task(request.params.as_ref()) {
                 true => Question::OfTask,
                 false => Question::Refused,
@@ -111,19 +109,34 @@ fn asked(request: Request) -> Heard {
     }
 }
 
-const METHOD_NOT_FOUND: i64 = -32601;
+/// A server that may ask, but has no request of ours about which it could, has the wrong
+/// parameters at this time; the method exists.
+fn refusal(method: &str, declared: &Object) -> ErrorObject {
+    if Asking::is_declared(method, declared) {
+        let told = "nobody can be asked this now: it must be about a call that is under way";
+        return ErrorObject::new(code::INVALID_PARAMS, told);
+    }
+    ErrorObject::new(code::METHOD_NOT_FOUND, "this client answers no such request")
+}
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::{Asked, Heard, Question, understand};
-    use crate::wire::decode;
+    use crate::wire::{Object, decode};
 
     #[track_caller]
     fn check(line: &str, want: &str) {
+        check_on("{}", line, want);
+    }
+
+    /// On a session that has declared this.
+    #[track_caller]
+    fn check_on(declared: &str, line: &str, want: &str) {
+        let declared = Object::parse(declared.to_owned().into()).unwrap();
         let line = Bytes::copy_from_slice(line.as_bytes());
-        let heard = understand(decode(line, 1 << 20).unwrap());
+        let heard = understand(decode(line, 1 << 20).unwrap(), &declared);
         let got = match heard {
             Heard::Answer { id, .. } => format!("answer {id:?}"),
             Heard::Progress { id, .. } => format!("progress {id:?}"),
@@ -184,5 +197,26 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}"#,
             r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"this client answers no such request"}}"#,
         );
+    }
+    #[test]
+    fn what_was_declared_but_is_about_no_call_has_wrong_params() {
+        let asks = |method: &str| {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
+            (line, format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":"#))
+        };
+        let declared = r#"{"elicitation":{},"roots":{}}"#;
+        for (method, code) in [
+            ("elicitation/create", -32602),
+            ("roots/list", -32602),
+            ("sampling/createMessage", -32601),
+            ("tasks/list", -32601),
+        ] {
+            let (line, start) = asks(method);
+            let told = match code {
+                -32602 => "nobody can be asked this now: it must be about a call that is under way",
+                _ => "this client answers no such request",
+            };
+            check_on(declared, &line, &format!(r#"{start}{code},"message":"{told}"}}}}"#));
+        }
     }
 }

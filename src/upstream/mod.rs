@@ -80,6 +80,8 @@ pub struct Session {
     line: Line,
     greeting: Arc<Greeting>,
     face: Arc<ClientFace>,
+    /// What the server was told that its callers can be asked.
+    declared: Object,
     tasks: Tasks,
     whose: Whose,
     latch: Latch,
@@ -106,13 +108,14 @@ impl Session {
         (whose, face): (Whose, Arc<ClientFace>),
         latch: Latch,
     ) -> Self {
-        let declared = greeting.capabilities.as_ref();
+        let has = greeting.capabilities.as_ref();
         let tasks = match greeting.version.era() {
-            Era::Modern if declares_tasks(declared) => Tasks::Kept,
-            Era::Legacy if runs_legacy_tasks(declared) => Tasks::Legacy,
+            Era::Modern if declares_tasks(has) => Tasks::Kept,
+            Era::Legacy if runs_legacy_tasks(has) => Tasks::Legacy,
             Era::Modern | Era::Legacy => Tasks::Unknown,
         };
-        Self { server, line, greeting: Arc::new(greeting), face, tasks, whose, latch }
+        let declared = handshake::declared(&face);
+        Self { server, line, greeting: Arc::new(greeting), face, declared, tasks, whose, latch }
     }
 
     pub fn version(&self) -> Version {
@@ -325,7 +328,7 @@ impl Session {
         };
         let can = match self.whose {
             Whose::Everybodys => Object::empty(),
-            Whose::OneCallers => Object::parse(self.face.capabilities.clone()).ok()?,
+            Whose::OneCallers => self.declared.clone(),
         };
         let token = call.params.state();
         if !may_ask || (can.is_empty() && token.is_none()) {

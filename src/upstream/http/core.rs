@@ -37,7 +37,7 @@ use crate::{
     gate::{Epoch, Latch},
     upstream::{NoticeSender, news::News, pace::Counts},
     wire::{
-        ClientFace, Frame, Notice, Version,
+        ClientFace, Frame, Notice, Object, Version,
         headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, MCP_SESSION_ID, encode_value},
     },
 };
@@ -54,6 +54,8 @@ pub(super) struct Core {
     /// Host and the configured headers; ours are written over them.
     pub(super) headers: HeaderMap,
     pub(super) face: Arc<ClientFace>,
+    /// What the server is told that we can be asked.
+    pub(super) declared: Object,
     pub(super) latch: Latch,
     pub(super) next_id: AtomicU64,
     pub(super) counts: Counts,

@@ -31,10 +31,10 @@ use crate::{
     gate::Latch,
     upstream::{
         ConnectError,
-        handshake::{Discovery, Greeting, Refused, discovered, modern_params},
+        handshake::{Discovery, Greeting, Refused, declared, discovered, modern_params},
         pace::Counts,
     },
-    wire::{ClientFace, Object, RequestId, Version, encode_request},
+    wire::{ClientFace, RequestId, Version, encode_request},
 };
 
 /// Opens a session in the era given, or in the one that the server turns out to speak.
@@ -73,8 +73,7 @@ pub(in crate::upstream) async fn open(
         Some(_) => core.conversation.is_never_listened(),
     }
     // Whoever has declared nothing is asked nothing.
-    let declared = Object::parse(core.face.capabilities.clone());
-    if declared.is_ok_and(|declared| !declared.is_empty()) {
+    if !core.declared.is_empty() {
         let (host, unhoused) = Host::new();
         if core.host.set(host).is_ok() {
             core.tasks.run(unhoused.run(Arc::clone(&core), greeting.version));
@@ -142,6 +141,7 @@ fn core(
         old: OnceLock::new(),
         uri: path.parse::<Uri>().map_err(|_| broken("the path in its url cannot be sent"))?,
         headers,
+        declared: declared(&face),
         face,
         latch,
         next_id: AtomicU64::new(1),

@@ -32,13 +32,17 @@ use crate::{
         pace::{Pace, Turn},
         talk::{Act, Calls, Entered, Uncounted},
     },
-    wire::{Frame, LineReader, Notice, Request, RequestId, Response, decode, encode_cancelled},
+    wire::{
+        Frame, LineReader, Notice, Object, Request, RequestId, Response, decode, encode_cancelled,
+    },
 };
 
 /// Everything but the pipes.
 pub(super) struct Desk {
     server: ServerName,
     latch: Latch,
+    /// What the child was told that we can be asked.
+    declared: Object,
     shared: Arc<Shared>,
     pub(super) reader: LineReader,
     pub(super) outbox: Outbox,
@@ -68,13 +72,14 @@ enum Course {
 impl Desk {
     pub(super) fn new(
         server: ServerName,
-        latch: Latch,
+        (latch, declared): (Latch, Object),
         shared: Arc<Shared>,
         uncounted: Uncounted,
     ) -> Self {
         Self {
             server,
             latch,
+            declared,
             shared,
             reader: LineReader::new(UPSTREAM_MESSAGE_BYTES_MAX),
             outbox: Outbox::default(),
@@ -234,7 +239,7 @@ impl Desk {
 
     fn line(&mut self, line: Bytes) {
         match decode(line.clone(), UPSTREAM_MESSAGE_BYTES_MAX) {
-            Ok(message) => self.heard(understand(message)),
+            Ok(message) => self.heard(understand(message, &self.declared)),
             Err(error) => {
                 self.noise(&error.to_string(), &line);
                 // It is counted as noise; whether anybody waited makes no difference.

@@ -39,7 +39,7 @@ use crate::{
     },
     gate::{Epoch, Latch},
     jail::{Child, Exit, Life},
-    wire::{Frame, Response},
+    wire::{Frame, Object, Response},
 };
 use actor::Actor;
 use desk::Desk;
@@ -117,9 +117,9 @@ pub(super) struct Pipes<R, W> {
 
 impl Stdio {
     /// Takes a child over: its pipes, its stderr and its life.
-    pub(super) fn adopt(server: &ServerName, child: Child, latch: Latch) -> Self {
+    pub(super) fn adopt(server: &ServerName, child: Child, latch: Latch, declared: Object) -> Self {
         let Child { stdin, stdout, stderr, life } = child;
-        let this = Self::over(server, Pipes { stdout, stdin }, Some(life), latch);
+        let this = Self::over(server, Pipes { stdout, stdin }, Some(life), (latch, declared));
         let tail = this.0.tail.clone();
         this.spawn(stderr::drain(server.clone(), stderr, tail));
         this
@@ -129,7 +129,7 @@ impl Stdio {
         server: &ServerName,
         pipes: Pipes<R, W>,
         life: Option<Life>,
-        latch: Latch,
+        (latch, declared): (Latch, Object),
     ) -> Self
     where
         R: AsyncRead + Unpin + Send + 'static,
@@ -142,7 +142,7 @@ impl Stdio {
             news: broadcast::Sender::new(WATCH_NEWS_MAX),
             over: watch::Sender::new(None),
         });
-        let desk = Desk::new(server.clone(), latch, Arc::clone(&shared), uncounted);
+        let desk = Desk::new(server.clone(), (latch, declared), Arc::clone(&shared), uncounted);
         let this = Self(Arc::new(Inner {
             door,
             next_id: AtomicU64::new(1),

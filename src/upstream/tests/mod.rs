@@ -18,7 +18,11 @@ use super::{
     handshake::{self, Greeting},
     stdio::{Pipes, Stdio},
 };
-use crate::{domain::ServerName, gate::Latch, wire::Version};
+use crate::{
+    domain::ServerName,
+    gate::Latch,
+    wire::{Object, Version},
+};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -34,7 +38,7 @@ impl Child {
         let (stdout, ours_out) = tokio::io::duplex(1 << 20);
         let name = ServerName::parse("fake").unwrap();
         let pipes = Pipes { stdout: ours_out, stdin: ours_in };
-        let stdio = Stdio::over(&name, pipes, None, latch.clone());
+        let stdio = Stdio::over(&name, pipes, None, (latch.clone(), Object::empty()));
         (stdio, Self { stdin: BufReader::new(stdin), stdout })
     }
 
@@ -65,8 +69,8 @@ fn latch() -> (Latch, tempfile::TempDir) {
     (Latch::open(dir.path()), dir)
 }
 
-fn object(text: &str) -> crate::wire::Object {
-    crate::wire::Object::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
+fn object(text: &str) -> Object {
+    Object::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
 async fn soon<T>(value: impl Future<Output = T>) -> T {

@@ -213,7 +213,7 @@ impl Ear<'_> {
             self.core.counts.noise();
             return;
         };
-        match understand(message) {
+        match understand(message, &self.core.declared) {
             Heard::Answer { id, response } => {
                 if !self.core.old.get().is_some_and(|old| old.answered(id, response)) {
                     self.core.counts.stray();

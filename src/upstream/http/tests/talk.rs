@@ -192,12 +192,12 @@ async fn a_question_belongs_to_the_call_that_it_came_with_else_to_the_oldest() {
 async fn a_question_outside_of_any_call_is_refused() {
     let (mut rig, get) = able().await;
     get.say(&event(ROOTS)).await;
-    assert_eq!(rig.told().await["error"]["code"], -32601);
+    assert_eq!(rig.told().await["error"]["code"], -32602);
     // A call of ours asks nobody, whatever the session has declared.
     let (_, plain) = rig.call();
     let stream = rig.server.next().await.stream();
     stream.say(&event(FORM)).await;
-    assert_eq!(rig.told().await["error"]["code"], -32601);
+    assert_eq!(rig.told().await["error"]["code"], -32602);
     plain.abort();
 }
 

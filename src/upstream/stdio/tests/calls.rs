@@ -194,7 +194,7 @@ async fn a_server_may_ping_and_say_that_its_tools_changed_but_ask_nothing() {
     changed.wait_for(|n| *n == 1).await.unwrap();
     rig.say("{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"ping\"}\n").await;
     assert_eq!(rig.line().await, r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
-    rig.say("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"roots/list\"}\n").await;
+    rig.say("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tasks/list\"}\n").await;
     assert!(rig.line().await.contains("-32601"));
     assert_eq!(rig.oddities().n_questions, 1);
 }

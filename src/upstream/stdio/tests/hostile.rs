@@ -268,7 +268,7 @@ async fn a_defect_of_ours_ends_the_session_for_everybody() {
     let (ours_in, stdin) = tokio::io::duplex(1 << 10);
     let (stdout, ours_out) = tokio::io::duplex(1 << 10);
     let pipes = super::Pipes { stdout: Defect(ours_out), stdin: ours_in };
-    rig.session = super::Stdio::over(&name, pipes, None, rig.latch.clone());
+    rig.session = super::Stdio::over(&name, pipes, None, (rig.latch.clone(), super::can()));
     (rig.stdin, rig.stdout) = (BufReader::new(stdin), stdout);
     let (_, call) = rig.call();
     assert!(rig.line().await.contains("tools/call"));

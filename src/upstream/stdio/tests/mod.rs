@@ -23,7 +23,7 @@ use crate::{
         NoticeSender,
         talk::{Ear, Hears},
     },
-    wire::{Body, Notice, RequestId, Response, encode_request},
+    wire::{Body, Notice, Object, RequestId, Response, encode_request},
 };
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ impl Rig {
         let (stdout, ours_out) = tokio::io::duplex(1 << 16);
         let name = ServerName::parse("fake").unwrap();
         let pipes = Pipes { stdout: ours_out, stdin: ours_in };
-        let session = Stdio::over(&name, pipes, None, latch.clone());
+        let session = Stdio::over(&name, pipes, None, (latch.clone(), can()));
         Self { session, stdin: BufReader::new(stdin), stdout, latch, _dir: dir }
     }
 
@@ -123,6 +123,11 @@ impl Rig {
     fn oddities(&self) -> crate::upstream::Oddities {
         self.session.counts().read()
     }
+}
+
+/// What the child was told that it can ask.
+fn can() -> Object {
+    Object::parse(r#"{"elicitation":{},"roots":{}}"#.into()).unwrap()
 }
 
 fn result_of(answered: Result<Response, CallError>) -> Bytes {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Rig, WAIT, result_of};
+use super::{Rig, WAIT, can, result_of};
 use crate::{
     domain::{CallError, Sent, limits::QUESTION_WAIT_MAX},
     upstream::talk::{Resume, Talking},
@@ -10,8 +10,7 @@ use crate::{
 };
 
 fn talking(resume: Option<Resume>) -> Option<Talking> {
-    let can = Object::parse(r#"{"elicitation":{},"roots":{}}"#.into()).unwrap();
-    Some(Talking { can, resume })
+    Some(Talking { can: can(), resume })
 }
 
 async fn ask(rig: &Rig, resume: Option<Resume>) -> Result<Response, CallError> {
@@ -27,7 +26,7 @@ const SAMPLE: &str = r#"{"jsonrpc":"2.0","id":8,"method":"sampling/createMessage
 /// Starts a call about which the child asks twice at once, and returns the token.
 async fn parked(rig: &mut Rig) -> String {
     rig.say(format!("{FORM}\n")).await;
-    assert!(rig.line().await.contains("-32601"), "nobody can be asked outside a call");
+    assert!(rig.line().await.contains("-32602"), "nobody can be asked outside a call");
     let (_, mut asked) = rig.ask(r#"{"name":"t"}"#, WAIT);
     asked.talk = talking(None);
     let session = rig.session.clone();
@@ -93,4 +92,17 @@ async fn the_stop_takes_parked_questions_back() {
     assert!(rig.latch.epoch().is_err());
     rig.reset();
     everything_is_taken_back(&mut rig, &token).await;
+}
+
+/// While something is completed, say, or a list is asked for.
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_caller_cannot_be_asked_is_not_asked_about() {
+    let mut rig = Rig::new();
+    let (id, call) = rig.call();
+    rig.line().await;
+    rig.say(format!("{FORM}\n{SAMPLE}\n")).await;
+    assert!(rig.line().await.contains("-32602"), "it was declared, but not for this call");
+    assert!(rig.line().await.contains("-32601"), "it was not declared");
+    rig.answer(id, "{}").await;
+    assert_eq!(result_of(call.await.unwrap()), "{}");
 }

@@ -163,6 +163,16 @@ impl Asking {
         }
     }
 
+    /// Whether a server that was told of these capabilities may use the method at all.
+    pub fn is_declared(method: &str, capabilities: &Object) -> bool {
+        match method {
+            "elicitation/create" => capabilities.contains("elicitation"),
+            "sampling/createMessage" => Self::Sampling.is_in(capabilities),
+            "roots/list" => Self::Roots.is_in(capabilities),
+            _ => false,
+        }
+    }
+
     pub fn is_in(self, capabilities: &Object) -> bool {
         let elicitation = || capabilities.object("elicitation");
         match self {
