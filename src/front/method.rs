@@ -178,7 +178,8 @@ fn list(
         None => None,
         Some(_) => Some(params.and_then(|p| p.text("cursor")).ok_or_else(bad_cursor)?),
     };
-    let page = snapshot.catalog.page(list, cursor.as_deref()).map_err(|_| bad_cursor())?;
+    let page =
+        snapshot.catalog.page(list, peer.era(), cursor.as_deref()).map_err(|_| bad_cursor())?;
     let (member, items) = (list.member(), std::str::from_utf8(&page.items).unwrap_or_default());
     let next = match page.next {
         None => String::new(),

@@ -178,7 +178,7 @@ mod tests {
             let line = format!(
                 r#"{{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{params}}}"#
             );
-            let heard = understand(decode(line.into(), 1 << 20).unwrap());
+            let heard = understand(decode(line.into(), 1 << 20).unwrap(), &Object::empty());
             let Heard::Asked(Asked { kind, .. }) = heard else { panic!("{heard:?}") };
             kind
         };
@@ -202,7 +202,7 @@ mod tests {
     fn what_was_declared_but_is_about_no_call_has_wrong_params() {
         let asks = |method: &str| {
             let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
-            (line, format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":"#))
+            (line, r#"{"jsonrpc":"2.0","id":1,"error":{"code":"#)
         };
         let declared = r#"{"elicitation":{},"roots":{}}"#;
         for (method, code) in [

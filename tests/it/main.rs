@@ -16,7 +16,6 @@ mod call_path;
 mod cli;
 mod client;
 mod crossing;
-mod edges;
 mod eras;
 mod harness;
 mod hostile;

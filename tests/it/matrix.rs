@@ -64,6 +64,9 @@ matrix! {
         [calls::withdrawn, calls::withdrawn, calls::withdrawn, calls::withdrawn];
     prompts_resources_and_completions_are_relayed: SHARED,
         [calls::relayed, calls::relayed, calls::relayed, calls::relayed];
+    schemas_and_results_have_forms_that_the_client_knows: SHARED,
+        [calls::passes_any_form, calls::passes_any_form,
+         calls::says_it_in_older_forms, calls::says_it_in_older_forms];
     a_task_begins_where_both_know_of_tasks: OF_TASKS,
         [calls::begins_a_task, calls::runs_plainly, calls::runs_plainly, calls::runs_plainly];
 

@@ -22,7 +22,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{ExposedName, Kind, ResourceUri, ServerName, Subject},
+    domain::{Era, ExposedName, Kind, ResourceUri, ServerName, Subject},
     gate::{Definition, Policy},
     upstream::Manner,
     wire::{List, Tasks},
@@ -74,6 +74,8 @@ pub struct Catalog {
 #[derive(Debug, Default)]
 struct Listings {
     tools: Listing,
+    /// As legacy clients can read them, where that is another list.
+    legacy_tools: Option<Listing>,
     prompts: Listing,
     resources: Listing,
     templates: Listing,
@@ -94,6 +96,7 @@ impl Catalog {
         let mut catalog = Self { forward, ..Self::default() };
         let tools = shelves.values().flat_map(|shelf| &shelf.tools);
         (catalog.tools, catalog.listings.tools) = merge_entries(tools, policy);
+        catalog.listings.legacy_tools = legacy_listing(&catalog.tools, policy);
         let prompts = shelves.values().flat_map(|shelf| &shelf.prompts);
         (catalog.prompts, catalog.listings.prompts) = merge_entries(prompts, policy);
         catalog.keeps_tasks = shelves.values().any(|shelf| shelf.tasks == Tasks::Kept);
@@ -208,9 +211,12 @@ impl Catalog {
         self.listing(list).len()
     }
 
-    /// The page of a list that a cursor names; the first one without.
-    pub fn page(&self, list: List, cursor: Option<&str>) -> Result<Page, UnknownCursor> {
-        self.listing(list).page(cursor)
+    /// The page of a list, for a client of that era, that a cursor names; the first one without.
+    pub fn page(&self, list: List, to: Era, cursor: Option<&str>) -> Result<Page, UnknownCursor> {
+        match (list, to, &self.listings.legacy_tools) {
+            (List::Tools, Era::Legacy, Some(listing)) => listing.page(cursor),
+            (_, Era::Legacy | Era::Modern, _) => self.listing(list).page(cursor),
+        }
     }
 
     pub(super) fn clashes(&self) -> &Clashes {
@@ -239,6 +245,20 @@ fn merge_entries<'a>(
         merged.insert(entry.exposed.clone(), entry.clone());
     }
     (merged, Listing::of(&listed))
+}
+
+/// None if legacy clients read every definition as it is.
+fn legacy_listing<'a>(
+    tools: &'a HashMap<ExposedName, Arc<Entry>>,
+    policy: &Policy,
+) -> Option<Listing> {
+    let is_listed = |entry: &&Arc<Entry>| policy.listed(&entry.server, &entry.subject);
+    let listed: Vec<_> = tools.values().filter(is_listed).collect();
+    let differs = listed.iter().any(|entry| entry.legacy.is_some());
+    differs.then(|| {
+        let text = |entry: &'a Entry| entry.legacy.as_ref().unwrap_or(&entry.definition);
+        Listing::of(&listed.iter().map(|entry| (entry.exposed.as_str(), text(entry))).collect())
+    })
 }
 
 fn entry<'a>(

@@ -18,7 +18,7 @@ use crate::{
     fleet::naming::expose,
     gate::{Schema, SchemaBudget},
     upstream::{Manner, Runs},
-    wire::{Item, List, Tasks, quote},
+    wire::{Item, List, Object, Tasks, for_legacy_clients, quote},
 };
 
 /// What a server answered when it was asked for its lists.
@@ -54,6 +54,8 @@ pub(super) struct Entry {
     pub(super) schema: Option<Schema>,
     pub(super) manner: Manner,
     pub(super) definition: Bytes,
+    /// The same for legacy clients, where that is another.
+    pub(super) legacy: Option<Bytes>,
 }
 
 /// A resource, or a template of them.
@@ -103,10 +105,18 @@ impl Shelf {
                     if exposed.as_str() != subject.as_str() {
                         shelf.barred.push(subject.as_str().to_owned());
                     }
-                    let definition = renamed(&item, &exposed, manner.runs);
-                    let (server, schema) = (server.clone(), Some(schema));
-                    let tool = Entry { exposed, server, subject, schema, manner, definition };
-                    shelf.tools.push(Arc::new(tool));
+                    let definition = renamed(&item.raw, &exposed, manner.runs);
+                    let legacy = for_legacy_clients(&item.raw);
+                    let legacy = legacy.map(|raw| renamed(&raw, &exposed, manner.runs));
+                    shelf.tools.push(Arc::new(Entry {
+                        exposed,
+                        server: server.clone(),
+                        subject,
+                        schema: Some(schema),
+                        manner,
+                        definition,
+                        legacy,
+                    }));
                 }
                 Err(why) => {
                     let tool = subject.as_str();
@@ -124,10 +134,15 @@ impl Shelf {
             shelf.problems.push(format!("{} tools are not offered: {why}", over.len()));
         }
         for (exposed, subject, item) in shelf.named(names, server, Kind::Prompt, prompts) {
-            let definition = renamed(&item, &exposed, Runs::Plainly);
-            let (server, manner) = (server.clone(), Manner::default());
-            let prompt = Entry { exposed, server, subject, schema: None, manner, definition };
-            shelf.prompts.push(Arc::new(prompt));
+            shelf.prompts.push(Arc::new(Entry {
+                definition: renamed(&item.raw, &exposed, Runs::Plainly),
+                legacy: None,
+                exposed,
+                server: server.clone(),
+                subject,
+                schema: None,
+                manner: Manner::default(),
+            }));
         }
         shelf.resources = shelf.readable("resource", resources, |_| Some(()));
         shelf.templates = shelf.readable("template", templates, Template::parse);
@@ -250,8 +265,8 @@ fn check(
 
 /// The definition under the name that applications see; all else is the server's own bytes, but for
 /// how a tool runs that runs otherwise for them.
-fn renamed(item: &Item, exposed: &ExposedName, runs: Runs) -> Bytes {
-    let edit = item.raw.edit().set("name", quote(exposed.as_str()));
+fn renamed(raw: &Object, exposed: &ExposedName, runs: Runs) -> Bytes {
+    let edit = raw.edit().set("name", quote(exposed.as_str()));
     let edit = match runs {
         Runs::Plainly => edit,
         Runs::AsTask => edit.remove("execution"),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Catalog, Headers, Lists, Reading, Shelf, Shelves};
 use crate::{
     config::{Names, ToolFilter},
-    domain::{Kind, ServerName},
+    domain::{Era, Kind, ServerName},
     gate::{Definition, Policy},
     upstream::Runs,
     wire::{Item, List, Object, Tasks, parse_page},
@@ -95,7 +95,7 @@ fn a_uri_leads_to_its_first_owner() {
 
 /// The URIs of a list, in its order.
 fn listed(catalog: &Catalog, list: List) -> Vec<String> {
-    let page = catalog.page(list, None).unwrap().items;
+    let page = catalog.page(list, Era::Modern, None).unwrap().items;
     let page = format!(r#"{{"{}":[{}]}}"#, list.member(), String::from_utf8_lossy(&page));
     let page = parse_page(list, &Object::parse(page.into()).unwrap()).unwrap();
     page.items.into_iter().map(|item| item.name).collect()
@@ -115,7 +115,7 @@ fn what_two_servers_have_has_a_prefix_at_the_later_one() {
             format!("1 of its resourceTemplates {why} `via.b+t://{{id}}`"),
         ]
     );
-    let page = catalog.page(List::Resources, None).unwrap().items;
+    let page = catalog.page(List::Resources, Era::Modern, None).unwrap().items;
     let want = ["via.b+x:c", "via.b+x:shared", "x:a", "x:b", "x:c", "x:shared"]
         .map(|uri| format!(r#"{{"uri":"{uri}","inputSchema":{{}},"n":1.0}}"#));
     assert_eq!(page, Bytes::from(want.join(",")));
@@ -217,7 +217,7 @@ fn prompts_have_names_like_tools_and_a_namespace_of_their_own() {
     leads(&catalog, Kind::PromptArgument, "s__a_b", Some("s a/b"));
     leads(&catalog, Kind::Prompt, "same", None);
     leads(&catalog, Kind::Tool, "s__a_b", None);
-    let page = catalog.page(List::Prompts, None).unwrap().items;
+    let page = catalog.page(List::Prompts, Era::Modern, None).unwrap().items;
     let want = ["s__a_b", "s__same"]
         .map(|name| format!(r#"{{"name":"{name}","inputSchema":{{}},"n":1.0}}"#));
     assert_eq!(page, Bytes::from(want.join(",")));
@@ -295,7 +295,7 @@ fn a_tool_that_a_legacy_server_runs_only_as_a_task_is_offered_as_one_that_runs_p
         let catalog = merge([(name.clone(), Arc::new(shelf))].into(), None);
         let runs = |tool| catalog.resolve(Kind::Tool, tool).unwrap().manner.runs;
         assert_eq!(["a", "b", "c"].map(runs), want, "{tasks:?}");
-        let listed = catalog.page(List::Tools, None).unwrap();
+        let listed = catalog.page(List::Tools, Era::Modern, None).unwrap();
         let text = String::from_utf8_lossy(&listed.items);
         assert_eq!(text.contains("required"), tasks != Tasks::Legacy, "{text}");
         assert!(text.contains("optional"), "{text}");
@@ -314,7 +314,7 @@ fn a_list_that_was_not_given_is_the_one_before_and_an_empty_one_is_empty() {
         let mut now = stock(Lists { missing: missing.to_vec(), ..reading(&[], &[]) });
         now.keep_missing(&before);
         let shelves = Shelves::from([(server, Arc::new(now))]);
-        let page = merge(shelves, None).page(list, None).unwrap();
+        let page = merge(shelves, None).page(list, Era::Modern, None).unwrap();
         page.items.len()
     };
     let others = [List::Prompts, List::Resources, List::Templates];
@@ -324,4 +324,23 @@ fn a_list_that_was_not_given_is_the_one_before_and_an_empty_one_is_empty() {
         let rest: Vec<List> = others.into_iter().filter(|other| *other != list).collect();
         assert_eq!(listed_bytes(list, &rest), 0, "{list:?}");
     }
+}
+
+#[test]
+fn legacy_clients_read_another_list_only_where_a_definition_would_break_theirs() {
+    let tools = |output: &str| {
+        let raw = format!(r#"{{"name":"t","inputSchema":{{}},"outputSchema":{output}}}"#);
+        let tool = Item { name: "t".to_owned(), raw: Object::parse(raw.into()).unwrap() };
+        let tools = [items(List::Tools, &["a"]), vec![tool]].concat();
+        let shelf = shelf(Names::Prefixed, "s", Lists { tools, ..Lists::default() });
+        let catalog = merge([shelf].into_iter().collect(), None);
+        let page = |era| catalog.page(List::Tools, era, None).unwrap().items;
+        (page(Era::Modern), page(Era::Legacy))
+    };
+    let (modern, legacy) = tools(r#"{"type":"object"}"#);
+    assert_eq!(modern.as_ptr(), legacy.as_ptr(), "one text for both");
+    let (modern, legacy) = tools(r#"{"type":"array"}"#);
+    let all = r#"{"name":"s__a","inputSchema":{},"n":1.0},{"name":"s__t","inputSchema":{},"outputSchema":{"type":"array"}}"#;
+    assert_eq!(modern, all);
+    assert_eq!(legacy, all.replace(r#","outputSchema":{"type":"array"}"#, ""));
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod call;
+mod definition;
 mod input;
 mod list;
 mod listen;
@@ -16,6 +17,7 @@ mod version;
 
 pub use answer::{Caching, encode_result, under_uri};
 pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, Tasks, encode_call};
+pub use definition::for_legacy_clients;
 pub use input::{InputRequired, Progressed, Question, RELAYABLE, input_responses, relayable};
 pub use list::{Item, List, ListPage, parse_page};
 pub use listen::{

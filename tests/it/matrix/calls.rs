@@ -25,6 +25,30 @@ pub(super) async fn answered(cell: Cell) {
     assert_eq!(got["error"]["data"]["arguments"], json!({ "x": 1 }), "{got}");
 }
 
+/// The definition and the result of a tool in forms that only modern revisions know.
+async fn rows(cell: &Cell) -> [Value; 4] {
+    let listed = cell.client.ask("tools/list", json!({})).await.response;
+    let tools = listed["result"]["tools"].as_array().unwrap();
+    let rows = tools.iter().find(|tool| tool["name"] == "up__rows").unwrap();
+    let got = cell.client.call("up__rows", json!({})).await.response;
+    [
+        rows["outputSchema"].clone(),
+        rows["inputSchema"]["properties"]["any"].clone(),
+        got["result"]["structuredContent"].clone(),
+        got["result"]["content"].clone(),
+    ]
+}
+
+pub(super) async fn passes_any_form(cell: Cell) {
+    let schema = json!({ "type": "array", "items": { "type": "integer" } });
+    assert_eq!(rows(&cell).await, [schema, json!(true), json!([1, 2]), json!([])]);
+}
+
+pub(super) async fn says_it_in_older_forms(cell: Cell) {
+    let text = json!([{ "type": "text", "text": "[1,2]" }]);
+    assert_eq!(rows(&cell).await, [Value::Null, json!({}), Value::Null, text]);
+}
+
 pub(super) async fn progress(cell: Cell) {
     let arguments = json!({ "steps": 3, "ms": 5 });
     let answer = cell.client.begin("up__progress", arguments, Some("mine-1")).await.finish().await;

@@ -1,8 +1,8 @@
 //! Content that came into the protocol after a client's revision, said in text.
 //!
 //! Blocks of a tool's result and of a prompt's messages: audio is known since 2025-03-26, links to
-//! resources since 2025-06-18. Every other block, and the order, stay as the server wrote them.
-//! Clients of later revisions cost nothing here.
+//! resources since 2025-06-18; structured content that is no object since 2026-07-28. Every other
+//! block, and the order, stay as the server wrote them. What a client knows costs nothing here.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -31,6 +31,25 @@ pub(super) fn as_known(to: Version, edit: Edit, result: &Object) -> Edit {
     match replaced(result, "messages", in_message) {
         Some(messages) => edit.set("messages", messages),
         None => edit,
+    }
+}
+
+/// `result` without structured content that is no object. Servers should say the same in a text;
+/// where one says nothing else, we do.
+pub(super) fn unstructured(edit: Edit, result: &Object) -> Edit {
+    let Some(value) = result.get("structuredContent").filter(|value| value.first() != Some(&b'{'))
+    else {
+        return edit;
+    };
+    let edit = edit.remove("structuredContent");
+    let blocks = result.get("content").map(|content| elements(content, LIST_ITEMS_MAX));
+    let says_nothing = blocks.is_none_or(|blocks| blocks.is_ok_and(|blocks| blocks.is_empty()));
+    match std::str::from_utf8(&value) {
+        Ok(value) if says_nothing => {
+            let block = json!([{ "text": value, "type": "text" }]);
+            edit.set("content", block.to_string())
+        }
+        Ok(_) | Err(_) => edit,
     }
 }
 
@@ -70,7 +89,7 @@ fn told(to: Version, block: &Object) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Object, Version, as_known};
+    use super::{Object, Version, as_known, unstructured};
 
     const TEXT: &str = r#"{ "text":"\u0061","type":"text"}"#;
     const AUDIO: &str = r#"{"type":"audio","data":"AA==","mimeType":"audio/wav"}"#;
@@ -100,6 +119,22 @@ mod tests {
             check(to, &message(AUDIO), &message(audio));
             check(to, &message(LINK), &message(link));
         }
+    }
+
+    #[test]
+    fn structured_content_that_is_no_object_is_said_in_text_if_nothing_else_is() {
+        let told = |result: &str| {
+            let result = Object::parse(result.to_owned().into()).unwrap();
+            let told = unstructured(result.edit(), &result).finish().into_bytes();
+            String::from_utf8(told.to_vec()).unwrap()
+        };
+        let object = r#"{"content":[],"structuredContent":{"a":1.0}}"#;
+        assert_eq!(told(object), object);
+        let said = r#"{"content":[{"type":"text","text":"one"}],"structuredContent":[1]}"#;
+        assert_eq!(told(said), r#"{"content":[{"type":"text","text":"one"}]}"#);
+        let text = r#"{"content":[{"text":"[ 1.0,\"a\"]","type":"text"}]}"#;
+        assert_eq!(told(r#"{"content":[ ],"structuredContent":[ 1.0,"a"]}"#), text);
+        assert_eq!(told(r#"{"structuredContent":[ 1.0,"a"]}"#), text);
     }
 
     #[test]

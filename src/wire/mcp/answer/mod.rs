@@ -39,11 +39,7 @@ pub fn encode_result(to: Version, id: &RequestId, result: &Object, caching: Cach
         Era::Legacy => {
             let edit = edit.remove("resultType").remove("ttlMs").remove("cacheScope");
             let edit = content::as_known(to, edit, result);
-            match result.peek("structuredContent") {
-                // Legacy revisions know objects only; the text content says the same.
-                Some(value) if value.first() != Some(&b'{') => edit.remove("structuredContent"),
-                _ => edit,
-            }
+            content::unstructured(edit, result)
         }
     };
     edit.write(&mut out);
