@@ -63,6 +63,11 @@ pub struct Audit {
     shared: Arc<Shared>,
 }
 
+/// A record on its way to the log. Whoever drops it has only stopped waiting.
+#[derive(Debug)]
+#[must_use = "only a receipt says that the record is in the log"]
+pub struct Pending(oneshot::Receiver<u64>);
+
 /// The writer's thread. Finish it last, after everybody who reports; dropping it does the same.
 #[derive(Debug)]
 pub struct AuditThread {
@@ -99,19 +104,15 @@ impl Audit {
     /// Puts a record in the log and returns when it is there. An error means that nobody may
     /// rely on it being there; after a `Stalled` it may still appear.
     pub async fn append(&self, record: Record<'_>) -> Result<Receipt, AuditError> {
-        let written = self.enqueue(record)?;
-        match tokio::time::timeout(limits::AUDIT_WRITE_TIMEOUT, written).await {
-            Ok(Ok(seq)) => Ok(Receipt { seq }),
-            Ok(Err(_)) => Err(AuditError::Failed),
-            Err(_) => Err(AuditError::Stalled),
-        }
+        self.begin(record)?.written().await
     }
 
-    fn enqueue(&self, record: Record<'_>) -> Result<oneshot::Receiver<u64>, AuditError> {
+    /// Hands a record to the writer, for whoever has something to do until it is in the log.
+    pub fn begin(&self, record: Record<'_>) -> Result<Pending, AuditError> {
         let (done, written) = oneshot::channel();
         let entry = Entry { rendered: record.render(sys::unix_micros()), done: Some(done) };
         self.shared.queue.push(entry, limits::AUDIT_QUEUE_MAX)?;
-        Ok(written)
+        Ok(Pending(written))
     }
 
     /// Puts a record in the log without waiting. It may use twice the queue's bound, because it
@@ -139,6 +140,17 @@ impl Audit {
     fn enqueue_at_open(&self, record: Record<'_>) -> Result<(), AuditError> {
         let entry = Entry { rendered: record.render(sys::unix_micros()), done: None };
         self.shared.queue.push(entry, usize::MAX)
+    }
+}
+
+impl Pending {
+    /// Returns when the record is in the log; errors mean what they mean for `Audit::append`.
+    pub async fn written(self) -> Result<Receipt, AuditError> {
+        match tokio::time::timeout(limits::AUDIT_WRITE_TIMEOUT, self.0).await {
+            Ok(Ok(seq)) => Ok(Receipt { seq }),
+            Ok(Err(_)) => Err(AuditError::Failed),
+            Err(_) => Err(AuditError::Stalled),
+        }
     }
 }
 

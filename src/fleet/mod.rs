@@ -20,13 +20,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
 use catalog::{Clashes, Shelves};
+use lease::Key;
 pub use lease::Parked;
-use lease::{Key, Seat};
 use replica::{Life, Listed, Replica};
 pub use replica::{Ready, State};
 use watch::Listener;
@@ -34,9 +34,9 @@ pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
     config::{Isolation, Names, ServerConfig},
-    domain::{CallError, Caller, Sent, ServerName, Topic, Wish, limits::CATALOG_NEWS_MAX},
+    domain::{Call, CallError, Caller, Sent, ServerName, Topic, Wish, limits::CATALOG_NEWS_MAX},
     gate::{Permit, Policy},
-    upstream::{Connector, Manner, NoticeSender, Outgoing},
+    upstream::{Connector, Draft, Manner, NoticeSender, Outgoing, Session},
     wire::{CallParams, Object, Response},
 };
 
@@ -48,6 +48,16 @@ pub struct Fleet {
     clashes: Arc<ArcSwap<Clashes>>,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// A call that lacks nothing but its permit.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    replica: &'a Replica,
+    _place: SemaphorePermit<'a>,
+    outgoing: Outgoing,
+    /// The session that is everybody's, and the call as it is written there.
+    drafted: Option<(Arc<Session>, Draft)>,
 }
 
 /// One line of the status.
@@ -100,28 +110,47 @@ impl Fleet {
         Self { replicas, clashes, stop, tasks }
     }
 
+    /// A place at the server for a call that is being put on record, and the call as it will be
+    /// written. Nothing is sent or started for it.
+    pub fn prepare(
+        &self,
+        judged: &Call,
+        params: Arc<CallParams>,
+        manner: Manner,
+    ) -> Result<Prepared<'_>, CallError> {
+        let down = CallError::Unavailable { sent: Sent::No };
+        let replica = self.replicas.get(&judged.server).ok_or(down)?;
+        let place = replica.leases.try_acquire().map_err(|_| CallError::Busy)?;
+        let deadline = replica.config.tool_timeout;
+        let baggage = replica.config.baggage.clone();
+        let outgoing = Outgoing { params, deadline, manner, baggage };
+        let drafted = match replica.isolation() {
+            Isolation::Shared => {
+                let session = replica.session.load_full().ok_or(down)?;
+                let draft = session.draft(judged, &outgoing);
+                Some((session, draft))
+            }
+            // Their session may have to be opened first, which nobody does without a permit.
+            Isolation::PerPrincipal | Isolation::PerSession => None,
+        };
+        Ok(Prepared { replica, _place: place, outgoing, drafted })
+    }
+
     /// Sends an admitted call to its server and waits for the answer. Dropping the future cancels
     /// the call at the server.
     pub async fn call(
         &self,
         permit: Permit,
-        params: Arc<CallParams>,
-        manner: Manner,
+        prepared: Prepared<'_>,
         notices: Option<&NoticeSender>,
     ) -> Result<Response, CallError> {
-        let down = CallError::Unavailable { sent: Sent::No };
-        let replica = self.replicas.get(&permit.call().server).ok_or(down)?;
-        let _lease = replica.leases.try_acquire().map_err(|_| CallError::Busy)?;
-        let seat = match replica.isolation() {
-            Isolation::Shared => Seat::shared(replica.session.load_full().ok_or(down)?),
-            isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
-                let key = Key::of(isolation, &permit.call().caller, params.capabilities());
-                replica.own_sessions.seat(key).await?
-            }
-        };
-        let deadline = replica.config.tool_timeout;
-        let baggage = replica.config.baggage.clone();
-        let outgoing = Outgoing { params, deadline, manner, baggage };
+        let Prepared { replica, _place, outgoing, drafted } = prepared;
+        if let Some((session, draft)) = drafted {
+            return session.send(&permit, (draft, &outgoing), notices).await;
+        }
+        let caller = &permit.call().caller;
+        let key = Key::of(replica.isolation(), caller, outgoing.params.capabilities());
+        let seat = replica.own_sessions.seat(key).await?;
         seat.session().call(&permit, &outgoing, notices).await
     }
 

@@ -21,10 +21,10 @@ use crate::{
         Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Questions, Refusal, Sent,
         ServerName, SpanId, Subject, TraceParent,
     },
-    fleet::Resolved,
+    fleet::{Prepared, Resolved},
     gate::{Permit, Ticket},
     sys,
-    upstream::{Manner, NoticeSender},
+    upstream::NoticeSender,
     wire::{
         Body, CallParams, InputRequired, Object, Progressed, Question, Response, ShownParams,
         TaskNews, WireError, headers::Mismatch, under_uri,
@@ -77,12 +77,10 @@ struct Step {
 }
 
 /// An admitted call and where it goes.
-struct Admitted {
+struct Admitted<'a> {
     permit: Permit,
     ticket: Ticket,
-    /// As they go to the server.
-    params: Arc<CallParams>,
-    manner: Manner,
+    prepared: Result<Prepared<'a>, CallError>,
 }
 
 impl Front {
@@ -110,17 +108,17 @@ impl Front {
         if !self.unseal(&mut ask) {
             return self.turn_away(id, &ask, DenyReason::State).await;
         }
-        let Admitted { permit, ticket, params, manner } = match self.admit(step, &ask).await {
+        let Admitted { permit, ticket, prepared } = match self.admit(step, &ask).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
         let (server, subject) = (permit.call().server.clone(), permit.call().subject.clone());
-        let notices = notices.as_ref();
+        let calling = async { self.fleet.call(permit, prepared?, notices.as_ref()).await };
         let answered = tokio::select! {
             biased;
             // The grace of an orderly end is over: better an outcome now than an orphan later.
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
-            answered = self.fleet.call(permit, params, manner, notices) => answered,
+            answered = calling => answered,
         };
         let read = match answered.and_then(|response| read(&ask, response)) {
             Ok((outcome, Read::Answer(response))) => {
@@ -209,7 +207,8 @@ impl Front {
         asks.with_state(&sealed).map_err(|_| CallError::Protocol { what })
     }
 
-    async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted, Answer> {
+    /// While the intent is written, the call is prepared for its server.
+    async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted<'_>, Answer> {
         let Step { id, trace } = step;
         let snapshot = self.publisher.load();
         let asked = (ask.params.kind(), ask.params.name());
@@ -241,10 +240,12 @@ impl Front {
             generation: snapshot.generation,
             trace,
         };
-        match self.gate.admit(&snapshot.policy, call, definition).await {
-            Ok((permit, ticket)) => Ok(Admitted { permit, ticket, params, manner }),
-            Err(refusal) => Err(refused(id, ask, refusal)),
-        }
+        let refused = |refusal| refused(id, ask, refusal);
+        let allowed = self.gate.allow(&snapshot.policy, call, definition).await;
+        let admission = allowed.map_err(refused)?;
+        let prepared = self.fleet.prepare(admission.call(), params, manner);
+        let (permit, ticket) = admission.on_record().await.map_err(refused)?;
+        Ok(Admitted { permit, ticket, prepared })
     }
 
     /// A refusal before there is a server to name; recorded like every other.

@@ -18,7 +18,7 @@ pub use policy::Policy;
 pub use schema::{Schema, SchemaBudget, SchemaError};
 
 use crate::{
-    audit::{Audit, AuditError, Receipt, Record},
+    audit::{Audit, AuditError, Pending, Receipt, Record},
     domain::{Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, Verdict, Wish},
 };
 
@@ -75,6 +75,37 @@ pub fn judge(
     }
 }
 
+/// A call that every gate agreed to, and whose intent is on its way to the record. Nothing may be
+/// sent for it yet.
+#[derive(Debug)]
+#[must_use = "a call is admitted once it is on record"]
+pub struct Admission {
+    call: Call,
+    epoch: Epoch,
+    ticket: Ticket,
+    pending: Pending,
+}
+
+impl Admission {
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// The permit, as soon as the intent is on record.
+    pub async fn on_record(self) -> Result<(Permit, Ticket), Refusal> {
+        let Self { call, epoch, ticket, pending } = self;
+        match pending.written().await {
+            Ok(receipt) => Ok((Permit::mint(call, epoch, receipt), ticket.admitted())),
+            // It may still be written: then it has an outcome, that nothing was sent.
+            Err(AuditError::Stalled) => Err(refusal(DenyReason::AuditUnavailable)),
+            Err(_) => {
+                ticket.void();
+                Err(refusal(DenyReason::AuditUnavailable))
+            }
+        }
+    }
+}
+
 impl Gate {
     pub fn new(latch: Latch, audit: Audit) -> Self {
         Self { latch, audit }
@@ -96,13 +127,21 @@ impl Gate {
         call: Call,
         definition: Definition<'_>,
     ) -> Result<(Permit, Ticket), Refusal> {
+        self.allow(policy, call, definition).await?.on_record().await
+    }
+
+    /// The same in two steps, for whoever can prepare the call while its intent is written.
+    pub async fn allow(
+        &self,
+        policy: &Policy,
+        call: Call,
+        definition: Definition<'_>,
+    ) -> Result<Admission, Refusal> {
         let matter = Matter::Call(&call);
         let epoch = self.agree(policy, matter, definition).await?;
         let ticket = Ticket::open(self.audit.clone(), call.id);
-        match self.audit.append(Record::Intent { matter }).await {
-            Ok(receipt) => Ok((Permit::mint(call, epoch, receipt), ticket.admitted())),
-            // It may still be written: then it has an outcome, that nothing was sent.
-            Err(AuditError::Stalled) => Err(refusal(DenyReason::AuditUnavailable)),
+        match self.audit.begin(Record::Intent { matter }) {
+            Ok(pending) => Ok(Admission { call, epoch, ticket, pending }),
             Err(_) => {
                 ticket.void();
                 Err(refusal(DenyReason::AuditUnavailable))

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    domain::{CallError, Era, Kind, Sent, ServerName, Subject},
+    domain::{Call, CallError, CallId, Era, Kind, Sent, ServerName, Subject},
     gate::{Epoch, Latch, Permit},
     wire::{
         Body, CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object,
@@ -71,6 +71,14 @@ pub enum Runs {
     Plainly,
     /// Only as a task of the legacy kind.
     AsTask,
+}
+
+/// A call as one session will write it. It is of no use without the permit of the same call.
+#[derive(Debug)]
+pub struct Draft {
+    of: CallId,
+    id: u64,
+    frame: Frame,
 }
 
 /// A session that is open. Clones share it; with the last one it ends, and its child is killed.
@@ -157,7 +165,27 @@ impl Session {
         call: &Outgoing,
         notices: Option<&NoticeSender>,
     ) -> Result<Response, CallError> {
-        self.check(permit, call)?;
+        let draft = self.draft(permit.call(), call);
+        self.send(permit, (draft, call), notices).await
+    }
+
+    /// Writes a call down as this session will send it, once there is a permit for it.
+    pub fn draft(&self, judged: &Call, call: &Outgoing) -> Draft {
+        let id = match &self.line {
+            Line::Stdio(line) => line.draw_id(),
+            Line::Http(line) => line.draw_id(),
+        };
+        Draft { of: judged.id, id, frame: self.encode(id, judged, call) }
+    }
+
+    /// Sends what was drafted on this session, and does what `call` does.
+    pub async fn send(
+        &self,
+        permit: &Permit,
+        (draft, call): (Draft, &Outgoing),
+        notices: Option<&NoticeSender>,
+    ) -> Result<Response, CallError> {
+        self.check(permit, &draft, call)?;
         let subject = &permit.call().subject;
         if matches!(subject, Subject::Task(..)) && self.tasks() != Tasks::Kept {
             // It was another server, or another version of it, that began the task.
@@ -167,24 +195,24 @@ impl Session {
             // In a box: it is rare, and every call would carry it.
             (Runs::AsTask, Tasks::Legacy) => Box::pin(drive::drive(self, permit, call)).await,
             (Runs::Plainly | Runs::AsTask, _) => {
-                self.send(permit, call, (notices, self.talking(call))).await
+                self.write(permit, (draft, call), (notices, self.talking(call))).await
             }
         }
     }
 
-    async fn send(
+    async fn write(
         &self,
         permit: &Permit,
-        call: &Outgoing,
+        (draft, call): (Draft, &Outgoing),
         (notices, talk): (Option<&NoticeSender>, Option<talk::Talking>),
     ) -> Result<Response, CallError> {
+        let Draft { id, frame, of: _ } = draft;
         let subject = &permit.call().subject;
         match &self.line {
             Line::Stdio(line) => {
-                let id = line.draw_id();
                 line.ask(stdio::Ask {
                     id,
-                    frame: self.encode(id, permit, call),
+                    frame,
                     epoch: Some(permit.epoch()),
                     wait: call.deadline,
                     ear: self.ear(call, notices),
@@ -193,10 +221,9 @@ impl Session {
                 .await
             }
             Line::Http(line) => {
-                let id = line.draw_id();
                 let asked = http::Asked {
                     id,
-                    frame: self.encode(id, permit, call),
+                    frame,
                     about: http::About {
                         version: Some(self.version()),
                         method: CallMethod::of(subject.kind()).as_str(),
@@ -294,9 +321,9 @@ impl Session {
     }
 
     /// What was judged is what is sent, to the server that it was judged for.
-    fn check(&self, permit: &Permit, call: &Outgoing) -> Result<(), CallError> {
-        let here = permit.call().server == self.server;
+    fn check(&self, permit: &Permit, draft: &Draft, call: &Outgoing) -> Result<(), CallError> {
         let judged = permit.call();
+        let here = judged.server == self.server && judged.id == draft.of;
         let sent = call.params.arguments();
         let place = |bytes: &Bytes| (bytes.as_ptr(), bytes.len());
         let same = place(&judged.arguments) == place(&sent) || judged.arguments == sent;
@@ -304,7 +331,7 @@ impl Session {
         if here && aimed && same && judged.answers == call.params.answers() {
             return Ok(());
         }
-        tracing::error!(call.id = %permit.call().id, "Judged call is not the one to be sent");
+        tracing::error!(call.id = %judged.id, "Judged call is not the one to be sent");
         Err(CallError::Unavailable { sent: Sent::No })
     }
 
@@ -339,17 +366,17 @@ impl Session {
         Some(talk::Talking { can, resume })
     }
 
-    fn encode(&self, id: u64, permit: &Permit, call: &Outgoing) -> Frame {
+    fn encode(&self, id: u64, judged: &Call, call: &Outgoing) -> Frame {
         let id: ProgressToken = RequestId::from_u64(id);
         let form = CallForm {
             version: self.version(),
             id: &id,
-            name: permit.call().subject.as_str(),
+            name: judged.subject.as_str(),
             // Our id is unique on this session, so it serves as the token as well.
             progress_token: call.params.progress_token().map(|_| &id),
             client: &self.face,
             tasks: self.tasks(),
-            trace: Onward { parent: permit.call().trace, baggage: &call.baggage },
+            trace: Onward { parent: judged.trace, baggage: &call.baggage },
         };
         encode_call(&call.params, &form)
     }

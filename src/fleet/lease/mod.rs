@@ -49,7 +49,7 @@ pub(super) struct Leases {
 #[derive(Debug)]
 pub(super) struct Seat {
     session: Arc<Session>,
-    _user: Option<User>,
+    _user: User,
 }
 
 type Table = Mutex<HashMap<Key, Arc<Lease>>>;
@@ -103,7 +103,7 @@ impl Leases {
         let mut standing = user.0.standing.clone();
         let settled = standing.wait_for(|now| !matches!(now, Standing::Opening)).await;
         match settled.map(|now| now.clone()) {
-            Ok(Standing::Open(session)) => Ok(Seat { session, _user: Some(user) }),
+            Ok(Standing::Open(session)) => Ok(Seat { session, _user: user }),
             Ok(Standing::Down | Standing::Opening) | Err(_) => {
                 Err(CallError::Unavailable { sent: Sent::No })
             }
@@ -157,10 +157,6 @@ impl Leases {
 }
 
 impl Seat {
-    pub(super) fn shared(session: Arc<Session>) -> Self {
-        Self { session, _user: None }
-    }
-
     pub(super) fn session(&self) -> &Session {
         &self.session
     }

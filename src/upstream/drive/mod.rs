@@ -32,7 +32,8 @@ pub(super) async fn drive(
     let until = Instant::now() + call.deadline;
     let params = call.params.as_task(call.deadline).into();
     let begin = Outgoing { params, ..call.clone() };
-    let begun = session.send(permit, &begin, (None, None)).await?;
+    let draft = session.draft(permit.call(), &begin);
+    let begun = session.write(permit, (draft, &begin), (None, None)).await?;
     let Body::Result(answer) = &begun.body else { return Ok(begun) };
     // It may think better of it, and answer at once.
     let Some(task) = LegacyTask::begun(answer) else { return Ok(begun) };
