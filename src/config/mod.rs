@@ -19,7 +19,7 @@ mod tests;
 pub use load::{Surroundings, load, load_gateway};
 pub use model::{
     AuditConfig, Config, Durability, Gateway, HttpTarget, Isolation, Limits, Listen, Names,
-    Program, ProtocolPin, ServerConfig, StdioTarget, Target, ToolFilter,
+    Program, ProtocolPin, ReplicaConfig, ServerConfig, StdioTarget, Target, ToolFilter,
 };
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
 pub use secret::Secret;

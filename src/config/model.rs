@@ -106,7 +106,8 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     pub name: ServerName,
-    pub target: Target,
+    /// At least one; calls are shared out among them.
+    pub replicas: Vec<ReplicaConfig>,
     pub filter: ToolFilter,
     /// The keys of a caller's baggage that the server is told of.
     pub baggage: Arc<[String]>,
@@ -116,6 +117,31 @@ pub struct ServerConfig {
     pub tool_timeout: Duration,
     /// Calls that may wait for this server at once.
     pub in_flight: usize,
+}
+
+impl ServerConfig {
+    /// A server of one replica about which nothing else is said.
+    pub fn new(name: ServerName, target: Target) -> Self {
+        Self {
+            name,
+            replicas: vec![ReplicaConfig { target, weight: 1 }],
+            filter: ToolFilter::default(),
+            baggage: Arc::default(),
+            protocol: ProtocolPin::Auto,
+            isolation: Isolation::Shared,
+            startup_timeout: limits::STARTUP_TIMEOUT,
+            tool_timeout: limits::TOOL_TIMEOUT,
+            in_flight: limits::SERVER_IN_FLIGHT,
+        }
+    }
+}
+
+/// One of the processes or addresses that are the same server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    pub target: Target,
+    /// Its share of the calls, compared with the others'.
+    pub weight: u16,
 }
 
 /// How a server is reached.

@@ -90,6 +90,10 @@ impl<'d> Section<'d> {
         meant
     }
 
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
     /// Where `key` is written, if it is.
     pub(super) fn key_span(&self, key: &str) -> Option<Range<usize>> {
         self.entry(key).map(|(span, _)| span)
@@ -196,7 +200,7 @@ impl<'d> Section<'d> {
         found.map(|(_, value)| *value)
     }
 
-    fn entry(&self, key: &str) -> Option<(Range<usize>, &'d Spanned<DeValue<'d>>)> {
+    pub(super) fn entry(&self, key: &str) -> Option<(Range<usize>, &'d Spanned<DeValue<'d>>)> {
         let (key, value) = self.table?.iter().find(|(name, _)| name.get_ref() == key)?;
         Some((key.span(), value))
     }
@@ -245,7 +249,7 @@ fn plain_text<'d>(
     Some(text)
 }
 
-fn expect<'d, T>(
+pub(super) fn expect<'d, T>(
     subject: &str,
     value: &'d Spanned<DeValue<'d>>,
     wanted: &str,

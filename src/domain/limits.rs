@@ -292,3 +292,8 @@ pub const FILES_RESOURCES_PAGE_MAX: usize = 200;
 pub const FILES_WORKERS: usize = 4;
 /// Calls waiting for such a thread before further ones are refused.
 pub const FILES_QUEUE_MAX: usize = 256;
+
+/// Processes and addresses of one server.
+pub const REPLICAS_MAX: usize = 64;
+/// What `weight` may be.
+pub const REPLICA_WEIGHT_RANGE: RangeInclusive<usize> = 1..=1_000;

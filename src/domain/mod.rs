@@ -12,7 +12,7 @@ mod task;
 mod verdict;
 
 pub use call::{Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject};
-pub use ids::{CallId, CallIds, Generation, Nonce, SpanId, TraceId, TraceParent};
+pub use ids::{CallId, CallIds, Generation, Nonce, ReplicaNo, SpanId, TraceId, TraceParent};
 pub use matter::{Asking, Matter, Questions, Topic, Wish};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
 pub use task::{Task, TaskStep};

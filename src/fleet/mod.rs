@@ -6,29 +6,29 @@
 
 mod backoff;
 mod catalog;
+mod keeper;
 mod lease;
 mod naming;
 mod relist;
 mod replica;
+mod server;
 mod stocking;
 mod watch;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
 use catalog::{Clashes, Shelves};
+use keeper::Keeper;
 use lease::Key;
 pub use lease::Parked;
-use replica::{Life, Listed, Replica};
-pub use replica::{Ready, State};
+use replica::{Life, Running};
+pub use replica::{Ready, ReplicaStatus, State};
+use server::Server;
 use watch::Listener;
 pub use watch::{Mailbox, NotWatched, Watch};
 
@@ -43,7 +43,7 @@ use crate::{
 /// The handle on all servers; cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct Fleet {
-    replicas: HashMap<ServerName, Arc<Replica>>,
+    servers: HashMap<ServerName, Arc<Server>>,
     /// What the catalog that stands could not take from each server as it is.
     clashes: Arc<ArcSwap<Clashes>>,
     stop: CancellationToken,
@@ -52,12 +52,19 @@ pub struct Fleet {
 
 /// A call that lacks nothing but its permit.
 #[derive(Debug)]
-pub struct Prepared<'a> {
-    replica: &'a Replica,
-    _place: SemaphorePermit<'a>,
+pub struct Prepared {
+    server: Arc<Server>,
+    _place: OwnedSemaphorePermit,
     outgoing: Outgoing,
-    /// The session that is everybody's, and the call as it is written there.
-    drafted: Option<(Arc<Session>, Draft)>,
+    drafted: Option<Drafted>,
+}
+
+/// A call as it is written in a session that is everybody's.
+#[derive(Debug)]
+struct Drafted {
+    session: Arc<Session>,
+    draft: Draft,
+    _running: Running,
 }
 
 /// One line of the status.
@@ -66,9 +73,7 @@ pub struct ServerStatus {
     pub server: ServerName,
     pub state: State,
     pub in_flight: usize,
-    pub restarts: u64,
-    /// The last lines the server wrote to its standard error.
-    pub stderr: Vec<String>,
+    pub replicas: Vec<ReplicaStatus>,
 }
 
 impl Fleet {
@@ -89,25 +94,27 @@ impl Fleet {
         publish(Arc::new(Catalog::merge(&Shelves::new(), forward.clone(), &policy)));
         let clashes = Arc::<ArcSwap<Clashes>>::default();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let mut replicas = HashMap::new();
+        let mut running = HashMap::new();
         for config in servers {
-            let server = config.name.clone();
-            let (replica, state) = Replica::new(config, connector, &stop, &tasks);
-            replicas.insert(server, replica.clone());
-            let life = Life {
-                replica,
-                state,
-                connector: connector.clone(),
-                names,
-                news: news.clone(),
-                stop: stop.clone(),
-            };
-            tasks.spawn(life.run());
+            let (server, states) = Server::new(config, connector, &stop, &tasks);
+            for (replica, state) in server.replicas.iter().zip(states) {
+                let life = Life {
+                    server: server.clone(),
+                    replica: replica.clone(),
+                    state,
+                    connector: connector.clone(),
+                    names,
+                    news: news.clone(),
+                    stop: stop.clone(),
+                };
+                tasks.spawn(life.run());
+            }
+            running.insert(server.config.name.clone(), server);
         }
         let keeper = Keeper { publish, forward, policy, clashes: clashes.clone() };
         tasks.spawn(keeper.run(inbox));
         tasks.close();
-        Self { replicas, clashes, stop, tasks }
+        Self { servers: running, clashes, stop, tasks }
     }
 
     /// A place at the server for a call that is being put on record, and the call as it will be
@@ -117,23 +124,23 @@ impl Fleet {
         judged: &Call,
         params: Arc<CallParams>,
         manner: Manner,
-    ) -> Result<Prepared<'_>, CallError> {
+    ) -> Result<Prepared, CallError> {
         let down = CallError::Unavailable { sent: Sent::No };
-        let replica = self.replicas.get(&judged.server).ok_or(down)?;
-        let place = replica.leases.try_acquire().map_err(|_| CallError::Busy)?;
-        let deadline = replica.config.tool_timeout;
-        let baggage = replica.config.baggage.clone();
+        let server = self.servers.get(&judged.server).ok_or(down)?.clone();
+        let place = server.place()?;
+        let deadline = server.config.tool_timeout;
+        let baggage = server.config.baggage.clone();
         let outgoing = Outgoing { params, deadline, manner, baggage };
-        let drafted = match replica.isolation() {
+        let drafted = match server.isolation() {
             Isolation::Shared => {
-                let session = replica.session.load_full().ok_or(down)?;
+                let (session, running) = server.pick().ok_or(down)?;
                 let draft = session.draft(judged, &outgoing);
-                Some((session, draft))
+                Some(Drafted { session, draft, _running: running })
             }
             // Their session may have to be opened first, which nobody does without a permit.
             Isolation::PerPrincipal | Isolation::PerSession => None,
         };
-        Ok(Prepared { replica, _place: place, outgoing, drafted })
+        Ok(Prepared { server, _place: place, outgoing, drafted })
     }
 
     /// Sends an admitted call to its server and waits for the answer. Dropping the future cancels
@@ -141,16 +148,16 @@ impl Fleet {
     pub async fn call(
         &self,
         permit: Permit,
-        prepared: Prepared<'_>,
+        prepared: Prepared,
         notices: Option<&NoticeSender>,
     ) -> Result<Response, CallError> {
-        let Prepared { replica, _place, outgoing, drafted } = prepared;
-        if let Some((session, draft)) = drafted {
+        let Prepared { server, _place, outgoing, drafted } = prepared;
+        if let Some(Drafted { session, draft, _running }) = drafted {
             return session.send(&permit, (draft, &outgoing), notices).await;
         }
         let caller = &permit.call().caller;
-        let key = Key::of(replica.isolation(), caller, outgoing.params.capabilities());
-        let seat = replica.own_sessions.seat(key).await?;
+        let key = Key::of(server.isolation(), caller, outgoing.params.capabilities());
+        let seat = server.own_sessions.seat(key).await?;
         seat.session().call(&permit, &outgoing, notices).await
     }
 
@@ -162,19 +169,19 @@ impl Fleet {
         can: Option<&Object>,
         token: &str,
     ) -> Option<Parked> {
-        let replica = self.replicas.get(server)?;
-        match replica.isolation() {
+        let server = self.servers.get(server)?;
+        match server.isolation() {
             Isolation::Shared => None,
             isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
-                Some(replica.own_sessions.parked(Key::of(isolation, caller, can), token))
+                Some(server.own_sessions.parked(Key::of(isolation, caller, can), token))
             }
         }
     }
 
     /// This caller's conversation is over, and with it every session that was opened for it.
     pub fn forget(&self, caller: &Caller) {
-        for replica in self.replicas.values() {
-            replica.own_sessions.forget(caller);
+        for server in self.servers.values() {
+            server.own_sessions.forget(caller);
         }
     }
 
@@ -187,14 +194,14 @@ impl Fleet {
         mailbox: Arc<Mailbox>,
     ) -> Result<Watch, NotWatched> {
         let Wish { server, topic, .. } = permit.matter();
-        let replica = self.replicas.get(server).ok_or(NotWatched::Unavailable)?;
-        match (topic, replica.isolation()) {
+        let server = self.servers.get(server).ok_or(NotWatched::Unavailable)?;
+        match (topic, server.isolation()) {
             // It runs where only its caller gets to, and nobody listens there.
             (Topic::Task(_), Isolation::PerPrincipal | Isolation::PerSession) => {
                 Err(NotWatched::Refused)
             }
             (Topic::Task(_), Isolation::Shared) | (Topic::Resource(_), _) => {
-                replica.board.add(topic.clone(), Listener { name, mailbox })
+                server.board.add(topic.clone(), Listener { name, mailbox })
             }
         }
     }
@@ -202,19 +209,16 @@ impl Fleet {
     /// Every server, in order of name.
     pub fn status(&self) -> Vec<ServerStatus> {
         let clashes = self.clashes.load_full();
-        let status = |replica: &Arc<Replica>| status(replica, &clashes);
-        let mut all: Vec<_> = self.replicas.values().map(status).collect();
+        let status = |server: &Arc<Server>| status(server, &clashes);
+        let mut all: Vec<_> = self.servers.values().map(status).collect();
         all.sort_by(|a, b| a.server.cmp(&b.server));
         all
     }
 
     /// Waits until no server is in its first start any more.
     pub async fn settled(&self) {
-        for replica in self.replicas.values() {
-            let mut state = replica.state.clone();
-            if state.wait_for(|state| !matches!(state, State::Starting)).await.is_err() {
-                continue;
-            }
+        for server in self.servers.values() {
+            server.settled().await;
         }
     }
 
@@ -227,55 +231,15 @@ impl Fleet {
     }
 }
 
-fn status(replica: &Replica, clashes: &Clashes) -> ServerStatus {
-    let session = replica.session.load_full();
-    let mut state = replica.state.borrow().clone();
+fn status(server: &Server, clashes: &Clashes) -> ServerStatus {
+    let mut state = server.state();
     if let State::Ready(ready) = &mut state {
-        ready.problems.extend(clashes.get(&replica.config.name).into_iter().flatten().cloned());
+        ready.problems.extend(clashes.get(&server.config.name).into_iter().flatten().cloned());
     }
     ServerStatus {
-        server: replica.config.name.clone(),
+        server: server.config.name.clone(),
         state,
-        in_flight: replica.config.in_flight.saturating_sub(replica.leases.available_permits()),
-        restarts: replica.restarts.load(Ordering::Relaxed),
-        stderr: session.map(|session| session.stderr_tail()).unwrap_or_default(),
-    }
-}
-
-/// Sole writer of the catalog. A server that goes down keeps its entries listed: they come back.
-struct Keeper<P> {
-    publish: P,
-    forward: Option<ServerName>,
-    policy: Arc<Policy>,
-    clashes: Arc<ArcSwap<Clashes>>,
-}
-
-impl<P: Fn(Arc<Catalog>)> Keeper<P> {
-    async fn run(self, mut inbox: mpsc::Receiver<Listed>) {
-        let mut shelves = Shelves::new();
-        while let Some(Listed { server, mut shelf, published }) = inbox.recv().await {
-            if let Some(before) = shelves.get(&server) {
-                shelf.keep_missing(before);
-            }
-            shelves.insert(server, Arc::new(shelf));
-            let catalog = Catalog::merge(&shelves, self.forward.clone(), &self.policy);
-            self.tell_clashes(catalog.clashes());
-            (self.publish)(Arc::new(catalog));
-            if published.send(()).is_err() {
-                tracing::debug!("A server went down while its lists were published");
-            }
-        }
-    }
-
-    fn tell_clashes(&self, clashes: &Clashes) {
-        if **self.clashes.load() == *clashes {
-            return;
-        }
-        for (server, sentences) in clashes {
-            for problem in sentences {
-                tracing::warn!(server.id = %server, problem, "Resources do not stand under their own URIs");
-            }
-        }
-        self.clashes.store(Arc::new(clashes.clone()));
+        in_flight: server.in_flight(),
+        replicas: server.replicas.iter().map(|replica| replica.status()).collect(),
     }
 }

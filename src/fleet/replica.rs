@@ -5,27 +5,33 @@
 //! through a slot that is empty while there is none. A server that is down harms nobody: its calls
 //! are refused at once, its tools stay listed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
     backoff::Backoff,
-    catalog::{Headers, Lists, Reading, Shelf},
-    lease::Leases,
+    catalog::{Headers, Lists, Reading},
+    keeper::News,
     relist::{Listing, keep_listed},
+    server::Server,
     stocking::stock,
-    watch::Board,
 };
 use crate::{
-    config::{Isolation, Names, ServerConfig, Target},
-    domain::{Era, ServerName},
+    config::{Isolation, Names, ReplicaConfig, ServerConfig, Target},
+    domain::{Era, ReplicaNo},
     upstream::{Connector, Session},
     wire::List,
 };
@@ -42,6 +48,20 @@ pub enum State {
     },
     /// Shut down with the gateway.
     Gone,
+}
+
+/// One line of the status.
+#[derive(Clone, Debug)]
+pub struct ReplicaStatus {
+    pub n: ReplicaNo,
+    pub state: State,
+    /// Whether it lists what its server is known for; if not, it has no calls.
+    pub agrees: bool,
+    pub in_flight: usize,
+    pub restarts: u64,
+    pub pid: Option<u32>,
+    /// The last lines that it wrote to its standard error.
+    pub stderr: Vec<String>,
 }
 
 /// What is known of a server that answers.
@@ -66,72 +86,122 @@ impl State {
 /// The handle on one replica.
 #[derive(Debug)]
 pub(super) struct Replica {
+    pub(super) n: ReplicaNo,
     pub(super) config: Arc<ServerConfig>,
-    pub(super) session: ArcSwapOption<Session>,
-    /// One permit a call in flight.
-    pub(super) leases: Semaphore,
-    /// The sessions of callers who share none.
-    pub(super) own_sessions: Leases,
-    pub(super) state: watch::Receiver<State>,
-    pub(super) board: Arc<Board>,
-    pub(super) restarts: std::sync::atomic::AtomicU64,
+    target: Target,
+    session: ArcSwapOption<Session>,
+    in_flight: AtomicUsize,
+    /// It lists what its server is known for.
+    agrees: AtomicBool,
+    state: watch::Receiver<State>,
+    restarts: AtomicU64,
 }
 
-/// News for the keeper of the catalog.
-#[derive(Debug)]
-pub(super) struct Listed {
-    pub(super) server: ServerName,
-    pub(super) shelf: Shelf,
-    /// Told when the catalog with it is published.
-    pub(super) published: oneshot::Sender<()>,
+/// How a replica's tools compare with those that its server is known for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vote {
+    Agrees,
+    Differs,
 }
+
+/// A call that a replica has; over when it is dropped.
+#[derive(Debug)]
+pub(super) struct Running(Arc<Replica>);
 
 /// What the task of one replica works with.
 #[derive(Debug)]
 pub(super) struct Life {
+    pub(super) server: Arc<Server>,
     pub(super) replica: Arc<Replica>,
     pub(super) state: watch::Sender<State>,
     pub(super) connector: Connector,
     pub(super) names: Names,
-    pub(super) news: mpsc::Sender<Listed>,
+    pub(super) news: mpsc::Sender<News>,
     pub(super) stop: CancellationToken,
 }
 
 impl Replica {
-    pub(super) fn new(
-        config: ServerConfig,
-        connector: &Connector,
-        stop: &CancellationToken,
-        tasks: &TaskTracker,
-    ) -> (Arc<Self>, watch::Sender<State>) {
-        let (sender, state) = watch::channel(State::Starting);
-        let config = Arc::new(config);
-        let replica = Self {
-            session: ArcSwapOption::empty(),
-            leases: Semaphore::new(config.in_flight),
-            own_sessions: Leases::new(config.clone(), connector, stop, tasks),
-            config,
-            state,
-            board: Arc::default(),
-            restarts: 0.into(),
+    /// All replicas of a server, and each one's state for whoever runs its life.
+    pub(super) fn all(config: &Arc<ServerConfig>) -> (Vec<Arc<Self>>, Vec<watch::Sender<State>>) {
+        let numbers = (0..).map(ReplicaNo);
+        let replica = |(n, written): (ReplicaNo, &ReplicaConfig)| {
+            let (sender, state) = watch::channel(State::Starting);
+            let replica = Self {
+                n,
+                config: config.clone(),
+                target: written.target.clone(),
+                session: ArcSwapOption::empty(),
+                in_flight: AtomicUsize::new(0),
+                agrees: AtomicBool::new(true),
+                state,
+                restarts: AtomicU64::new(0),
+            };
+            (Arc::new(replica), sender)
         };
-        (Arc::new(replica), sender)
+        numbers.zip(&config.replicas).map(replica).unzip()
     }
 
-    /// Whose calls share a session.
-    pub(super) fn isolation(&self) -> Isolation {
-        self.session
-            .load()
-            .as_ref()
-            .map_or(self.config.isolation, |session| self.isolation_with(session))
+    /// Its session, while it may have calls.
+    pub(super) fn usable(self: &Arc<Self>) -> Option<(Arc<Session>, &Arc<Self>)> {
+        let session = self.session.load_full()?;
+        self.agrees.load(Ordering::Relaxed).then_some((session, self))
+    }
+
+    pub(super) fn set_vote(&self, vote: Vote) {
+        let agrees = vote == Vote::Agrees;
+        if self.agrees.swap(agrees, Ordering::Relaxed) && !agrees {
+            let (server, n) = (&self.config.name, self.n.0);
+            warn!(server.id = %server, replica = n, "Replica has no calls: it lists other tools");
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Returns after its first start, well or not; `false` if there will be none.
+    pub(super) async fn tried(&self) -> bool {
+        let mut state = self.state.clone();
+        state.wait_for(|state| !matches!(state, State::Starting)).await.is_ok()
+    }
+
+    /// Whose calls share its session, if it has one.
+    pub(super) fn isolation(&self) -> Option<Isolation> {
+        self.session.load().as_ref().map(|session| self.isolation_with(session))
     }
 
     /// Requests to a modern server behind HTTP share nothing that it could see.
     fn isolation_with(&self, session: &Session) -> Isolation {
-        match self.config.target {
+        match self.target {
             Target::Http(_) if session.version().era() == Era::Modern => Isolation::Shared,
             Target::Http(_) | Target::Stdio(_) => self.config.isolation,
         }
+    }
+
+    pub(super) fn status(&self) -> ReplicaStatus {
+        let session = self.session.load_full();
+        ReplicaStatus {
+            n: self.n,
+            state: self.state(),
+            agrees: self.agrees.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            restarts: self.restarts.load(Ordering::Relaxed),
+            pid: session.as_ref().and_then(|session| session.pid()),
+            stderr: session.map(|session| session.stderr_tail()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn on(replica: &Arc<Replica>) -> Self {
+        replica.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(replica.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -141,7 +211,7 @@ const ISOLATED_ANYWAY: &str =
 impl Life {
     /// Lives until the gateway ends. Any end of a session is followed by a new start.
     pub(super) async fn run(self) {
-        let server = self.replica.config.name.clone();
+        let (server, n) = (self.replica.config.name.clone(), self.replica.n.0);
         let mut backoff = Backoff::default();
         while !self.stop.is_cancelled() {
             let born = Instant::now();
@@ -152,9 +222,9 @@ impl Life {
             // Without randomness the pause is the longest: late is safe.
             let chance = getrandom::u32().unwrap_or(u32::MAX);
             let pause = backoff.after(born.elapsed(), chance);
-            warn!(server.id = %server, why, retry_ms = %pause.as_millis(), "Server is down");
+            warn!(server.id = %server, replica = n, why, retry_ms = %pause.as_millis(), "Server is down");
             self.state.send_replace(State::Backoff { why });
-            self.replica.restarts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.replica.restarts.fetch_add(1, Ordering::Relaxed);
             self.sleep(pause).await;
         }
         self.state.send_replace(State::Gone);
@@ -166,7 +236,7 @@ impl Life {
         let connected = tokio::select! {
             biased;
             () = self.stop.cancelled() => return String::new(),
-            connected = self.connector.connect(config) => connected,
+            connected = self.connector.connect(config, &self.replica.target) => connected,
         };
         let session = match connected {
             Ok(session) => Arc::new(session),
@@ -176,11 +246,20 @@ impl Life {
             biased;
             () = self.stop.cancelled() => String::new(),
             why = self.serve(&session) => why,
-            () = self.replica.board.attend(&session, self.connector.latch()) => String::new(),
+            () = self.attend(&session) => String::new(),
         };
         self.replica.session.store(None);
+        let lost = News::Lost { server: self.server.clone(), replica: self.replica.n };
+        // Without a keeper the gateway is about to end.
+        self.news.send(lost).await.ok();
         session.close().await;
         why
+    }
+
+    /// Has what is watched at the server watched in this session, while no other replica does.
+    async fn attend(&self, session: &Session) {
+        let _floor = self.server.floor.lock().await;
+        self.server.board.attend(session, self.connector.latch()).await;
     }
 
     /// Asks for the lists, opens the slot, and asks again whenever the server says so, but not
@@ -243,10 +322,10 @@ impl Life {
 
     async fn publish(&self, session: &Arc<Session>, lists: Lists) -> Result<(), String> {
         let config = &self.replica.config;
-        let headers = match config.target {
-            Target::Stdio(_) => Headers::NotSent,
-            Target::Http(_) => Headers::Sent,
-        };
+        // Whichever replica lists: a call may go to one behind HTTP.
+        let is_http = |replica: &ReplicaConfig| matches!(replica.target, Target::Http(_));
+        let headers =
+            if config.replicas.iter().any(is_http) { Headers::Sent } else { Headers::NotSent };
         let mut shelf = stock(self.names, &config.name, lists, headers).await?;
         if self.replica.isolation_with(session) != config.isolation {
             shelf.problems.push(ISOLATED_ANYWAY.to_owned());
@@ -268,7 +347,8 @@ impl Life {
         // who waits for the state sees the catalog.
         self.replica.session.store(Some(session.clone()));
         let (published, done) = oneshot::channel();
-        let news = Listed { server: config.name.clone(), shelf, published };
+        let (server, replica) = (self.server.clone(), self.replica.n);
+        let news = News::Listed { server, replica, shelf: Box::new(shelf), published };
         // Without a keeper the gateway is about to end.
         if self.news.send(news).await.is_ok() && done.await.is_ok() {
             self.state.send_replace(State::Ready(ready));

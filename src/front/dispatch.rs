@@ -77,10 +77,10 @@ struct Step {
 }
 
 /// An admitted call and where it goes.
-struct Admitted<'a> {
+struct Admitted {
     permit: Permit,
     ticket: Ticket,
-    prepared: Result<Prepared<'a>, CallError>,
+    prepared: Result<Prepared, CallError>,
 }
 
 impl Front {
@@ -208,7 +208,7 @@ impl Front {
     }
 
     /// While the intent is written, the call is prepared for its server.
-    async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted<'_>, Answer> {
+    async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted, Answer> {
         let Step { id, trace } = step;
         let snapshot = self.publisher.load();
         let asked = (ask.params.kind(), ask.params.name());

@@ -44,9 +44,9 @@ pub struct Connector {
     eras: Arc<Eras>,
 }
 
-/// Which era a server turned out to speak, as long as it is the same command or address.
+/// Which era each command or address of a server turned out to speak.
 #[derive(Debug, Default)]
-struct Eras(Mutex<HashMap<ServerName, (Target, Era)>>);
+struct Eras(Mutex<HashMap<ServerName, Vec<(Target, Era)>>>);
 
 impl Connector {
     pub fn latch(&self) -> &Latch {
@@ -61,12 +61,16 @@ impl Connector {
     /// Opens a session within the server's start-up timeout. Dropping the future undoes it.
     /// Nobody is asked on it. Where callers have sessions of their own it is there for the lists,
     /// and some servers list what asks only to those who can be asked.
-    pub async fn connect(&self, server: &ServerConfig) -> Result<Session, ConnectError> {
+    pub async fn connect(
+        &self,
+        server: &ServerConfig,
+        target: &Target,
+    ) -> Result<Session, ConnectError> {
         let face = match server.isolation {
             Isolation::Shared => &self.face,
             Isolation::PerPrincipal | Isolation::PerSession => &self.able,
         };
-        self.connect_as(server, (Whose::Everybodys, Arc::clone(face))).await
+        self.connect_as((server, target), (Whose::Everybodys, Arc::clone(face))).await
     }
 
     /// The same for one caller's own session: a legacy server is told what that caller can be
@@ -74,35 +78,37 @@ impl Connector {
     pub async fn connect_for(
         &self,
         server: &ServerConfig,
+        target: &Target,
         capabilities: Bytes,
     ) -> Result<Session, ConnectError> {
         let face = ClientFace { capabilities, info: self.face.info.clone() };
-        self.connect_as(server, (Whose::OneCallers, Arc::new(face))).await
+        self.connect_as((server, target), (Whose::OneCallers, Arc::new(face))).await
     }
 
     async fn connect_as(
         &self,
-        server: &ServerConfig,
+        (server, target): (&ServerConfig, &Target),
         (whose, face): (Whose, Arc<ClientFace>),
     ) -> Result<Session, ConnectError> {
         let known = match server.protocol {
-            ProtocolPin::Auto => self.eras.get(server),
+            ProtocolPin::Auto => self.eras.get(server, target),
             ProtocolPin::Modern => Some(Era::Modern),
             ProtocolPin::Legacy => Some(Era::Legacy),
         };
-        let opened = timeout(server.startup_timeout, self.open(server, known, &face)).await;
+        let opened =
+            timeout(server.startup_timeout, self.open((server, target), known, &face)).await;
         let opened = opened.unwrap_or_else(|_| {
             let after = server.startup_timeout;
             Err(ConnectError::Silent { server: server.name.clone(), after })
         });
         match opened {
             Ok((line, greeting)) => {
-                self.eras.learn(server, greeting.version.era());
+                self.eras.learn((server, target), greeting.version.era());
                 let name = server.name.clone();
                 Ok(Session::new(name, line, greeting, (whose, face), self.latch.clone()))
             }
             Err(error) => {
-                self.eras.forget(server);
+                self.eras.forget(server, target);
                 Err(error)
             }
         }
@@ -110,11 +116,11 @@ impl Connector {
 
     async fn open(
         &self,
-        server: &ServerConfig,
+        (server, target): (&ServerConfig, &Target),
         era: Option<Era>,
         face: &Arc<ClientFace>,
     ) -> Result<(Line, Greeting), ConnectError> {
-        match &server.target {
+        match target {
             Target::Stdio(target) => {
                 let launch = || self.launch(server, target, face);
                 let (child, greeting) = shake_hands(server, face, era, launch).await?;
@@ -157,20 +163,28 @@ impl Connector {
 }
 
 impl Eras {
-    fn get(&self, server: &ServerConfig) -> Option<Era> {
-        let (target, era) = self.table().get(&server.name).cloned()?;
-        (target == server.target).then_some(era)
+    fn get(&self, server: &ServerConfig, target: &Target) -> Option<Era> {
+        let table = self.table();
+        let known = table.get(&server.name)?;
+        known.iter().find(|(of, _)| of == target).map(|(_, era)| *era)
     }
 
-    fn learn(&self, server: &ServerConfig, era: Era) {
-        self.table().insert(server.name.clone(), (server.target.clone(), era));
+    fn learn(&self, (server, target): (&ServerConfig, &Target), era: Era) {
+        let mut table = self.table();
+        let known = table.entry(server.name.clone()).or_default();
+        // Of a configuration that was.
+        let stands = |of: &Target| server.replicas.iter().any(|replica| replica.target == *of);
+        known.retain(|(of, _)| of != target && stands(of));
+        known.push((target.clone(), era));
     }
 
-    fn forget(&self, server: &ServerConfig) {
-        self.table().remove(&server.name);
+    fn forget(&self, server: &ServerConfig, target: &Target) {
+        if let Some(known) = self.table().get_mut(&server.name) {
+            known.retain(|(of, _)| of != target);
+        }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<ServerName, (Target, Era)>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<ServerName, Vec<(Target, Era)>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,6 +30,7 @@ mod old_transport;
 mod provide;
 mod questions;
 mod relay;
+mod replicas;
 mod resume;
 mod slow;
 mod stop;

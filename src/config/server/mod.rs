@@ -5,6 +5,7 @@
 //! directories, secrets) has to be there for it.
 
 mod http;
+mod replicas;
 mod stdio;
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
@@ -24,7 +25,7 @@ use crate::domain::{
     },
 };
 
-pub(super) const SERVER_KEYS: [&str; 17] = [
+pub(super) const SERVER_KEYS: [&str; 20] = [
     "command",
     "args",
     "env",
@@ -42,6 +43,9 @@ pub(super) const SERVER_KEYS: [&str; 17] = [
     "protocol",
     "isolation",
     "in_flight",
+    "replicas",
+    "replica",
+    "weight",
 ];
 const STDIO_KEYS: [&str; 3] = ["args", "env", "cwd"];
 const HTTP_KEYS: [&str; 3] = ["http_headers", "env_http_headers", "bearer_token_env_var"];
@@ -68,7 +72,7 @@ pub(super) fn read(
             check.notes.push(note.label("not a server name").help("rename the table"));
         })
         .ok();
-    let target = target(section, &meant, lookup, check);
+    let replicas = replicas::read(section, &meant, lookup, check);
     let notes = &mut check.notes;
     let filter = filter(section, notes);
     let baggage = baggage(section, notes);
@@ -91,7 +95,7 @@ pub(super) fn read(
     let in_flight = section.count("in_flight", IN_FLIGHT_RANGE, notes).unwrap_or(SERVER_IN_FLIGHT);
     Some(ServerConfig {
         name: name?,
-        target: target?,
+        replicas: (!replicas.is_empty()).then_some(replicas)?,
         filter,
         baggage,
         protocol,

@@ -79,7 +79,7 @@ fn a_program_must_be_an_executable_file() {
     let with =
         |command: &str| place.load(&format!("[servers.a]\ncommand = \"{command}\"\n"), 0o600);
     let config = with("./run").unwrap();
-    let Target::Stdio(stdio) = &config.servers[0].target else { panic!("not stdio") };
+    let Target::Stdio(stdio) = &config.servers[0].replicas[0].target else { panic!("not stdio") };
     assert_eq!(stdio.program, Program::Path(place.0.path().join("./run")));
     assert_eq!(stdio.cwd.as_deref(), Some(place.0.path()));
     assert_eq!(codes(with("./data")), [("C010", 3)]);

@@ -24,7 +24,7 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 32] = [
+const ROWS: [Row; 35] = [
     (GATEWAY, "legacy_sse", "true", |c| c.gateway.legacy_sse.to_string(), "false", "true"),
     (GATEWAY, "listen", r#""[::1]:9""#, listen, "Tcp(127.0.0.1:7411)", "Tcp([::1]:9)"),
     (GATEWAY, "listen", r#""unix:/l.sock""#, listen, "Tcp(127.0.0.1:7411)", "Unix(\"/l.sock\")"),
@@ -161,6 +161,16 @@ const ROWS: [Row; 32] = [
     (Into::Http, "protocol", r#""legacy""#, protocol, "Auto", "Legacy"),
     (Into::Stdio, "isolation", r#""per-session""#, isolation, "Shared", "PerSession"),
     (Into::Http, "isolation", r#""per-principal""#, isolation, "Shared", "PerPrincipal"),
+    (Into::Stdio, "replicas", "3", replicas, "1", "1 1 1"),
+    (Into::Http, "weight", "1_000", replicas, "1", "1000"),
+    (
+        Into::Http,
+        "replica",
+        r#"[{ url = "https://b.example/mcp", weight = 2 }, { command = "git-mcp" }]"#,
+        replicas,
+        "1",
+        "1 2 1",
+    ),
     (Into::Stdio, "in_flight", "3", |c| c.servers[0].in_flight.to_string(), "256", "3"),
 ];
 
@@ -172,6 +182,12 @@ fn durability(config: &Config) -> String {
     format!("{:?}", config.audit.durability)
 }
 
+/// The weights.
+fn replicas(config: &Config) -> String {
+    let replicas = config.servers[0].replicas.iter();
+    replicas.map(|replica| replica.weight.to_string()).collect::<Vec<_>>().join(" ")
+}
+
 fn isolation(config: &Config) -> String {
     format!("{:?}", config.servers[0].isolation)
 }
@@ -181,14 +197,14 @@ fn protocol(config: &Config) -> String {
 }
 
 fn args(config: &Config) -> Vec<String> {
-    match &config.servers[0].target {
+    match &config.servers[0].replicas[0].target {
         Target::Stdio(stdio) => stdio.args.clone(),
         Target::Http(_) => Vec::new(),
     }
 }
 
 fn cwd(config: &Config) -> String {
-    match &config.servers[0].target {
+    match &config.servers[0].replicas[0].target {
         Target::Stdio(stdio) => stdio.cwd.clone().unwrap_or_default().display().to_string(),
         Target::Http(_) => String::new(),
     }
@@ -225,7 +241,9 @@ fn every_key_has_a_row() {
 fn command_and_url_decide_the_target() {
     let program = |command: &str| {
         let config = accepted(&format!("[servers.a]\ncommand = \"{command}\"\n"));
-        let Target::Stdio(stdio) = config.servers[0].target.clone() else { panic!("not stdio") };
+        let Target::Stdio(stdio) = config.servers[0].replicas[0].target.clone() else {
+            panic!("not stdio")
+        };
         format!("{:?}", stdio.program)
     };
     assert_eq!(program("@self"), "SelfExe");
@@ -234,7 +252,7 @@ fn command_and_url_decide_the_target() {
     assert_eq!(program("tools/x"), "Path(\"/etc/portcullis/tools/x\")");
 
     let config = accepted("[servers.a]\nurl = \"http://127.0.0.1:9/mcp\"\n");
-    let Target::Http(http) = &config.servers[0].target else { panic!("not http") };
+    let Target::Http(http) = &config.servers[0].replicas[0].target else { panic!("not http") };
     assert_eq!(http.url, "http://127.0.0.1:9/mcp");
     assert!(http.headers.is_empty());
 }

@@ -49,14 +49,14 @@ fn places(text: &str) -> Vec<(&'static str, usize, usize)> {
 }
 
 fn env_of(config: &Config, name: &str) -> Option<String> {
-    match &config.servers[0].target {
+    match &config.servers[0].replicas[0].target {
         Target::Stdio(stdio) => stdio.env.get(name).map(|secret| secret.expose().to_owned()),
         Target::Http(_) => None,
     }
 }
 
 fn header_of(config: &Config, name: &str) -> Option<String> {
-    match &config.servers[0].target {
+    match &config.servers[0].replicas[0].target {
         Target::Stdio(_) => None,
         Target::Http(http) => {
             let found = http.headers.iter().find(|(header, _)| header == name);

@@ -43,7 +43,7 @@ fn the_sample_runs_as_it_is_on_a_bare_machine() {
     assert_eq!(config.warnings.len(), 0);
     let [files] = &config.servers[..] else { panic!("one server") };
     assert_eq!(files.name.as_str(), "files");
-    let Target::Stdio(StdioTarget { program, args, cwd, .. }) = &files.target else {
+    let Target::Stdio(StdioTarget { program, args, cwd, .. }) = &files.replicas[0].target else {
         panic!("not stdio")
     };
     assert_eq!(*program, Program::SelfExe);

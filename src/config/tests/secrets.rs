@@ -35,7 +35,9 @@ fn a_resolved_value_is_not_resolved_again() {
 #[test]
 fn a_child_gets_the_minimal_set_and_what_is_declared() {
     let config = accepted("[servers.a]\ncommand = \"git-mcp\"\nenv = { V = \"1\" }\n");
-    let crate::config::Target::Stdio(stdio) = &config.servers[0].target else { panic!() };
+    let crate::config::Target::Stdio(stdio) = &config.servers[0].replicas[0].target else {
+        panic!()
+    };
     let names: Vec<_> = stdio.env.keys().map(String::as_str).collect();
     assert_eq!(names, ["HOME", "LANG", "PATH", "V"]);
 }

@@ -1,7 +1,7 @@
 //! All mistakes at once, in their order, for people and for programs.
 
 use super::{ONE_SERVER, accepted, places, read, read_with};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Target};
 
 #[test]
 fn unknown_keys_wrong_types_and_semantic_errors_come_together_in_order() {
@@ -15,6 +15,54 @@ fn unknown_keys_wrong_types_and_semantic_errors_come_together_in_order() {
         ("C013", 7, 10),
         ("C006", 9, 12),
         ("C003", 10, 1),
+    ];
+    assert_eq!(places(text), want);
+}
+
+#[test]
+fn a_replica_has_what_it_does_not_say_from_its_server() {
+    let text = "[servers.a]\nurl = \"http://a/mcp\"\nhttp_headers = { X-K = \"1\" }\n\
+                [[servers.a.replica]]\nurl = \"http://b/mcp\"\nweight = 2\n\
+                [[servers.a.replica]]\nurl = \"http://c/mcp\"\nhttp_headers = { X-K = \"2\" }\n\
+                [servers.b]\ncommand = \"git-mcp\"\ncwd = \"/srv\"\nenv = { A = \"1\" }\nreplicas = 2\n\
+                [[servers.b.replica]]\ncommand = \"git-mcp\"\n\
+                [[servers.b.replica]]\ncommand = \"git-mcp\"\nenv = { A = \"2\" }\n";
+    let config = accepted(text);
+    let targets = config.servers.iter().flat_map(|server| &server.replicas);
+    let said = targets.map(|replica| match &replica.target {
+        Target::Http(http) => format!("{} {}", http.url, http.headers[0].1.expose()),
+        Target::Stdio(stdio) => {
+            format!("{} {}", stdio.cwd.as_ref().unwrap().display(), stdio.env["A"].expose())
+        }
+    });
+    let want = [
+        "http://a/mcp 1",
+        "http://b/mcp 1",
+        "http://c/mcp 2",
+        "/srv 1",
+        "/srv 1",
+        "/srv 1",
+        "/srv 2",
+    ];
+    assert_eq!(said.collect::<Vec<_>>(), want);
+}
+
+#[test]
+fn replicas_are_checked_like_servers() {
+    let only_tables = accepted("[servers.a]\n[[servers.a.replica]]\nurl = \"http://b/mcp\"\n");
+    assert_eq!(only_tables.servers[0].replicas.len(), 1);
+    let text = "[servers.a]\nurl = \"http://a/mcp\"\nreplicas = 2\nweight = 0\n\
+                [[servers.a.replica]]\nurk = \"http://b/mcp\"\n\
+                [[servers.a.replica]]\nweight = 3\n[[servers.a.replica]]\nurl = 1\n\
+                [servers.b]\ncommand = \"git-mcp\"\nreplicas = 65\nreplica = 1\n";
+    let want = [
+        ("C009", 3, 1),
+        ("C006", 4, 10),
+        ("C003", 6, 1),
+        ("C008", 7, 1),
+        ("C004", 10, 7),
+        ("C006", 13, 12),
+        ("C004", 14, 11),
     ];
     assert_eq!(places(text), want);
 }

@@ -79,6 +79,10 @@ impl fmt::Debug for CallId {
     }
 }
 
+/// Which replica of its server, counted from 0 in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaNo(pub u16);
+
 /// The number of a published configuration. Grows by one with every accepted change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);

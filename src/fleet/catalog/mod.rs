@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub use listing::{Page, UnknownCursor};
-pub(super) use shelf::{Headers, Lists, Reading, Shelf};
+pub(super) use shelf::{Headers, Likeness, Lists, Reading, Shelf};
 
 use listing::Listing;
 use offers::{Offers, offered};

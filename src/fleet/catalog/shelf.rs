@@ -7,6 +7,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::template::Template;
 use crate::{
@@ -77,15 +78,36 @@ pub(in crate::fleet) struct Shelf {
     pub(super) reading: Reading,
     pub(super) tasks: Tasks,
     missing: Vec<List>,
+    likeness: Likeness,
     /// Why something was left out, for the operator.
     pub(in crate::fleet) problems: Vec<String>,
 }
+
+/// The tools of a shelf, comparable: what replicas of one server must have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::fleet) struct Likeness(pub(in crate::fleet) [u8; 32]);
 
 /// Whether a tool's arguments also travel in headers on their way to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::fleet) enum Headers {
     Sent,
     NotSent,
+}
+
+impl Likeness {
+    fn of(tools: &[Arc<Entry>]) -> Self {
+        let mut sorted: Vec<_> =
+            tools.iter().map(|tool| (&tool.exposed, &tool.definition)).collect();
+        sorted.sort();
+        let mut hash = Sha256::new();
+        for (exposed, definition) in sorted {
+            for bytes in [exposed.as_str().as_bytes(), definition] {
+                hash.update(bytes.len().to_le_bytes());
+                hash.update(bytes);
+            }
+        }
+        Self(hash.finalize().into())
+    }
 }
 
 impl Shelf {
@@ -144,6 +166,7 @@ impl Shelf {
                 manner: Manner::default(),
             }));
         }
+        shelf.likeness = Likeness::of(&shelf.tools);
         shelf.resources = shelf.readable("resource", resources, |_| Some(()));
         shelf.templates = shelf.readable("template", templates, Template::parse);
         if shelf.templates.len() > TEMPLATES_PER_SERVER_MAX {
@@ -165,6 +188,10 @@ impl Shelf {
                 List::Templates => self.templates.clone_from(&before.templates),
             }
         }
+    }
+
+    pub(in crate::fleet) fn likeness(&self) -> Likeness {
+        self.likeness
     }
 
     /// How many tools can be called.

@@ -4,7 +4,10 @@
 //! come again: a server that does not open costs each caller one start a pause. Takes the session
 //! off the table before it ends it, so that nobody is handed one that is ending.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use tokio::{
     sync::watch,
@@ -14,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Key, Lease, Standing, Table, lock};
 use crate::{
-    config::ServerConfig,
+    config::{ServerConfig, Target},
     domain::limits::LEASE_IDLE_MAX,
     fleet::{backoff::Backoff, replica::chain},
     upstream::{Connector, Session},
@@ -42,9 +45,10 @@ enum Ended {
 impl Keeper {
     pub(super) async fn run(self, standing: watch::Sender<Standing>) {
         let mut backoff = Backoff::default();
-        loop {
+        // A replica that does not open a session may be down: the next time another is tried.
+        for target in self.targets().cycle() {
             let born = Instant::now();
-            let Ended::Broken { why } = self.live_once(&standing).await else { return };
+            let Ended::Broken { why } = self.live_once(target, &standing).await else { return };
             // Without randomness the pause is the longest: late is safe.
             let chance = getrandom::u32().unwrap_or(u32::MAX);
             let pause = backoff.after(born.elapsed(), chance);
@@ -63,14 +67,26 @@ impl Keeper {
         }
     }
 
-    async fn live_once(&self, standing: &watch::Sender<Standing>) -> Ended {
+    /// The replicas in the order of this caller: not everybody begins with the same.
+    fn targets(&self) -> impl Iterator<Item = &Target> + Clone {
+        let replicas = &self.config.replicas;
+        let mut hasher = DefaultHasher::new();
+        self.key.hash(&mut hasher);
+        let n = u64::try_from(replicas.len()).unwrap_or(u64::MAX);
+        let first = hasher.finish().checked_rem(n).and_then(|n| usize::try_from(n).ok());
+        let (before, from) =
+            replicas.split_at_checked(first.unwrap_or_default()).unwrap_or_default();
+        from.iter().chain(before).map(|replica| &replica.target)
+    }
+
+    async fn live_once(&self, target: &Target, standing: &watch::Sender<Standing>) -> Ended {
         let connected = tokio::select! {
             biased;
             () = self.dismissed() => {
                 self.leave();
                 return Ended::Left;
             }
-            connected = self.connector.connect_for(&self.config, self.key.capabilities.clone()) => {
+            connected = self.connector.connect_for(&self.config, target, self.key.capabilities.clone()) => {
                 connected
             }
         };

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    fleet::{ServerStatus, State},
+    fleet::{ReplicaStatus, ServerStatus, State},
     front::{
         Front,
         http::{Body, json as json_response},
@@ -82,18 +82,40 @@ fn server(server: &ServerStatus) -> Value {
         "name": server.server.as_str(),
         "state": server.state.as_str(),
         "in_flight": server.in_flight,
-        "restarts": server.restarts,
-        "stderr": server.stderr,
+        "restarts": server.replicas.iter().map(|replica| replica.restarts).sum::<u64>(),
+        "stderr": server.replicas.iter().flat_map(|replica| &replica.stderr).collect::<Vec<_>>(),
+        "replicas": server.replicas.iter().map(replica).collect::<Vec<_>>(),
     });
-    let more = match &server.state {
+    extend(&mut line, about(&server.state));
+    line
+}
+
+fn replica(replica: &ReplicaStatus) -> Value {
+    let mut line = json!({
+        "n": replica.n.0,
+        "state": replica.state.as_str(),
+        "agrees": replica.agrees,
+        "in_flight": replica.in_flight,
+        "restarts": replica.restarts,
+        "pid": replica.pid,
+        "stderr": replica.stderr,
+    });
+    extend(&mut line, about(&replica.state));
+    line
+}
+
+fn about(state: &State) -> Value {
+    match state {
         State::Ready(ready) => json!({
             "protocol": ready.protocol, "tools": ready.tools, "problems": ready.problems,
         }),
         State::Backoff { why } => json!({ "why": why }),
         State::Starting | State::Gone => json!({}),
-    };
+    }
+}
+
+fn extend(line: &mut Value, more: Value) {
     if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
         line.extend(more);
     }
-    line
 }

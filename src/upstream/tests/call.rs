@@ -20,22 +20,13 @@ use crate::{
 /// What a real gate lets through.
 async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Permit {
     let (audit, _thread) = Audit::open(&dir.join("audit"), Durability::Cached).unwrap();
-    let server = crate::config::ServerConfig {
-        name: ServerName::parse("fake").unwrap(),
-        target: crate::config::Target::Stdio(crate::config::StdioTarget {
-            program: crate::config::Program::SelfExe,
-            args: Vec::new(),
-            env: std::collections::BTreeMap::new(),
-            cwd: None,
-        }),
-        filter: crate::config::ToolFilter::default(),
-        protocol: crate::config::ProtocolPin::Auto,
-        baggage: Arc::default(),
-        isolation: crate::config::Isolation::Shared,
-        startup_timeout: Duration::from_secs(1),
-        tool_timeout: Duration::from_secs(1),
-        in_flight: 1,
-    };
+    let target = crate::config::Target::Stdio(crate::config::StdioTarget {
+        program: crate::config::Program::SelfExe,
+        args: Vec::new(),
+        env: std::collections::BTreeMap::new(),
+        cwd: None,
+    });
+    let server = crate::config::ServerConfig::new(ServerName::parse("fake").unwrap(), target);
     let call = Call {
         id: CallIds::new(Nonce(1)).next(1),
         caller: Arc::new(Caller {

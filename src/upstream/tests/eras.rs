@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{Child, WAIT, latch};
 use crate::{
-    config::{Program, ProtocolPin, ServerConfig, StdioTarget, Target, ToolFilter},
+    config::{Program, ServerConfig, StdioTarget, Target},
     domain::{Era, ServerName},
     upstream::{ConnectError, connect::shake_hands, handshake},
 };
@@ -49,21 +49,15 @@ async fn act(mut child: Child, script: Script, n_started: usize) {
 
 async fn shake(script: Script, era: Option<Era>) -> (Result<Era, ConnectError>, usize) {
     let (latch, _dir) = latch();
+    let target = Target::Stdio(StdioTarget {
+        program: Program::SelfExe,
+        args: Vec::new(),
+        env: std::collections::BTreeMap::new(),
+        cwd: None,
+    });
     let server = ServerConfig {
-        name: ServerName::parse("fake").unwrap(),
-        target: Target::Stdio(StdioTarget {
-            program: Program::SelfExe,
-            args: Vec::new(),
-            env: std::collections::BTreeMap::new(),
-            cwd: None,
-        }),
-        filter: ToolFilter::default(),
-        protocol: ProtocolPin::Auto,
-        baggage: Arc::default(),
-        isolation: crate::config::Isolation::Shared,
         startup_timeout: WAIT,
-        tool_timeout: WAIT,
-        in_flight: 1,
+        ..ServerConfig::new(ServerName::parse("fake").unwrap(), target)
     };
     let n_started = Arc::new(AtomicUsize::new(0));
     let children = Arc::new(Mutex::new(JoinSet::new()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Child, WAIT, Whose, latch, session, soon};
 use crate::{
-    config::{HttpTarget, ProtocolPin, ServerConfig, Target, ToolFilter},
+    config::{HttpTarget, ServerConfig, Target},
     domain::{
         CallError, Era, Sent, ServerName,
         limits::{LIST_BYTES_MAX, LIST_PAGES_MAX},
@@ -23,15 +23,8 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
     let url = format!("http://{}/mcp", server.address).parse().unwrap();
     let target = HttpTarget { url, headers: Vec::new() };
     let config = ServerConfig {
-        name: ServerName::parse("fake").unwrap(),
-        target: Target::Http(target.clone()),
-        filter: ToolFilter::default(),
-        protocol: ProtocolPin::Modern,
-        baggage: Arc::default(),
-        isolation: crate::config::Isolation::Shared,
         startup_timeout: WAIT,
-        tool_timeout: WAIT,
-        in_flight: 1,
+        ..ServerConfig::new(ServerName::parse("fake").unwrap(), Target::Http(target.clone()))
     };
     let face = Arc::new(handshake::face());
     let open = http::open(&config, &target, Some(Era::Modern), latch.clone(), Arc::clone(&face));

@@ -105,7 +105,7 @@ impl Bare {
         let dir = tempfile::tempdir().unwrap();
         let latch = Latch::open(dir.path());
         let config = config(&format!("http://{}/", listener.local_addr().unwrap()));
-        let Target::Http(target) = &config.target else { panic!("not http") };
+        let Target::Http(target) = &config.replicas[0].target else { panic!("not http") };
         let face = std::sync::Arc::new(handshake::face());
         let opened = super::open(&config, target, Some(Era::Modern), latch.clone(), face);
         let serve = async {

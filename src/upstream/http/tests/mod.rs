@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use self::server::Server;
 use super::{About, Asked, Http, Progress, open};
 use crate::{
-    config::{HttpTarget, ProtocolPin, Secret, ServerConfig, Target, ToolFilter},
+    config::{HttpTarget, Secret, ServerConfig, Target},
     domain::{CallError, Era, ServerName},
     gate::{Cause, Latch},
     upstream::{ConnectError, NoticeSender, handshake, handshake::Greeting},
@@ -56,7 +56,7 @@ impl Opening {
         let config = config(&format!("http://{}/mcp", server.address));
         let (latch_of_task, face) = (latch.clone(), Arc::new(face));
         let opened = spawn(async move {
-            let Target::Http(target) = &config.target else { panic!("not http") };
+            let Target::Http(target) = &config.replicas[0].target else { panic!("not http") };
             open(&config, target, era, latch_of_task, face).await
         });
         Self { server, latch, opened, dir }
@@ -140,16 +140,11 @@ const DISCOVERED: &str =
 
 fn config(url: &str) -> ServerConfig {
     let headers = vec![(http::HeaderName::from_static("x-key"), Secret::new("s3cret"))];
+    let target = Target::Http(HttpTarget { url: url.parse().unwrap(), headers });
     ServerConfig {
-        name: ServerName::parse("remote").unwrap(),
-        target: Target::Http(HttpTarget { url: url.parse().unwrap(), headers }),
-        filter: ToolFilter::default(),
-        protocol: ProtocolPin::Auto,
-        baggage: Arc::default(),
-        isolation: crate::config::Isolation::Shared,
         startup_timeout: WAIT,
         tool_timeout: WAIT,
-        in_flight: 16,
+        ..ServerConfig::new(ServerName::parse("remote").unwrap(), target)
     }
 }
 

@@ -1,0 +1,89 @@
+//! Several processes or addresses that are one server: who gets a call, and what becomes of the
+//! others when one dies or lies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, Kind},
+    harness::{Gateway, HttpFixture, fixture, stdio_server, wait_until},
+};
+
+/// Who answered each of so many calls.
+async fn answering(client: &Client, n_calls: usize) -> Vec<String> {
+    let mut pids = Vec::new();
+    for _ in 0..n_calls {
+        pids.push(client.text("up__pid", json!({})).await);
+    }
+    pids
+}
+
+fn replicas(gateway: &Gateway) -> Vec<Value> {
+    gateway.status()["servers"][0]["replicas"].as_array().unwrap().clone()
+}
+
+fn wait_replicas(gateway: &Gateway, what: &str, are: impl Fn(&[Value]) -> bool) {
+    let look = || are(&replicas(gateway)).then_some(());
+    wait_until(what, look, || format!("{:?} {}", replicas(gateway), gateway.log()));
+}
+
+fn all_ready(replicas: &[Value]) -> bool {
+    replicas.iter().all(|replica| replica["state"] == "ready")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_shared_out_over_all_replicas_of_either_transport() {
+    let remote = HttpFixture::start(&[]);
+    let server = stdio_server("up", &[]);
+    let table = format!("[[servers.up.replica]]\nurl = \"{}\"\n", remote.url);
+    let gateway = Gateway::start(&format!("{server}replicas = 2\n{table}"));
+    wait_replicas(&gateway, "three replicas", all_ready);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let mut shares = BTreeMap::<String, usize>::new();
+    for pid in answering(&client, 12).await {
+        *shares.entry(pid).or_default() += 1;
+    }
+    assert_eq!(shares.values().copied().collect::<Vec<_>>(), [4, 4, 4], "{shares:?}");
+    let known: BTreeSet<_> = replicas(&gateway).iter().filter_map(|r| r["pid"].as_u64()).collect();
+    assert_eq!(known.len(), 2, "the processes have numbers, the address has none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_dies_takes_no_call_of_the_others_with_it_and_comes_back() {
+    let gateway = Gateway::start(&format!("{}replicas = 3\n", stdio_server("up", &[])));
+    wait_replicas(&gateway, "three replicas", all_ready);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let before: BTreeSet<_> = answering(&client, 3).await.into_iter().collect();
+    assert_eq!(before.len(), 3);
+    let victim = before.first().unwrap().clone();
+    std::process::Command::new("kill").args(["-9", &victim]).status().unwrap();
+    wait_replicas(&gateway, "the death", |all| all.iter().any(|r| r["restarts"] == 1));
+    let during = answering(&client, 6).await;
+    assert!(!during.contains(&victim), "{during:?}");
+    wait_replicas(&gateway, "the new one", all_ready);
+    let after: BTreeSet<_> = answering(&client, 3).await.into_iter().collect();
+    assert_eq!(after.len(), 3);
+    assert_eq!(after.intersection(&before).count(), 2, "{before:?} {after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lists_other_tools_than_most_has_no_calls() {
+    let (server, liar) = (stdio_server("up", &[]), fixture());
+    let liar = format!(
+        "[[servers.up.replica]]\ncommand = {:?}\nargs = [\"--extra-tools\", \"1\"]\n",
+        liar.display().to_string()
+    );
+    let gateway = Gateway::start(&format!("{server}replicas = 2\n{liar}"));
+    let settled = |all: &[Value]| {
+        let agrees: Vec<_> = all.iter().map(|r| r["agrees"].as_bool().unwrap()).collect();
+        all_ready(all) && agrees == [true, true, false]
+    };
+    wait_replicas(&gateway, "the two that agree", settled);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let liar = replicas(&gateway)[2]["pid"].to_string();
+    let answering = answering(&client, 6).await;
+    assert!(!answering.contains(&liar), "{answering:?} {liar}");
+    let listed = client.ask("tools/list", json!({})).await.response;
+    assert!(!listed.to_string().contains("extra"), "{listed}");
+}
