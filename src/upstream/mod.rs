@@ -14,6 +14,7 @@ mod http;
 mod inbound;
 mod listing;
 mod news;
+mod outgoing;
 mod pace;
 mod stdio;
 mod talk;
@@ -22,64 +23,28 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    domain::{Call, CallError, CallId, Era, Kind, Sent, ServerName, Subject},
+    domain::{CallError, Era, Kind, Sent, ServerName, Subject},
     gate::{Epoch, Latch, Permit},
     wire::{
-        Body, CallForm, CallMethod, CallParams, ClientFace, Frame, Item, List, Notice, Object,
-        Onward, ProgressToken, RequestId, Response, Tasks, Version, code, declares_tasks,
-        encode_call, encode_request, headers::ParamHeader, runs_legacy_tasks,
+        Body, CallMethod, ClientFace, Item, List, Notice, Object, RequestId, Response, Tasks,
+        Version, code, declares_tasks, encode_request, runs_legacy_tasks,
     },
 };
 
 pub use connect::Connector;
 pub use error::ConnectError;
 pub use news::{Honoured, ListenEnd, News};
+pub use outgoing::{Draft, Manner, Outgoing, Runs};
 pub use pace::Oddities;
 
 use handshake::Greeting;
+use outgoing::shown_name;
 
 /// Where the notices of one call go. Bounded by whoever makes it; full means dropped and counted.
 pub type NoticeSender = mpsc::Sender<Notice>;
-
-/// What is to be sent for one permit.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    pub params: Arc<CallParams>,
-    pub deadline: Duration,
-    pub manner: Manner,
-    /// The keys of baggage that the server may see.
-    pub baggage: Arc<[String]>,
-}
-
-/// How a server wants to be called; what is no tool has the default.
-#[derive(Clone, Debug, Default)]
-pub struct Manner {
-    /// The arguments that a modern server behind HTTP wants repeated in headers.
-    pub param_headers: Arc<[ParamHeader]>,
-    pub runs: Runs,
-}
-
-/// How a tool runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Runs {
-    /// Its answer is the answer to the call.
-    #[default]
-    Plainly,
-    /// Only as a task of the legacy kind.
-    AsTask,
-}
-
-/// A call as one session will write it. It is of no use without the permit of the same call.
-#[derive(Debug)]
-pub struct Draft {
-    of: CallId,
-    id: u64,
-    frame: Frame,
-}
 
 /// A session that is open. Clones share it; with the last one it ends, and its child is killed.
 #[derive(Clone, Debug)]
@@ -169,15 +134,6 @@ impl Session {
         self.send(permit, (draft, call), notices).await
     }
 
-    /// Writes a call down as this session will send it, once there is a permit for it.
-    pub fn draft(&self, judged: &Call, call: &Outgoing) -> Draft {
-        let id = match &self.line {
-            Line::Stdio(line) => line.draw_id(),
-            Line::Http(line) => line.draw_id(),
-        };
-        Draft { of: judged.id, id, frame: self.encode(id, judged, call) }
-    }
-
     /// Sends what was drafted on this session, and does what `call` does.
     pub async fn send(
         &self,
@@ -206,7 +162,7 @@ impl Session {
         (draft, call): (Draft, &Outgoing),
         (notices, talk): (Option<&NoticeSender>, Option<talk::Talking>),
     ) -> Result<Response, CallError> {
-        let Draft { id, frame, of: _ } = draft;
+        let Draft { id, frame, .. } = draft;
         let subject = &permit.call().subject;
         match &self.line {
             Line::Stdio(line) => {
@@ -320,21 +276,6 @@ impl Session {
         }
     }
 
-    /// What was judged is what is sent, to the server that it was judged for.
-    fn check(&self, permit: &Permit, draft: &Draft, call: &Outgoing) -> Result<(), CallError> {
-        let judged = permit.call();
-        let here = judged.server == self.server && judged.id == draft.of;
-        let sent = call.params.arguments();
-        let place = |bytes: &Bytes| (bytes.as_ptr(), bytes.len());
-        let same = place(&judged.arguments) == place(&sent) || judged.arguments == sent;
-        let aimed = judged.subject.kind() == call.params.kind();
-        if here && aimed && same && judged.answers == call.params.answers() {
-            return Ok(());
-        }
-        tracing::error!(call.id = %judged.id, "Judged call is not the one to be sent");
-        Err(CallError::Unavailable { sent: Sent::No })
-    }
-
     /// What the caller hears of a child before the answer. Progress that it did not want is not
     /// asked for, and is dropped on its side.
     fn ear(&self, call: &Outgoing, notices: Option<&NoticeSender>) -> Option<talk::Ear> {
@@ -365,34 +306,6 @@ impl Session {
         let resume = token.map(|token| talk::Resume { token: token.to_owned(), responses });
         Some(talk::Talking { can, resume })
     }
-
-    fn encode(&self, id: u64, judged: &Call, call: &Outgoing) -> Frame {
-        let id: ProgressToken = RequestId::from_u64(id);
-        let form = CallForm {
-            version: self.version(),
-            id: &id,
-            name: judged.subject.as_str(),
-            // Our id is unique on this session, so it serves as the token as well.
-            progress_token: call.params.progress_token().map(|_| &id),
-            client: &self.face,
-            tasks: self.tasks(),
-            trace: Onward { parent: judged.trace, baggage: &call.baggage },
-        };
-        encode_call(&call.params, &form)
-    }
-
-    fn param_headers(&self, call: &Outgoing) -> Vec<(::http::HeaderName, ::http::HeaderValue)> {
-        if call.manner.param_headers.is_empty() || self.version().era() == Era::Legacy {
-            return Vec::new();
-        }
-        match Object::parse(call.params.arguments()) {
-            Ok(arguments) => {
-                crate::wire::headers::param_headers(&call.manner.param_headers, &arguments)
-            }
-            // The arguments were scanned when they came in.
-            Err(_) => Vec::new(),
-        }
-    }
 }
 
 /// Whether a server finds other arguments repeated in headers than it wants to see there.
@@ -411,9 +324,4 @@ struct Own<'a> {
     params: &'a [u8],
     epoch: Option<Epoch>,
     wait: Duration,
-}
-
-/// What `Mcp-Name` says of a call on its way to a server.
-fn shown_name(subject: &Subject) -> Option<&str> {
-    CallMethod::of(subject.kind()).named_by().map(|_| subject.as_str())
 }
