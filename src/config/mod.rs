@@ -18,8 +18,8 @@ mod tests;
 
 pub use load::{Surroundings, load, load_gateway};
 pub use model::{
-    AuditConfig, Config, Durability, Gateway, HttpTarget, Isolation, Limits, Listen, Names,
-    Program, ProtocolPin, ReplicaConfig, ServerConfig, StdioTarget, Target, ToolFilter,
+    AuditConfig, Balance, Config, Durability, Gateway, HttpTarget, Isolation, Limits, Listen,
+    Names, Program, ProtocolPin, ReplicaConfig, ServerConfig, StdioTarget, Target, ToolFilter,
 };
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
 pub use secret::Secret;

@@ -207,3 +207,14 @@ pub enum Isolation {
     /// The calls of one conversation; callers who have none count by principal.
     PerSession,
 }
+
+/// How the calls of a server are spread over its replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, whatever their weights.
+    RoundRobin,
+    /// In turn, as often as their weights say.
+    Weighted,
+    /// To the one of two that has fewer calls in flight for its weight.
+    LeastConnections,
+}

@@ -155,6 +155,12 @@ pub const STDERR_LINES_PER_SECOND_MAX: u32 = 50;
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
 pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const RESTART_HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// How long a replica that has become ready is spared, less and less.
+pub const SLOW_START: Duration = Duration::from_secs(10);
+/// Percent of its weight with which it begins.
+pub const SLOW_START_PERCENT_MIN: u32 = 10;
+/// In this time what is left of an old estimate of a replica's latency shrinks to a third.
+pub const LATENCY_DECAY: Duration = Duration::from_secs(10);
 
 /// Last lines of a server's stderr kept for the status.
 pub const STDERR_TAIL_LINES: usize = 20;
