@@ -161,6 +161,29 @@ pub const SLOW_START: Duration = Duration::from_secs(10);
 pub const SLOW_START_PERCENT_MIN: u32 = 10;
 /// In this time what is left of an old estimate of a replica's latency shrinks to a third.
 pub const LATENCY_DECAY: Duration = Duration::from_secs(10);
+/// Failures in a row that eject a replica.
+pub const BREAKER_IN_A_ROW: u32 = 5;
+/// So far back calls count for the share of those that failed.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+/// Fewer calls than this in the window say nothing.
+pub const BREAKER_WINDOW_CALLS_MIN: u32 = 20;
+/// Percent of the calls in the window whose failure ejects a replica.
+pub const BREAKER_FAILED_PERCENT: u32 = 50;
+/// How long a replica is ejected the first time, and by how much longer each next time.
+pub const EJECTION: Duration = Duration::from_secs(30);
+pub const EJECTION_MAX: Duration = Duration::from_secs(300);
+/// After so long without another, earlier ejections no longer count.
+pub const EJECTION_FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+/// After this long a probe that has not come back makes room for another.
+pub const PROBE_MAX: Duration = Duration::from_secs(60);
+/// Times that one call may be sent again.
+pub const RETRIES_MAX: u32 = 2;
+/// Percent of a server's calls that may be sent again.
+pub const RETRY_PERCENT: u32 = 20;
+/// Calls that may be sent again in a second whatever the percentage says.
+pub const RETRIES_PER_SECOND_MIN: u32 = 10;
+/// Calls that may be sent again in one moment.
+pub const RETRY_BURST_MAX: u32 = 100;
 
 /// Last lines of a server's stderr kept for the status.
 pub const STDERR_TAIL_LINES: usize = 20;

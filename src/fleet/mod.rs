@@ -8,6 +8,8 @@ mod backoff;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired in the next commit"))]
 mod balance;
 mod catalog;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired in the next commit"))]
+mod health;
 mod keeper;
 mod lease;
 mod naming;
