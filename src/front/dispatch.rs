@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Questions, Refusal, Sent,
+        Call, CallError, CallId, Caller, DenyReason, Era, Kind, Outcome, Questions, Refusal, Sent,
         ServerName, SpanId, Subject, TraceParent,
     },
     fleet::{Prepared, Resolved},
@@ -50,6 +50,8 @@ pub(super) enum Answer {
         id: CallId,
         asked: Asked,
     },
+    /// A page is to be visited first, to which the client did not say that it can send anybody.
+    LacksPages,
     /// What the server says of a task, under the id that its client knows.
     Task(Object),
     /// There is no such thing for this caller.
@@ -130,6 +132,10 @@ impl Front {
                 let asked = Box::pin(self.let_ask(id, &ask, server, asks)).await;
                 asked.map(|asked| (outcome, Answer::Asks { id, asked }))
             }
+            Ok((outcome, Read::Refers { pages, response })) => {
+                let told = Box::pin(self.let_refer(id, &ask, server, (pages, response))).await;
+                told.map(|told| (outcome, told))
+            }
             Ok((outcome, Read::Task(news))) => {
                 let told = Box::pin(self.let_tell(id, &ask, (server, subject), news)).await;
                 told.map(|told| (outcome, Answer::Task(told)))
@@ -174,6 +180,29 @@ impl Front {
         let (questions, text) = (&asks.questions, asks.text());
         let permit = self.let_through(call, ask, server, (questions, text)).await?;
         Ok(Asked { asks, permit, parked })
+    }
+
+    /// Pages to be visited before the call is made again: a modern caller is asked, a legacy one
+    /// has the error, which asks as well.
+    async fn let_refer(
+        &self,
+        call: CallId,
+        ask: &Ask,
+        server: ServerName,
+        (pages, response): (InputRequired, Response),
+    ) -> Result<Answer, CallError> {
+        let era = ask.caller.era;
+        if era == Era::Modern && !pages.fits(ask.params.capabilities()) {
+            return Ok(Answer::LacksPages);
+        }
+        let (questions, text) = (&pages.questions, pages.text());
+        let permit = self.let_through(call, ask, server, (questions, text)).await?;
+        Ok(match era {
+            Era::Modern => {
+                Answer::Asks { id: call, asked: Asked { asks: pages, permit, parked: None } }
+            }
+            Era::Legacy => Answer::Reply(ask.params.kind(), response),
+        })
     }
 
     /// Lets questions cross, on record, wherever they stand.
@@ -307,13 +336,30 @@ fn refused(id: CallId, ask: &Ask, refusal: Refusal) -> Answer {
 enum Read {
     Answer(Response),
     Asks(InputRequired),
+    /// An error of a server, for whose call pages are to be visited first.
+    Refers {
+        pages: InputRequired,
+        response: Response,
+    },
     /// The server begins a task, or says how one stands.
     Task(TaskNews),
 }
 
 fn read(ask: &Ask, response: Response) -> Result<(Outcome, Read), CallError> {
     let outcome = outcome(ask.params.kind(), &response);
-    let Body::Result(result) = &response.body else { return Ok((outcome, Read::Answer(response))) };
+    let result = match &response.body {
+        Body::Result(result) => result,
+        Body::Error(error) => {
+            let pages = questions::pages(error, &ask.params);
+            return Ok((
+                outcome,
+                match pages {
+                    Some(pages) => Read::Refers { pages, response },
+                    None => Read::Answer(response),
+                },
+            ));
+        }
+    };
     match questions::read(result, &ask.params).map_err(|what| CallError::Protocol { what })? {
         Progressed::Task(news) => Ok((outcome, Read::Task(news))),
         Progressed::Complete => Ok((outcome, Read::Answer(response))),

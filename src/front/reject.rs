@@ -64,6 +64,7 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
         Answer::Asks { asked, .. } => {
             Reply::ok(encode_result(to, id, asked.hand_out().result(), Caching::Never))
         }
+        Answer::LacksPages => Reply::error(to, Some(id), &ErrorObject::pages_not_declared()),
         Answer::Task(told) => Reply::ok(encode_result(to, id, &told, Caching::Never)),
         Answer::Unknown { kind, name } => Reply::error(to, Some(id), &unknown(to, kind, &name)),
         Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),

@@ -33,6 +33,7 @@ const SHARED: Setup = Setup { keys: "", can: able };
 const OWN: Setup = Setup { keys: "isolation = \"per-session\"\n", can: able };
 const OF_PAGES: Setup = Setup { can: || json!({ "elicitation": { "url": {} } }), ..OWN };
 const OF_FORMS: Setup = Setup { can: || json!({ "elicitation": { "form": {} } }), ..OWN };
+const OF_PAGES_SHARED: Setup = Setup { keys: "", ..OF_PAGES };
 const OF_SAMPLES: Setup = Setup { can: || json!({ "sampling": {} }), ..OWN };
 const OF_TASKS: Setup = Setup { can: crate::tasks::able, ..SHARED };
 
@@ -80,6 +81,11 @@ matrix! {
         [asked::lacks_forms, asked::refused, asked::lacks_forms, asked::refused];
     nobody_is_sent_to_a_page_who_takes_forms_only: OF_FORMS,
         [asked::breaks_protocol, asked::refused_a_page, asked::breaks_protocol, asked::refused_a_page];
+    pages_that_a_call_requires_are_visited_first: OF_PAGES_SHARED,
+        [asked::page_first, asked::refers, asked::page_first, asked::refused_for_a_page];
+    nobody_is_referred_to_a_page_who_takes_forms_only: OF_FORMS,
+        [asked::breaks_protocol_first, asked::lacks_pages,
+         asked::breaks_protocol_first, asked::refused_for_a_page];
     nobody_is_asked_on_a_session_that_is_shared: SHARED,
         [asked::form, asked::refused, asked::form, asked::refused];
     nobody_is_asked_out_of_nowhere: OWN,

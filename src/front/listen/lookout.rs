@@ -130,7 +130,9 @@ async fn look(front: &Arc<Front>, caller: Arc<Caller>, params: Arc<CallParams>) 
         },
         Answer::Failed { error: CallError::Protocol { .. }, .. } => Some(Look::Nothing),
         Answer::Failed { .. } | Answer::Refused { .. } => None,
-        Answer::Unknown { .. } | Answer::Asks { .. } | Answer::Mismatch(_) => Some(Look::Gone),
+        Answer::Unknown { .. } | Answer::Asks { .. } | Answer::LacksPages | Answer::Mismatch(_) => {
+            Some(Look::Gone)
+        }
     }
 }
 

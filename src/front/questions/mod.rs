@@ -209,6 +209,11 @@ pub(super) fn read(result: &Object, params: &CallParams) -> Result<Progressed, &
     }
 }
 
+/// The pages that are to be visited first, if that is what this error of a server says.
+pub(super) fn pages(error: &Object, params: &CallParams) -> Option<InputRequired> {
+    InputRequired::of_error(error, QUESTIONS_MAX).filter(|_| may_ask(params.kind()))
+}
+
 /// Puts a round of questions to a legacy client: the text of `inputResponses`, or none if nothing
 /// was asked. Ends with the stop, with the service, and when the client takes too long.
 pub(super) async fn inquire(

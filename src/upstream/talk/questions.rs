@@ -22,7 +22,7 @@ use crate::{
     gate::Epoch,
     wire::{
         Body, Caching, ErrorObject, Frame, Object, Request, RequestId, Response, Version,
-        encode_error, encode_result, input_responses, quote,
+        encode_error, encode_result, input_required, question_key,
     },
 };
 
@@ -192,7 +192,7 @@ impl Talks {
             return Resumed::Early(early);
         }
         let answer = |(n, open): (usize, &Open)| {
-            let said = resume.responses.as_ref()?.object(&key(n))?;
+            let said = resume.responses.as_ref()?.object(&question_key(n))?;
             Some(encode_result(Version::LATEST_LEGACY, &open.request.id, &said, Caching::Never))
         };
         let frames: Option<Vec<Frame>> = talk.open.iter().enumerate().map(answer).collect();
@@ -226,31 +226,13 @@ fn called_off(open: &[Open]) -> Vec<Frame> {
 impl Talk {
     /// The result that asks.
     fn asks(&self, call: u64) -> Option<Response> {
-        let keys: Vec<String> = (0..self.open.len()).map(key).collect();
-        let asked = keys.iter().zip(&self.open).map(|(key, open)| (key.as_str(), open.asked()));
-        let requests = input_responses(asked);
-        let mut text = br#"{"resultType":"input_required","inputRequests":"#.to_vec();
-        text.extend_from_slice(&requests);
-        text.extend_from_slice(br#","requestState":"#);
-        text.extend_from_slice(&quote(&self.token));
-        text.push(b'}');
-        let result = Object::parse(text.into()).ok()?;
+        let asked = self.open.iter().map(|open| (open.asking, open.request.params.as_ref()));
+        let result = input_required(asked, Some(&self.token)).ok()?;
         Some(Response { id: Some(RequestId::from_u64(call)), body: Body::Result(result) })
     }
 }
 
 impl Open {
-    fn asked(&self) -> Bytes {
-        let mut text = br#"{"method":"#.to_vec();
-        text.extend_from_slice(&quote(self.asking.method()));
-        if let Some(params) = &self.request.params {
-            text.extend_from_slice(br#","params":"#);
-            text.extend_from_slice(params.raw());
-        }
-        text.push(b'}');
-        text.into()
-    }
-
     fn call_off(&self) -> Option<Frame> {
         let id = &self.request.id;
         match self.asking {
@@ -269,10 +251,6 @@ impl Open {
 
 /// What the specification has a client say that declines to sample.
 const DECLINED: i64 = -1;
-
-fn key(n: usize) -> String {
-    format!("q{n}")
-}
 
 fn token() -> Option<String> {
     let mut random = [0_u8; 16];

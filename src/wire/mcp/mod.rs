@@ -18,7 +18,10 @@ mod version;
 pub use answer::{Caching, encode_result, under_uri};
 pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, Tasks, encode_call};
 pub use definition::for_legacy_clients;
-pub use input::{InputRequired, Progressed, Question, RELAYABLE, input_responses, relayable};
+pub use input::{
+    InputRequired, Progressed, Question, RELAYABLE, input_required, input_responses, question_key,
+    relayable,
+};
 pub use list::{Item, List, ListPage, parse_page};
 pub use listen::{
     Filter, acknowledged, encode_acknowledged, encode_list_changed, encode_listen_end,

@@ -8,3 +8,5 @@ pub const INTERNAL: i64 = -32603;
 pub const HEADER_MISMATCH: i64 = -32020;
 pub const MISSING_CAPABILITY: i64 = -32021;
 pub const UNSUPPORTED_VERSION: i64 = -32022;
+/// Of revision 2025-11-25 only.
+pub const URL_ELICITATION_REQUIRED: i64 = -32042;

@@ -81,11 +81,12 @@ pub fn relay_error(to: Version, id: &RequestId, error: &Object) -> Frame {
 }
 
 /// Unknown resource: legacy peers say -32002, which modern clients must never be sent; modern ones
-/// say -32602 and name the URI.
+/// say -32602 and name the URI. A page to be visited first has an error in the legacy era only.
 fn their_code(to: Version, error: &Object) -> Option<&'static [u8]> {
     let names_uri = || error.object("data").is_some_and(|data| data.contains("uri"));
     match (to.era(), error.peek("code")?) {
         (Era::Modern, b"-32002") => Some(b"-32602"),
+        (Era::Modern, b"-32042") => Some(b"-32603"),
         (Era::Legacy, b"-32602") if names_uri() => Some(b"-32002"),
         (Era::Modern | Era::Legacy, _) => None,
     }
@@ -165,5 +166,16 @@ mod tests {
         check(Version::LATEST_LEGACY, modern, legacy);
         let other = r#"{"code":-32602,"message":""}"#;
         check(Version::LATEST_LEGACY, other, other);
+    }
+
+    #[test]
+    fn a_page_to_be_visited_first_is_no_error_of_the_modern_era() {
+        let said = r#"{"code":-32042,"message":"m","data":{"elicitations":[]}}"#;
+        let error = Object::parse(said.into()).unwrap();
+        for (to, code) in [(Version::MODERN, "-32603"), (Version::LATEST_LEGACY, "-32042")] {
+            let sent = relay_error(to, &RequestId::from_u64(1), &error).into_bytes();
+            let want = said.replace("-32042", code);
+            assert_eq!(sent, format!(r#"{{"jsonrpc":"2.0","id":1,"error":{want}}}"#));
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
 };
 
 const PAGE: &str = "up__test_elicitation_url";
+const PAGE_FIRST: &str = "up__test_page_required";
 
 fn round(name: &str) -> String {
     format!("up__test_input_required_result_{name}")
@@ -79,6 +80,75 @@ pub(super) async fn breaks_protocol(cell: Cell) {
     assert_eq!((&got["error"]["code"], n), (&json!(-31006), 0), "{got}");
 }
 
+pub(super) async fn page_first(cell: Cell) {
+    visits(&cell).await;
+}
+
+/// The call succeeds after a visit, about which the client is asked once.
+async fn visits(cell: &Cell) {
+    let visited = cell.journal.with_file_name("visited");
+    let visit = |method: &str| {
+        assert_eq!(method, "elicitation/create");
+        fs::write(&visited, "").unwrap();
+        json!({ "action": "accept", "content": { "secret": "of the client" } })
+    };
+    let arguments = json!({ "visited": visited });
+    let (got, n) = cell.client.call_answering(PAGE_FIRST, arguments, visit).await;
+    assert!(got["result"].is_object() && n == 1, "{got}");
+    wait_until("the question on record", || asked_on_record(cell), || cell.describe());
+}
+
+/// The error of a legacy server is a question to a modern client, whose answer nobody else needs.
+pub(super) async fn refers(cell: Cell) {
+    let arguments = json!({ "pages": 17 });
+    let got = cell.client.call(PAGE_FIRST, arguments).await.response;
+    assert_eq!(got["error"]["code"], -32603, "too many to ask for: {got}");
+    assert_eq!(got["error"]["message"], "sign in first", "{got}");
+    let got = cell.client.call(PAGE_FIRST, json!({ "pages": 2 })).await.response;
+    let asked = &got["result"]["inputRequests"];
+    assert_eq!(asked["q1"]["params"]["url"], "https://example.org/sign-in", "{got}");
+    visits(&cell).await;
+    let arrived = journal(&cell.journal);
+    let calls = arrived.iter().filter(|one| one["method"] == "tools/call");
+    assert_eq!(calls.count(), 4);
+    assert!(!format!("{arrived:?}").contains("of the client"), "{arrived:#?}");
+}
+
+/// A legacy client gets the error as it is; that it asks is on record.
+pub(super) async fn refused_for_a_page(cell: Cell) {
+    let visited = cell.journal.with_file_name("visited");
+    let arguments = json!({ "visited": visited });
+    let (got, n) = call(&cell, PAGE_FIRST, arguments.clone()).await;
+    let page = json!({
+        "mode": "url", "message": "Please sign in", "url": "https://example.org/sign-in",
+        "elicitationId": "sign-in",
+    });
+    let data = json!({ "elicitations": [page], "more": [] });
+    let error = json!({ "code": -32042, "message": "sign in first", "data": data });
+    assert_eq!((&got["error"], n), (&error, 0));
+    wait_until("the question on record", || asked_on_record(&cell), || cell.describe());
+    fs::write(visited, "").unwrap();
+    let (got, _) = call(&cell, PAGE_FIRST, arguments).await;
+    assert_eq!(text(&got), "visited");
+}
+
+pub(super) async fn lacks_pages(cell: Cell) {
+    let got = cell.client.call(PAGE_FIRST, json!({})).await.response;
+    assert_eq!(got["error"]["code"], -32021, "{got}");
+    let required = json!({ "elicitation": { "url": {} } });
+    assert_eq!(got["error"]["data"]["requiredCapabilities"], required);
+    assert_eq!(asked_on_record(&cell), None, "nobody was asked");
+}
+
+pub(super) async fn breaks_protocol_first(cell: Cell) {
+    let got = cell.client.call(PAGE_FIRST, json!({})).await.response;
+    assert_eq!(got["error"]["code"], -31006, "{got}");
+}
+
+fn asked_on_record(cell: &Cell) -> Option<Value> {
+    audit_in(&cell.audit).into_iter().find(|record| record["kind"] == "questions")
+}
+
 pub(super) async fn refused_a_page(cell: Cell) {
     let (got, n) = call(&cell, PAGE, json!({})).await;
     assert!(got["error"]["message"].to_string().contains("the client refused"), "{got}");
@@ -123,8 +193,7 @@ fn refusal(cell: &Cell) {
     let is_refused = |one: &Value| one["error"].to_string().contains("-32602");
     let refused = || journal(&cell.journal).into_iter().find(is_refused);
     wait_until("the refusal", refused, || cell.describe());
-    let asked = audit_in(&cell.audit).into_iter().find(|record| record["kind"] == "questions");
-    assert_eq!(asked, None);
+    assert_eq!(asked_on_record(cell), None);
 }
 
 /// No server is told that roots are others now.

@@ -4,7 +4,11 @@
 //! the same request comes again with the answers. What a client can be asked is what it declared,
 //! and of that only what we know how to relay. Asks nobody and keeps nothing.
 
+mod pages;
+
 use bytes::Bytes;
+
+pub use pages::{input_required, question_key};
 
 use super::tasks::TaskNews;
 use crate::{
@@ -22,6 +26,7 @@ pub(super) const REQUESTS: &str = "inputRequests";
 pub(super) const RESPONSES: &str = "inputResponses";
 pub(super) const STATE: &str = "requestState";
 const RESULT_TYPE: &str = "resultType";
+const ELICITATION_ID: &str = "elicitationId";
 
 /// What a client can do for a server, as far as we relay it.
 const RELAYED: [&str; 3] = ["elicitation", "sampling", "roots"];
@@ -131,12 +136,11 @@ impl Question {
     /// What a legacy client is asked by its request of this number. It knows a page by an id, which
     /// modern servers do not give.
     pub fn legacy_params(&self, number: u64) -> Option<Bytes> {
-        const ID: &str = "elicitationId";
         let params = self.params.as_ref()?;
-        if self.method != Asking::Url || params.contains(ID) {
+        if self.method != Asking::Url || params.contains(ELICITATION_ID) {
             return Some(params.raw().clone());
         }
-        Some(params.edit().set(ID, quote(&number.to_string())).finish().into_bytes())
+        Some(params.edit().set(ELICITATION_ID, quote(&number.to_string())).finish().into_bytes())
     }
 }
 
