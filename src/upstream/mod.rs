@@ -41,6 +41,7 @@ pub use outgoing::{Draft, Manner, Outgoing, Runs};
 pub use pace::Oddities;
 
 use handshake::Greeting;
+use news::Told;
 use outgoing::shown_name;
 
 /// Where the notices of one call go. Bounded by whoever makes it; full means dropped and counted.
@@ -57,6 +58,8 @@ pub struct Session {
     declared: Object,
     tasks: Tasks,
     whose: Whose,
+    /// From which level on it logs.
+    told: Arc<Told>,
     latch: Latch,
 }
 
@@ -88,7 +91,8 @@ impl Session {
             Era::Modern | Era::Legacy => Tasks::Unknown,
         };
         let declared = handshake::declared(&face);
-        Self { server, line, greeting: Arc::new(greeting), face, declared, tasks, whose, latch }
+        let (greeting, told) = (Arc::new(greeting), Arc::default());
+        Self { server, line, greeting, face, declared, tasks, whose, told, latch }
     }
 
     pub fn version(&self) -> Version {
@@ -151,6 +155,10 @@ impl Session {
             // In a box: it is rare, and every call would carry it.
             (Runs::AsTask, Tasks::Legacy) => Box::pin(drive::drive(self, permit, call)).await,
             (Runs::Plainly | Runs::AsTask, _) => {
+                if let Some(level) = self.wanted_level(call, notices) {
+                    // So is this.
+                    Box::pin(self.log_from(level, permit.epoch())).await;
+                }
                 self.write(permit, (draft, call), (notices, self.talking(call))).await
             }
         }
@@ -193,6 +201,7 @@ impl Session {
                         Some(_) => http::Progress::Wanted,
                         None => http::Progress::Unwanted,
                     },
+                    hears: self.hears(),
                     talk,
                 };
                 let answered = line.ask(asked).await;
@@ -279,12 +288,19 @@ impl Session {
     /// What the caller hears of a child before the answer. Progress that it did not want is not
     /// asked for, and is dropped on its side.
     fn ear(&self, call: &Outgoing, notices: Option<&NoticeSender>) -> Option<talk::Ear> {
-        let hears = match (self.whose, call.params.progress_token()) {
-            (Whose::OneCallers, _) => talk::Hears::Everything,
-            (Whose::Everybodys, Some(_)) => talk::Hears::Named,
-            (Whose::Everybodys, None) => return None,
-        };
+        let hears = self.hears();
+        if hears == talk::Hears::Named && call.params.progress_token().is_none() {
+            return None;
+        }
         Some(talk::Ear { notices: notices?.clone(), hears })
+    }
+
+    /// What a caller hears on this session besides its answers.
+    fn hears(&self) -> talk::Hears {
+        match self.whose {
+            Whose::OneCallers => talk::Hears::Everything,
+            Whose::Everybodys => talk::Hears::Named,
+        }
     }
 
     /// How the caller can be asked in the middle of this call: never on a shared session, and

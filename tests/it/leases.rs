@@ -1,5 +1,6 @@
 //! Sessions of servers that belong to one caller: who gets which, and who is asked through them.
 
+mod level;
 mod parked;
 
 use std::{
@@ -52,6 +53,14 @@ impl Asking {
 
     fn journal(&self) -> Vec<Value> {
         journal(&self.journal)
+    }
+
+    fn wait(&self, what: &str, seen: impl Fn() -> bool) {
+        wait_until(what, || seen().then_some(()), || format!("{:#?}", self.journal()));
+    }
+
+    async fn client(&self, kind: Kind) -> Client {
+        Client::able_http(kind, self.gateway.port, able()).await
     }
 }
 

@@ -32,7 +32,12 @@ use tokio::{
 use tokio_util::sync::DropGuard;
 
 use self::{core::Core, line::Slot};
-use super::{NoticeSender, news::News, pace::Counts, talk::Talking};
+use super::{
+    NoticeSender,
+    news::News,
+    pace::Counts,
+    talk::{Ear, Hears, Talking},
+};
 use crate::{
     domain::{
         CallError, Era, Sent,
@@ -66,6 +71,7 @@ pub(super) struct Asked<'a> {
     pub(super) epoch: Option<Epoch>,
     pub(super) notices: Option<&'a NoticeSender>,
     pub(super) progress: Progress,
+    pub(super) hears: Hears,
     pub(super) talk: Option<Talking>,
 }
 
@@ -97,8 +103,14 @@ impl<'a> Asked<'a> {
             epoch: None,
             notices: None,
             progress: Progress::Unwanted,
+            hears: Hears::Named,
             talk: None,
         }
+    }
+
+    /// Who hears what comes on other streams than that of the answer.
+    fn ear(&self) -> Option<Ear> {
+        Some(Ear { notices: self.notices?.clone(), hears: self.hears })
     }
 
     /// The same for a legacy server, with nothing borrowed: what is said before the answer finds
@@ -162,9 +174,11 @@ impl Http {
             return host.ask(asked).await;
         }
         let legacy = asked.about.version.filter(|version| version.era() == Era::Legacy);
-        let _route = match (legacy, asked.progress) {
-            (Some(_), Progress::Wanted) => core.routes.open(asked.id, asked.notices),
-            (Some(_), Progress::Unwanted) | (None, _) => None,
+        let _route = match (legacy, asked.progress, asked.hears) {
+            (Some(_), Progress::Wanted, _) | (Some(_), _, Hears::Everything) => {
+                Some(core.routes.open(asked.id, asked.ear()))
+            }
+            (Some(_), Progress::Unwanted, Hears::Named) | (None, _, _) => None,
         };
         let mut recall = Recall { core, id: asked.id, version: legacy, slot: Slot::default() };
         let end = core.carry(&mut recall.slot, &asked, sleep(asked.wait)).await;

@@ -303,8 +303,8 @@ impl Desk {
 
     fn progress(&mut self, id: Option<u64>, notice: Notice) {
         let taken = id
-            .and_then(|id| self.calls.notices(id))
-            .is_some_and(|notices| notices.try_send(notice).is_ok());
+            .and_then(|id| self.calls.ear(id))
+            .is_some_and(|ear| ear.notices.try_send(notice).is_ok());
         if !taken {
             self.shared.counts.notice_dropped();
         }

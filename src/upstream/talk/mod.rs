@@ -288,8 +288,8 @@ impl Calls {
         }
     }
 
-    pub(super) fn notices(&self, call: u64) -> Option<&NoticeSender> {
-        self.pending.notices(call)
+    pub(super) fn ear(&self, call: u64) -> Option<&Ear> {
+        self.pending.ear(call)
     }
 
     pub(super) fn only_ear(&self) -> Option<&NoticeSender> {

@@ -45,6 +45,17 @@ pub(in crate::upstream) enum Hears {
     Everything,
 }
 
+impl Ear {
+    /// Who hears what names no call: the one call that is under way, if the session is its
+    /// caller's own.
+    pub(in crate::upstream) fn only<'a>(
+        mut calls: impl Iterator<Item = Option<&'a Self>>,
+    ) -> Option<&'a NoticeSender> {
+        let (Some(Some(ear)), None) = (calls.next(), calls.next()) else { return None };
+        (ear.hears == Hears::Everything).then_some(&ear.notices)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Pending(HashMap<u64, Waiting>);
 
@@ -90,18 +101,13 @@ impl Pending {
         self.0.get(&id).is_some_and(|waiting| waiting.can.is_some())
     }
 
-    pub(super) fn notices(&self, id: u64) -> Option<&NoticeSender> {
-        self.0.get(&id)?.ear.as_ref().map(|ear| &ear.notices)
+    pub(super) fn ear(&self, id: u64) -> Option<&Ear> {
+        self.0.get(&id)?.ear.as_ref()
     }
 
-    /// Who hears what names no call: the one call that is under way, if the session is its
-    /// caller's own.
+    /// Who hears what names no call.
     pub(super) fn only_ear(&self) -> Option<&NoticeSender> {
-        let mut all = self.0.values();
-        let (Some(Waiting { ear: Some(ear), .. }), None) = (all.next(), all.next()) else {
-            return None;
-        };
-        (ear.hears == Hears::Everything).then_some(&ear.notices)
+        Ear::only(self.0.values().map(|waiting| waiting.ear.as_ref()))
     }
 
     pub(super) fn earliest_deadline(&self) -> Option<Instant> {

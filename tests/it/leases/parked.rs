@@ -9,8 +9,8 @@ use super::{Asking, LEGACY};
 use crate::{
     client::{Client, InFlight, Kind},
     eras::Server,
-    harness::{Gateway, wait_until},
-    questions::{able, answer, text},
+    harness::Gateway,
+    questions::{answer, text},
 };
 
 const TOOL: &str = "up__test_elicitation";
@@ -170,16 +170,8 @@ async fn a_parked_call_does_not_outlive_its_gateway() {
 }
 
 impl Asking {
-    fn wait(&self, what: &str, seen: impl Fn() -> bool) {
-        wait_until(what, || seen().then_some(()), || format!("{:#?}", self.journal()));
-    }
-
     fn n_cancelled(&self) -> usize {
         let is_meant = |event: &&Value| event["method"] == "notifications/cancelled";
         self.journal().iter().filter(is_meant).count()
-    }
-
-    async fn client(&self, kind: Kind) -> Client {
-        Client::able_http(kind, self.gateway.port, able()).await
     }
 }

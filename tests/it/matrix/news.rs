@@ -38,11 +38,12 @@ pub(super) async fn updates(cell: Cell) {
     check_stamp(&cell, &heard);
 }
 
-/// How many log messages a call brings, when its client wants to hear from this level on.
-async fn heard(cell: &Cell, level: Option<&str>) -> usize {
+/// How many log messages a call brings of a server that logs at the level `said`, when its client
+/// wants to hear from this level on.
+async fn heard(cell: &Cell, level: Option<&str>, said: &str) -> usize {
     // Who wants to hear of progress still hears no messages of others.
     let meta = json!({ "progressToken": "p" });
-    let mut params = json!({ "name": LOGGING, "arguments": {}, "_meta": meta });
+    let mut params = json!({ "name": LOGGING, "arguments": { "level": said }, "_meta": meta });
     if let Some(level) = level {
         if cell.kind.is_modern() {
             params["_meta"]["io.modelcontextprotocol/logLevel"] = level.into();
@@ -59,8 +60,16 @@ async fn heard(cell: &Cell, level: Option<&str>) -> usize {
 }
 
 pub(super) async fn logs(cell: Cell) {
-    for (level, n) in [(None, 0), (Some("info"), 3), (Some("error"), 0)] {
-        assert_eq!(heard(&cell, level).await, n, "{level:?}");
+    // Of itself, a legacy one logs from info on.
+    for (level, said, n) in [
+        (None, "info", 0),
+        (Some("info"), "info", 3),
+        (Some("error"), "info", 0),
+        (Some("debug"), "debug", 3),
+        (Some("error"), "warning", 0),
+        (Some("error"), "error", 3),
+    ] {
+        assert_eq!(heard(&cell, level, said).await, n, "{level:?} {said}");
     }
     if !cell.kind.is_modern() {
         let wrong = cell.client.ask("logging/setLevel", json!({ "level": "loud" })).await;
@@ -71,5 +80,5 @@ pub(super) async fn logs(cell: Cell) {
 /// Behind HTTP a message comes with the answer to its call; on the pipe of a child nobody can tell.
 pub(super) async fn logs_of_calls(cell: Cell) {
     let n = if cell.server.is_child() { 0 } else { 3 };
-    assert_eq!(heard(&cell, Some("debug")).await, n);
+    assert_eq!(heard(&cell, Some("debug"), "info").await, n);
 }

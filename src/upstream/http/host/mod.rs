@@ -27,9 +27,7 @@ use crate::{
         limits::{UPSTREAM_ERRAND_TIMEOUT, UPSTREAM_ERRANDS_MAX},
     },
     gate::{Epoch, LatchState},
-    upstream::talk::{
-        Act, Calls, Door, Ear, Entered, Hears, Left, Reply, Resume, Uncounted, Waiting,
-    },
+    upstream::talk::{Act, Calls, Door, Entered, Left, Reply, Resume, Uncounted, Waiting},
     wire::{Frame, Request, RequestId, Response, Version, encode_cancelled},
 };
 use carry::{Cut, carry};
@@ -93,11 +91,9 @@ impl Host {
         let talk = asked.talk.take();
         let (can, resume) = talk.map(|talk| (talk.can, talk.resume)).unzip();
         let (id, epoch, deadline) = (asked.id, asked.epoch, Instant::now() + asked.wait);
-        let notices = asked.notices.cloned();
+        let ear = asked.ear();
         let asked = Box::new(asked.without_caller());
         let event = |reply: Reply| {
-            // Which call something belongs to, its stream has told before it comes here.
-            let ear = notices.map(|notices| Ear { notices, hears: Hears::Named });
             let waiting = Waiting { reply, ear, epoch, deadline, can, asked_as: id };
             Event::Asked { asked, waiting, resume: resume.flatten() }
         };
@@ -232,7 +228,7 @@ impl Desk {
         let id = asked.id;
         match calls.enter(id, waiting, resume, |epoch| core.latch.holds(epoch)) {
             Entered::New => {
-                core.routes.put(id, calls.notices(id));
+                core.routes.put(id, calls.ear(id));
                 let (cut, cut_off) = oneshot::channel();
                 core.tasks.run(carry(Arc::clone(core), asked, cut_off));
                 self.running.insert(id, cut);
@@ -265,7 +261,7 @@ impl Desk {
     fn answer(&mut self, call: u64, epoch: Option<Epoch>, frame: Frame) {
         let Self { core, version, calls, .. } = self;
         // From now on it is this caller who hears of the call's progress.
-        core.routes.put(call, calls.notices(call));
+        core.routes.put(call, calls.ear(call));
         let (core_of_task, version) = (Arc::clone(core), *version);
         core.tasks.run(async move {
             let core = core_of_task;

@@ -1,8 +1,9 @@
-//! The GET stream of a legacy HTTP session, and the progress that comes with it.
+//! The GET stream of a legacy HTTP session, and the notices of calls that come with it.
 //!
 //! It is listened to where a server offers it, at once in every session that is opened anew: list
 //! changes come there, questions, and with some servers the progress of calls, which finds its
-//! caller by the number of the call. Does not renew a session: a call does. `old` has the transport
+//! caller by the number of the call, and log messages, which find theirs where it is the only one
+//! they can be meant for. Does not renew a session: a call does. `old` has the transport
 //! of 2024-11-05, where all answers come on such a stream.
 
 mod old;
@@ -32,13 +33,15 @@ use crate::{
     upstream::{
         NoticeSender,
         inbound::{Asked, Heard, Question, understand},
+        talk::Ear,
     },
     wire::{Notice, SseEvent, SseReader, Version, decode, headers::LAST_EVENT_ID},
 };
 
-/// Where progress goes that does not come with its call's own answer.
+/// Where goes what does not come with its call's own answer. A call in which nobody hears has its
+/// place here, too: something may be about it.
 #[derive(Debug, Default)]
-pub(super) struct Routes(Mutex<HashMap<u64, NoticeSender>>);
+pub(super) struct Routes(Mutex<HashMap<u64, Option<Ear>>>);
 
 /// Closes the route when the call is over.
 #[derive(Debug)]
@@ -48,16 +51,14 @@ pub(super) struct Route<'a> {
 }
 
 impl Routes {
-    pub(super) fn open(&self, id: u64, notices: Option<&NoticeSender>) -> Option<Route<'_>> {
-        self.table().insert(id, notices?.clone());
-        Some(Route { routes: self, id })
+    pub(super) fn open(&self, id: u64, ear: Option<Ear>) -> Route<'_> {
+        self.table().insert(id, ear);
+        Route { routes: self, id }
     }
 
     /// The same for a call that is carried by a task, until it is closed.
-    pub(super) fn put(&self, id: u64, notices: Option<&NoticeSender>) {
-        if let Some(notices) = notices {
-            self.table().insert(id, notices.clone());
-        }
+    pub(super) fn put(&self, id: u64, ear: Option<&Ear>) {
+        self.table().insert(id, ear.cloned());
     }
 
     pub(super) fn close(&self, id: u64) {
@@ -65,10 +66,15 @@ impl Routes {
     }
 
     fn get(&self, id: u64) -> Option<NoticeSender> {
-        self.table().get(&id).cloned()
+        self.table().get(&id)?.as_ref().map(|ear| ear.notices.clone())
     }
 
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<u64, NoticeSender>> {
+    /// Who hears what names no call.
+    fn only(&self) -> Option<NoticeSender> {
+        Ear::only(self.table().values().map(Option::as_ref)).cloned()
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Option<Ear>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,24 +109,24 @@ impl Core {
 
     /// Listens on the GET stream for as long as the server offers one, of each session in turn.
     pub(super) async fn listen(self: Arc<Self>, version: Version) {
-        let mut ear = Ear { core: &self, version, last_id: None, retry: SSE_RETRY };
+        let mut listener = Listener { core: &self, version, last_id: None, retry: SSE_RETRY };
         let mut n_last = 0;
         loop {
             let (n, session) = self.conversation.numbered();
             if n > n_last {
                 // Event ids are those of one session.
-                (ear.last_id, n_last) = (None, n);
+                (listener.last_id, n_last) = (None, n);
             }
             let renewed = self.conversation.next(n);
             let stream = tokio::select! {
-                stream = ear.listen(n, session.as_ref()) => stream,
+                stream = listener.listen(n, session.as_ref()) => stream,
                 // What is said from now on is said in the new one.
                 () = renewed => continue,
             };
             let renewed = self.conversation.next(n);
             match stream {
                 Stream::Ended => tokio::select! {
-                    () = sleep(ear.retry) => {}
+                    () = sleep(listener.retry) => {}
                     () = renewed => {}
                 },
                 Stream::NotOffered => return self.conversation.is_never_listened(),
@@ -160,14 +166,14 @@ enum Stream {
 }
 
 /// The one who listens.
-struct Ear<'a> {
+struct Listener<'a> {
     core: &'a Arc<Core>,
     version: Version,
     last_id: Option<String>,
     retry: Duration,
 }
 
-impl Ear<'_> {
+impl Listener<'_> {
     async fn listen(&mut self, n: u64, session: Option<&HeaderValue>) -> Stream {
         let (mut slot, last_id) = (Slot::default(), self.last_id.as_deref());
         let opened = self.core.open_stream(&mut slot, self.version, session, last_id).await;
@@ -220,8 +226,13 @@ impl Ear<'_> {
                 }
             }
             Heard::Progress { id, notice } => self.core.route(id, notice),
-            // Nobody can tell which call a log message belongs to.
-            Heard::Log(_) | Heard::Other => {}
+            // It does not say which call it belongs to.
+            Heard::Log(notice) => {
+                if let Some(notices) = self.core.routes.only() {
+                    self.core.forward(Some(&notices), notice);
+                }
+            }
+            Heard::Other => {}
             // Without anybody who attends nobody is told.
             Heard::News(news) => drop(self.core.news.send(news)),
             Heard::ListChanged => self.core.list_changed.send_modify(|n| *n += 1),

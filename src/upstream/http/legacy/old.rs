@@ -13,7 +13,7 @@ use http::Uri;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::{Core, Ear, Slot};
+use super::{Core, Listener, Slot};
 use crate::{
     domain::{
         CallError, Sent,
@@ -99,8 +99,8 @@ impl Core {
         let core = Arc::clone(self);
         self.tasks.run(async move {
             let (version, last_id, retry) = (Version::V2024_11_05, None, SSE_RETRY);
-            let mut ear = Ear { core: &core, version, last_id, retry };
-            ear.hear(slot, reader, body).await;
+            let mut listener = Listener { core: &core, version, last_id, retry };
+            listener.hear(slot, reader, body).await;
             if let Some(old) = core.old.get() {
                 // Whoever waits is told by that.
                 *old.lock() = None;

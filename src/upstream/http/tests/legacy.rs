@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{
     Opening, Rig, answer, event, next_progress, notices, progress, result_of, server::Events, soon,
 };
-use crate::domain::{CallError, Era, Sent, limits::UPSTREAM_RESUMES_MAX};
+use crate::{
+    domain::{CallError, Era, Sent, limits::UPSTREAM_RESUMES_MAX},
+    upstream::talk::Hears,
+};
 
 #[tokio::test]
 async fn a_call_that_was_never_sent_is_not_recalled_either() {
@@ -66,6 +69,35 @@ async fn the_get_stream_brings_list_changes_and_progress_by_token() {
         }
     })
     .await;
+}
+
+/// Between two calls nobody can tell, and neither can anybody on a session that is shared.
+#[tokio::test]
+async fn the_get_stream_brings_log_messages_to_the_only_call_of_its_callers_session() {
+    for hears in [Hears::Everything, Hears::Named] {
+        let mut opening = Opening::begin(Some(Era::Legacy)).await;
+        opening.server.greet("s1").await;
+        let stream = opening.server.next().await.stream();
+        let mut rig = opening.done().await;
+        let log = event(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#);
+        let (sender, mut receiver) = notices();
+        let (id, one) = rig.start_as(hears, super::WAIT, Some(sender));
+        let seen = rig.server.next().await;
+        stream.say(&format!("{log}{}", event(&progress(id, 1)))).await;
+        if hears == Hears::Everything {
+            assert_eq!(soon(receiver.recv()).await.unwrap().method, "notifications/message");
+        }
+        assert_eq!(next_progress(&mut receiver).await, 1);
+        // Nobody listens to the other one.
+        let (_, other) = rig.call();
+        let seen_too = rig.server.next().await;
+        stream.say(&format!("{log}{}", event(&progress(id, 2)))).await;
+        assert_eq!(next_progress(&mut receiver).await, 2);
+        seen.answer("{}");
+        seen_too.answer("{}");
+        result_of(soon(one).await.unwrap());
+        result_of(soon(other).await.unwrap());
+    }
 }
 
 #[tokio::test]

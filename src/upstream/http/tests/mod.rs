@@ -20,7 +20,7 @@ use crate::{
     config::{HttpTarget, Secret, ServerConfig, Target},
     domain::{CallError, Era, ServerName},
     gate::{Cause, Latch},
-    upstream::{ConnectError, NoticeSender, handshake, handshake::Greeting},
+    upstream::{ConnectError, NoticeSender, handshake, handshake::Greeting, talk::Hears},
     wire::{Body, ClientFace, Notice, RequestId, Response, Version, encode_request},
 };
 
@@ -95,6 +95,15 @@ impl Rig {
         wait: Duration,
         notices: Option<NoticeSender>,
     ) -> (u64, JoinHandle<Result<Response, CallError>>) {
+        self.start_as(Hears::Named, wait, notices)
+    }
+
+    fn start_as(
+        &self,
+        hears: Hears,
+        wait: Duration,
+        notices: Option<NoticeSender>,
+    ) -> (u64, JoinHandle<Result<Response, CallError>>) {
         let (id, http, version) = (self.http.draw_id(), self.http.clone(), self.version);
         let epoch = self.latch.epoch().ok();
         let task = spawn(async move {
@@ -105,6 +114,7 @@ impl Rig {
                 epoch,
                 notices: notices.as_ref(),
                 progress: Progress::Wanted,
+                hears,
                 ..Asked::own(id, frame, about)
             };
             http.ask(asked).await

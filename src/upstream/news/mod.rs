@@ -5,10 +5,14 @@
 //! bounded channel a session; whoever reads it too slowly is told that some were lost. The URIs
 //! were admitted when they were wished for; here they are sent in an epoch that lasts.
 
+mod level;
+
 use std::collections::BTreeSet;
 
 use serde_json::json;
 use tokio::sync::broadcast;
+
+pub(super) use level::Told;
 
 use super::{Line, Own, Session, handshake::modern_params};
 use crate::{
