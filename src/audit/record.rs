@@ -28,6 +28,25 @@ pub enum Record<'a> {
     Stopped {
         why: &'a str,
     },
+    /// Another configuration is about to take the place of the one that stands.
+    Reloaded {
+        who: &'a str,
+        before_sha256: &'a [u8; 32],
+        config_sha256: &'a [u8; 32],
+        generation: Generation,
+        /// Names of servers, with commas between them.
+        added: &'a str,
+        removed: &'a str,
+        changed: &'a str,
+    },
+    /// A configuration was not taken; this generation stays.
+    ReloadRefused {
+        who: &'a str,
+        /// Unless the file could not be read.
+        config_sha256: Option<&'a [u8; 32]>,
+        generation: Generation,
+        why: &'a str,
+    },
     /// Every gate agreed; it is about to be sent.
     Intent {
         matter: Matter<'a>,
@@ -81,6 +100,8 @@ impl Record<'_> {
         match self {
             Self::Started { .. } => "started",
             Self::Stopped { .. } => "stopped",
+            Self::Reloaded { .. } => "reloaded",
+            Self::ReloadRefused { .. } => "reload_refused",
             Self::Intent { matter: Matter::Call(_) } => "intent",
             Self::Intent { matter: Matter::Questions(_) } => "questions",
             Self::Intent { matter: Matter::Wish(_) } => "watch",
@@ -106,6 +127,31 @@ impl Record<'_> {
                 line.number("generation", generation.0);
             }
             Self::Stopped { why } => line.text("why", why),
+            Self::Reloaded {
+                who,
+                before_sha256,
+                config_sha256,
+                generation,
+                added,
+                removed,
+                changed,
+            } => {
+                line.text("who", who);
+                line.hex("before_sha256", before_sha256);
+                line.hex("config_sha256", config_sha256);
+                line.number("generation", generation.0);
+                line.text("added", added);
+                line.text("removed", removed);
+                line.text("changed", changed);
+            }
+            Self::ReloadRefused { who, config_sha256, generation, why } => {
+                line.text("who", who);
+                if let Some(digest) = config_sha256 {
+                    line.hex("config_sha256", digest);
+                }
+                line.number("generation", generation.0);
+                line.text("why", why);
+            }
             Self::Intent { matter } => line.matter(matter),
             Self::Outcome { call, outcome, elapsed } => line.outcome(call, outcome, elapsed),
             Self::Denied { matter, reason, told } => {
