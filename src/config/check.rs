@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::{
-    Code, Config, ConfigErrors, Names, Surroundings, gateway,
+    Code, Config, ConfigErrors, Gateway, Names, Surroundings,
+    diff::needing_restart,
+    gateway,
     report::{Note, Notes},
     secret::Lookup,
     section::{Section, hide_values},
@@ -45,20 +47,55 @@ pub(super) struct Check<'a> {
     pub(super) notes: Notes,
 }
 
-pub(super) fn check(written: &Written<'_>, around: &Surroundings) -> Result<Config, ConfigErrors> {
+/// The whole file; as what follows `running`, if there is such a configuration.
+pub(super) fn check(
+    written: &Written<'_>,
+    running: Option<&Config>,
+    around: &Surroundings,
+) -> Result<Config, ConfigErrors> {
     let base = written.absolute.parent().unwrap_or(Path::new("/"));
     let mut check = Check { base, around, notes: Notes::default() };
     let (tree, broken) = DeTable::parse_recoverable(written.text);
     hide_values(tree.get_ref(), 1, &mut check.notes);
-    let draft = read(&Section::new("the file", 0..0, tree.get_ref()), &mut check);
+    let top = Section::new("the file", 0..0, tree.get_ref());
+    let draft = read(&top, &mut check);
+    if let Some(running) = running {
+        refuse_fixed(&top, needing_restart(running, &draft), &mut check.notes);
+    }
     note_syntax(&broken, &mut check.notes);
     refuse_exposed(written.exposure, &mut check.notes);
     let (errors, warnings) = check.notes.settle(written.shown, written.text);
     if !errors.is_empty() {
-        return Err(ConfigErrors { errors, warnings });
+        return Err(ConfigErrors { errors, warnings, digest: None });
     }
     let digest = Sha256::digest(written.text.as_bytes()).into();
     Ok(Config { digest, source: written.absolute.to_owned(), warnings, ..draft })
+}
+
+/// Only `[gateway]`: what is wrong elsewhere does not matter, unless it makes that a guess.
+pub(super) fn check_gateway(
+    written: &Written<'_>,
+    around: &Surroundings,
+) -> Result<Gateway, ConfigErrors> {
+    let base = written.absolute.parent().unwrap_or(Path::new("/"));
+    let mut check = Check { base, around, notes: Notes::default() };
+    let (tree, mut broken) = DeTable::parse_recoverable(written.text);
+    hide_values(tree.get_ref(), 1, &mut check.notes);
+    let top = Section::new("the file", 0..0, tree.get_ref());
+    let section = top.section("gateway", "[gateway]", &mut check.notes);
+    let gateway = gateway::read(&section, &mut check);
+    // Where its last value ends, it is known; if it was not seen at all, it may be anywhere.
+    let end = section.entries().iter().map(|(_, value)| value.span().end).max();
+    broken.retain(|error| {
+        let start = error.span().unwrap_or_default().start;
+        end.is_none_or(|end| start <= end)
+    });
+    note_syntax(&broken, &mut check.notes);
+    let (errors, warnings) = check.notes.settle(written.shown, written.text);
+    if errors.is_empty() {
+        return Ok(gateway);
+    }
+    Err(ConfigErrors { errors, warnings, digest: None })
 }
 
 /// Everything but what only `check` knows. Worth nothing if a note of an error was left.
@@ -77,8 +114,7 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
         let mut section = tables.section(key.value, &title, &mut check.notes);
         section.span = key.span.clone();
         let lookup = server::lookup(&section, &mut check.notes);
-        let depth = if check.around.starts_servers { lookup } else { Lookup::SpellingOnly };
-        let server = server::read(&key, &section, depth, check);
+        let server = server::read(&key, &section, lookup, check);
         if lookup == Lookup::Resolve {
             n_enabled += 1;
             second = (n_enabled == 2).then(|| key.span.clone()).or(second);
@@ -113,6 +149,24 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
     }
 }
 
+/// A key that was left out may differ as well: then its table is the place.
+fn refuse_fixed(top: &Section<'_>, keys: Vec<(&str, &str)>, notes: &mut Notes) {
+    for (table, key) in keys {
+        // Its types have been checked.
+        let section = top.section(table, table, &mut Notes::default());
+        let place = section.value_span(key).unwrap_or_else(|| section.span.clone());
+        if notes.refuses(&place) {
+            continue;
+        }
+        let message = format!("`{table}.{key}` differs from what is running");
+        notes.push(
+            Note::new(Code::NeedsRestart, place, message)
+                .label("cannot change while the gateway runs")
+                .help("restart the gateway, or put the old value back; [servers] can be reloaded"),
+        );
+    }
+}
+
 fn plain_names(n_enabled: usize, place: std::ops::Range<usize>) -> Note {
     let message = format!("names = \"plain\" needs exactly one enabled server, found {n_enabled}");
     Note::new(Code::PlainNames, place, message)
@@ -139,7 +193,13 @@ fn note_syntax(broken: &[toml::de::Error], notes: &mut Notes) {
     let Some(first) = broken.iter().min_by_key(|error| place(error).start) else { return };
     let span = place(first);
     notes.retain(|code, certain| {
-        let missing = [Code::NoTarget, Code::PlainNames, Code::NoServers, Code::NoStateDir];
+        let missing = [
+            Code::NoTarget,
+            Code::PlainNames,
+            Code::NoServers,
+            Code::NoStateDir,
+            Code::NeedsRestart,
+        ];
         certain.end <= span.start && !missing.contains(&code)
     });
     let message = first.message().lines().collect::<Vec<_>>().join(", ");

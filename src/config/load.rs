@@ -11,6 +11,8 @@ use std::{
     path::Path,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{
     Code, Config, ConfigErrors, Gateway,
     check::{self, Exposure, Written},
@@ -25,27 +27,42 @@ pub struct Surroundings {
     /// Whether the path is a file that we may execute.
     is_program: fn(&Path) -> io::Result<()>,
     is_directory: fn(&Path) -> bool,
-    /// Whether the servers are to be started here. If not, their programs, directories and
-    /// secrets need not be there.
-    pub(super) starts_servers: bool,
 }
 
 /// Reads and checks `servers.toml`.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    load_in(path, &Surroundings::of_this_process())
+    let around = Surroundings::of_this_process();
+    with_written(path, |written| check::check(written, None, &around))
 }
 
-/// Where a running gateway is found, by its `servers.toml`. The secrets of the servers are the
-/// gateway's own business: whoever wants to stop it need not have them.
+/// Reads and checks what is to take the place of `running`, in the file that it came from. What
+/// cannot change without a restart is a mistake.
+pub fn load_next(running: &Config) -> Result<Config, ConfigErrors> {
+    let around = Surroundings::of_this_process();
+    with_written(&running.source, |written| check::check(written, Some(running), &around))
+}
+
+/// Where a running gateway is found, by its `servers.toml`. Mistakes elsewhere in the file and
+/// the secrets of the servers are the gateway's own business: whoever wants to stop it must not
+/// stumble over them.
 pub fn load_gateway(path: &Path) -> Result<Gateway, ConfigErrors> {
-    let around = Surroundings { starts_servers: false, ..Surroundings::of_this_process() };
-    load_in(path, &around).map(|config| config.gateway)
+    let around = Surroundings::of_this_process();
+    with_written(path, |written| check::check_gateway(written, &around))
 }
 
-fn load_in(path: &Path, around: &Surroundings) -> Result<Config, ConfigErrors> {
-    let (bytes, exposure) = read(path).map_err(|e| refused(path, &unreadable(path, &e)))?;
-    let text = match str::from_utf8(&bytes) {
-        Ok(text) => text,
+/// SHA-256 of what the file holds now; `None` if it cannot be read.
+pub fn digest(path: &Path) -> Option<[u8; 32]> {
+    read(path).ok().map(|(bytes, _)| Sha256::digest(bytes).into())
+}
+
+fn with_written<T>(
+    path: &Path,
+    check: impl FnOnce(&Written<'_>) -> Result<T, ConfigErrors>,
+) -> Result<T, ConfigErrors> {
+    let (bytes, exposure) = read(path).map_err(|e| refused_at(path, "", unreadable(path, &e)))?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let checked = match str::from_utf8(&bytes) {
+        Ok(text) => check(&Written { text, shown: path, absolute: &absolute, exposure }),
         Err(error) => {
             let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let text = String::from_utf8_lossy(good);
@@ -53,12 +70,10 @@ fn load_in(path: &Path, around: &Surroundings) -> Result<Config, ConfigErrors> {
             let note = Note::new(Code::Unreadable, at..at, "the file is not UTF-8")
                 .label("after this place")
                 .help("save the file as UTF-8");
-            return Err(refused_at(path, &text, note));
+            Err(refused_at(path, &text, note))
         }
     };
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let written = Written { text, shown: path, absolute: &absolute, exposure };
-    check::check(&written, around)
+    checked.map_err(|errors| ConfigErrors { digest: Some(Sha256::digest(&bytes).into()), ..errors })
 }
 
 impl Config {
@@ -70,7 +85,7 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let written =
             Written { text, shown: path, absolute: path, exposure: Exposure::OwnerOrGroup };
-        check::check(&written, around)
+        check::check(&written, None, around)
     }
 }
 
@@ -81,7 +96,7 @@ impl Surroundings {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let is_directory = |path: &Path| path.is_dir();
-        Self { variables, read_secret, is_program, is_directory, starts_servers: true }
+        Self { variables, read_secret, is_program, is_directory }
     }
 
     /// A machine of the imagination: these variables, every secret file holding `from-file`,
@@ -101,7 +116,6 @@ impl Surroundings {
                 _ => Err(io::ErrorKind::NotFound.into()),
             },
             is_directory: |path| !path.starts_with("/nowhere"),
-            starts_servers: true,
         }
     }
 
@@ -166,13 +180,9 @@ fn unreadable(path: &Path, error: &io::Error) -> Note {
     Note::new(Code::Unreadable, 0..0, message).help("name another file with --config")
 }
 
-fn refused(path: &Path, note: &Note) -> ConfigErrors {
-    refused_at(path, "", note.clone())
-}
-
 fn refused_at(path: &Path, text: &str, note: Note) -> ConfigErrors {
     let mut notes = Notes::default();
     notes.push(note);
     let (errors, warnings) = notes.settle(path, text);
-    ConfigErrors { errors, warnings }
+    ConfigErrors { errors, warnings, digest: None }
 }

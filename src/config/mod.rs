@@ -6,6 +6,7 @@
 //! Deliberately starts, opens and binds nothing; only `load.rs` touches the machine.
 
 mod check;
+mod diff;
 mod gateway;
 mod load;
 mod model;
@@ -16,7 +17,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Surroundings, load, load_gateway};
+pub use diff::{Change, Difference};
+pub use load::{Surroundings, digest, load, load_gateway, load_next};
 pub use model::{
     AuditConfig, Balance, Config, Durability, Gateway, HttpTarget, Isolation, Limits, Listen,
     Names, Program, ProtocolPin, ReplicaConfig, ServerConfig, StdioTarget, Target, ToolFilter,

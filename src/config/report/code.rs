@@ -55,6 +55,8 @@ pub enum Code {
     ExposedSecrets,
     /// C024: no place for the state.
     NoStateDir,
+    /// C025: cannot change while the gateway runs.
+    NeedsRestart,
     /// C101: unencrypted HTTP to another machine (warning).
     PlainHttp,
     /// C102: a literal that looks like a key (warning).
@@ -71,7 +73,7 @@ pub enum Severity {
 }
 
 impl Code {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -96,6 +98,7 @@ impl Code {
         Self::SetTwice,
         Self::ExposedSecrets,
         Self::NoStateDir,
+        Self::NeedsRestart,
         Self::PlainHttp,
         Self::LiteralSecret,
         Self::NoServers,
@@ -127,6 +130,7 @@ impl Code {
             Self::SetTwice => "C022",
             Self::ExposedSecrets => "C023",
             Self::NoStateDir => "C024",
+            Self::NeedsRestart => "C025",
             Self::PlainHttp => "C101",
             Self::LiteralSecret => "C102",
             Self::NoServers => "C103",

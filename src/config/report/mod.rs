@@ -56,6 +56,8 @@ pub type Warning = Finding;
 pub struct ConfigErrors {
     pub errors: Vec<Finding>,
     pub warnings: Vec<Warning>,
+    /// SHA-256 of the file's bytes, if they could be read.
+    pub digest: Option<[u8; 32]>,
 }
 
 /// What a check found, before it is put next to the text.
@@ -105,6 +107,12 @@ impl Notes {
     /// Takes back the notes of which `keep` says no.
     pub(super) fn retain(&mut self, keep: impl Fn(Code, Range<usize>) -> bool) {
         self.list.retain(|note| keep(note.code, note.span.clone()));
+    }
+
+    /// Whether something within this place is a mistake.
+    pub(super) fn refuses(&self, place: &Range<usize>) -> bool {
+        let within = |span: &Range<usize>| place.start <= span.start && span.end <= place.end;
+        self.list.iter().any(|n| n.code.severity() == Severity::Error && within(&n.span))
     }
 
     pub(super) fn first(&self, code: Code) -> Option<Range<usize>> {

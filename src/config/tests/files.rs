@@ -9,7 +9,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::config::{Config, ConfigErrors, Program, Target, load};
+use crate::config::{Config, ConfigErrors, Program, Target, digest, load, load_gateway, load_next};
 
 struct Place(TempDir);
 
@@ -68,6 +68,38 @@ fn what_cannot_be_read_is_said_with_a_line() {
     let huge = place.put("huge.toml", &vec![b'\n'; 1024 * 1024 + 1], 0o600);
     assert_eq!(codes(load(&huge)), [("C001", 1)]);
     assert_eq!(codes(load(Path::new("/dev/zero"))), [("C001", 1)]);
+}
+
+#[test]
+fn the_gateway_is_found_in_a_file_with_mistakes_elsewhere() {
+    let place = Place::new();
+    let own = "[gateway]\nstate_dir = \"s\"\nadmin = \"unix:/a\"\n";
+    let with = |text: &str| load_gateway(&place.put("servers.toml", text.as_bytes(), 0o600));
+    let elsewhere = ["[servers.a]\n", "[wat]\n", "[servers.a]\nurl = \n", "[audit\n", "\"\n"];
+    for wrong in elsewhere {
+        let text = format!("{own}{wrong}");
+        assert!(load(&place.put("servers.toml", text.as_bytes(), 0o600)).is_err(), "{wrong}");
+        let found = with(&text).unwrap();
+        assert_eq!(format!("{:?}", found.admin), "Unix(\"/a\")", "{wrong}");
+    }
+    // Here it would be a guess.
+    for guess in [format!("x = \n{own}"), format!("{own}listen = 1\n"), "[servers\n".to_owned()] {
+        assert!(with(&guess).is_err(), "{guess}");
+    }
+}
+
+#[test]
+fn a_refused_file_is_known_by_its_digest() {
+    let place = Place::new();
+    let running = place.load("[servers.a]\ncommand = \"@self\"\n", 0o600).unwrap();
+    let wrong = place.put("servers.toml", b"wat = 1\n", 0o600);
+    let refused = load_next(&running).unwrap_err();
+    assert_eq!(refused.digest, Some(Sha256::digest(b"wat = 1\n").into()));
+    assert_eq!(refused.digest, digest(&wrong));
+    let latin1 = place.put("servers.toml", b"# \xe4\n", 0o600);
+    assert_eq!(load_next(&running).unwrap_err().digest, digest(&latin1));
+    fs::remove_file(&wrong).unwrap();
+    assert_eq!(load_next(&running).unwrap_err().digest, None);
 }
 
 #[test]

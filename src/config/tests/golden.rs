@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{FILE, ONE_SERVER, VARIABLES, read_with};
+use super::{FILE, ONE_SERVER, VARIABLES, accepted, read_after, read_with};
 use crate::config::{
     Code, Colour, Config, ConfigErrors, Surroundings,
     check::{Exposure, Written, check},
@@ -119,6 +119,7 @@ fn mistakes(code: Code) -> ConfigErrors {
             read_with(&format!("[gateway]\n{ONE_SERVER}"), &homeless)
         }
         None if code == Code::ExposedSecrets => exposed(),
+        None if code == Code::NeedsRestart => followed(),
         None => panic!("no example of {code}"),
     };
     refused.unwrap_err()
@@ -131,7 +132,13 @@ fn exposed() -> Result<Config, ConfigErrors> {
         absolute: Path::new(FILE),
         exposure: Exposure::Everybody,
     };
-    check(&written, &Surroundings::imagined(&VARIABLES))
+    check(&written, None, &Surroundings::imagined(&VARIABLES))
+}
+
+fn followed() -> Result<Config, ConfigErrors> {
+    let running = format!("[gateway]\nadmin = \"unix:a\"\n{ONE_SERVER}");
+    let text = format!("[gateway]\nlisten = \"[::1]:9\"\n[limits]\nsessions = 7\n{ONE_SERVER}");
+    read_after(&accepted(&running), &text)
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{ONE_SERVER, accepted, env_of, header_of};
+use super::{ONE_SERVER, accepted, env_of, header_of, read_after};
 use crate::config::{
-    Config, Target,
+    Code, Config, Difference, Target,
     check::TOP_KEYS,
     gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS},
     server::SERVER_KEYS,
@@ -224,6 +224,38 @@ fn every_key_changes_the_checked_value() {
         assert_eq!(look(&accepted(&written(into, ""))), default, "default of {key}");
         let config = accepted(&written(into, &format!("{key} = {value}")));
         assert_eq!(look(&config), want, "{key} = {value}");
+    }
+}
+
+/// Either it is seen as a change of its server, or it is refused because it needs a restart.
+#[test]
+fn every_key_is_noticed_when_it_changes_in_a_running_gateway() {
+    for (into, key, value, ..) in ROWS {
+        let running = accepted(&written(into, ""));
+        let text = written(into, &format!("{key} = {value}"));
+        match (read_after(&running, &text), into) {
+            (Err(refused), Into::Table(_)) => {
+                let mut found = refused.errors.iter().map(|e| (e.code, e.line, e.column));
+                // By default the admin socket moves with the state.
+                let last = found.next_back();
+                assert_eq!(last, Some((Code::NeedsRestart, 2, key.len() + 4)), "{key}");
+            }
+            (Ok(next), Into::Stdio | Into::Http) => {
+                let difference = Difference::between(&running, &next);
+                let keys: Vec<_> = difference.changed.iter().flat_map(|c| &c.keys).collect();
+                let as_told = match key {
+                    "env_http_headers" | "bearer_token_env_var" => "http_headers",
+                    "replica" => "replicas",
+                    key => key,
+                };
+                if key == "enabled" {
+                    assert_eq!(difference.removed.len(), 1);
+                } else {
+                    assert_eq!(keys, [&as_told]);
+                }
+            }
+            (read, _) => panic!("{key}: {read:?}"),
+        }
     }
 }
 

@@ -10,7 +10,10 @@ mod together;
 
 use std::path::Path;
 
-use super::{Colour, Config, ConfigErrors, Surroundings, Target};
+use super::{
+    Colour, Config, ConfigErrors, Surroundings, Target,
+    check::{Exposure, Written, check},
+};
 
 /// Where the imagined file stands.
 const FILE: &str = "/etc/portcullis/servers.toml";
@@ -33,6 +36,13 @@ fn read(text: &str) -> Result<Config, ConfigErrors> {
 
 fn read_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     Config::from_str_at(text, Path::new(FILE), &Surroundings::imagined(variables))
+}
+
+/// As what takes the place of `running`.
+fn read_after(running: &Config, text: &str) -> Result<Config, ConfigErrors> {
+    let (shown, exposure) = (Path::new(FILE), Exposure::OwnerOrGroup);
+    let written = Written { text, shown, absolute: shown, exposure };
+    check(&written, Some(running), &Surroundings::imagined(&VARIABLES))
 }
 
 /// The configuration that a text yields; shows its mistakes if it has any.

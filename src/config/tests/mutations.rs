@@ -2,7 +2,7 @@
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
-use super::{papers::uncommented_sample, read};
+use super::{accepted, papers::uncommented_sample, read, read_after};
 use crate::config::{Colour, ConfigErrors};
 
 /// One change to a text, at places given as fractions of its length.
@@ -114,6 +114,12 @@ proptest! {
         let text = mutations.iter().fold(sample, |text, m| mutate(&text, m));
         if let Err(errors) = read(&text) {
             says_where(&text, &errors);
+        }
+        // The same as what shall follow the sample: more is refused, never less, and as clearly.
+        match (read(&text), read_after(&accepted(&uncommented_sample()), &text)) {
+            (Err(_), Ok(_)) => panic!("a reload takes what a start refuses"),
+            (_, Err(errors)) => says_where(&text, &errors),
+            (Ok(_), Ok(_)) => {}
         }
     }
 
