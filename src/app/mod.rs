@@ -4,7 +4,9 @@
 //! servers and listeners. End: take nothing new, let calls finish, end the servers, close the
 //! audit last. Any step that fails at start ends the process with its reason.
 
+mod reload;
 mod signals;
+mod watch;
 
 use std::{io, pin::pin, sync::Arc};
 
@@ -19,12 +21,13 @@ use crate::{
         limits::{SERVERS_GRACE, STDIO_SETTLE_MAX, TIMER_TICK},
     },
     fleet::Fleet,
-    front::{Front, FrontError, Publisher},
-    gate::{Cause, Gate, Latch, Policy},
+    front::{Front, FrontError, Publisher, Reloads, Standing},
+    gate::{Cause, Gate, Latch},
     jail::{Jail, JailError},
     sys,
     upstream::Connector,
 };
+use reload::Reloader;
 use signals::{Signal, Signals};
 
 /// How applications reach us.
@@ -70,15 +73,18 @@ struct App {
     fleet: Arc<Fleet>,
     gate: Gate,
     audit: Audit,
+    reloads: Reloads,
+    /// What goes on beside the calls, until the end begins.
+    chores: JoinSet<()>,
     thread: AuditThread,
 }
 
 /// Runs the gateway until it is told to end.
 pub async fn run(config: Config, mode: Mode) -> Result<(), AppError> {
     let signals = Signals::listen().map_err(AppError::Signals)?;
-    let app = build(config.clone()).await?;
-    let mut ticking = JoinSet::new();
-    ticking.spawn(tick());
+    let mut app = build(config.clone()).await?;
+    app.chores.spawn(tick());
+    app.chores.spawn(watch::watch(config.source.clone(), app.reloads.clone()));
     let admin = app.front.listen_admin(&config.gateway.admin).await?;
     info!(admin, "Admin listener is open");
     let why = match mode {
@@ -134,21 +140,27 @@ async fn build(config: Config) -> Result<App, AppError> {
     };
     audit.append(started).await?;
     audit.on_failure(|| tracing::error!("The audit failed; every call is refused until a restart"));
-    let policy = Arc::new(Policy::compile(&config.servers));
     let gate = Gate::new(latch.clone(), audit.clone());
     let connector = Connector::new(Jail::start()?, latch);
     let servers = config.servers.clone();
-    let publisher = Publisher::new(Generation(1), policy.clone());
-    let catalogs = publisher.clone();
-    let publish = move |catalog| catalogs.publish_catalog(catalog);
+    let publisher = Publisher::new();
+    let editions = publisher.clone();
+    let publish = move |edition| editions.publish(edition);
     let names = config.gateway.names;
-    let fleet = Arc::new(Fleet::start(servers, names, policy, &connector, publish));
-    let front = Front::new(&config, gate.clone(), fleet.clone(), publisher)?;
+    let fleet = Arc::new(Fleet::start(Generation(1), servers, names, &connector, publish));
+    let first = Standing::first(Generation(1), config.digest, sys::unix_micros());
+    let (reloads, asks, standing) = Reloads::new(first);
+    let front = Front::new(&config, gate.clone(), fleet.clone(), (publisher, reloads.clone()))?;
     info!(servers = config.servers.len(), generation = %Generation(1), "Gateway is built");
     if config.audit.durability == Durability::Cached {
         warn!("Audit durability is `cached`: a power failure can lose the last records");
     }
-    Ok(App { front, fleet, gate, audit, thread })
+    let running = Arc::new(config);
+    let (fleet_of, audit_of) = (fleet.clone(), audit.clone());
+    let reloader = Reloader { running, fleet: fleet_of, audit: audit_of, standing };
+    let mut chores = JoinSet::new();
+    chores.spawn(reloader.run(asks));
+    Ok(App { front, fleet, gate, audit, reloads, chores, thread })
 }
 
 impl App {
@@ -164,11 +176,18 @@ impl App {
                     let engaged = self.gate.engage(cause);
                     warn!(id = engaged.stop().id, "Emergency stop is engaged");
                 }
+                Signal::Reload => {
+                    if self.reloads.ask("SIGHUP".to_owned()).is_err() {
+                        warn!("Too many reloads wait already: SIGHUP is served by them");
+                    }
+                }
             }
         }
     }
 
-    async fn end(self, why: &str) {
+    async fn end(mut self, why: &str) {
+        // A reload that is under way has not changed anything yet, or all of it.
+        self.chores.shutdown().await;
         self.front.drain().await;
         self.fleet.shut_down(SERVERS_GRACE).await;
         if let Err(error) = self.audit.append(Record::Stopped { why }).await {

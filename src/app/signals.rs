@@ -11,6 +11,8 @@ pub(super) enum Signal {
     End(&'static str),
     /// Engage the emergency stop. Sets, never toggles.
     Stop,
+    /// Take what servers.toml says now.
+    Reload,
 }
 
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub(super) struct Signals {
     term: Stream,
     interrupt: Stream,
     stop: Stream,
+    reload: Stream,
     /// Only held, so that a file size limit makes the audit refuse instead of ending the process.
     _file_size: Stream,
 }
@@ -30,6 +33,7 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             stop: signal(SignalKind::user_defined1())?,
+            reload: signal(SignalKind::hangup())?,
             _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
@@ -41,6 +45,7 @@ impl Signals {
             _ = self.stop.recv() => Signal::Stop,
             _ = self.term.recv() => Signal::End("SIGTERM"),
             _ = self.interrupt.recv() => Signal::End("SIGINT"),
+            _ = self.reload.recv() => Signal::Reload,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod inspect;
+mod reload;
 mod serve;
 mod service;
 mod tools;
@@ -34,6 +35,7 @@ Examples:
   portcullis serve                           run the gateway until SIGTERM or Ctrl-C
   portcullis tools                           what applications can call
   portcullis call files__read_file path=README.md
+  portcullis reload                          take the changes in servers.toml; calls go on
   portcullis stop --reason 'odd calls'       nothing is sent any more, until a reset
 
 Exit codes: 0 fine, 1 it said no, 2 usage or configuration, 3 could not reach the service, 4 stopped.
@@ -51,6 +53,10 @@ enum Command {
     Call(tools::CallArgs),
     /// How the gateway and each of its servers are.
     Status(service::StatusArgs),
+    /// Have the running gateway take what servers.toml says now; waits for the result.
+    Reload(reload::Args),
+    /// What a reload would change. Changes nothing.
+    Diff(reload::Args),
     /// Engage the emergency stop (same as `estop engage`).
     Stop(service::EngageArgs),
     /// The emergency stop: engage, reset, status.
@@ -122,6 +128,8 @@ pub fn run() -> ExitCode {
         Command::Tools(args) => tools::tools(&args),
         Command::Call(args) => tools::call(&args),
         Command::Status(args) => service::status(&args),
+        Command::Reload(args) => reload::reload(&args),
+        Command::Diff(args) => reload::diff(&args),
         Command::Stop(args) => service::engage(&args),
         Command::Estop { action } => service::estop(action),
         Command::Audit { action } => inspect::audit(action),

@@ -143,8 +143,24 @@ fn show(status: &Value) {
     if engaged(&stop) {
         show_stop(&stop);
     }
+    show_refusal(status);
     let servers = status.get("servers").and_then(Value::as_array);
     servers.into_iter().flatten().for_each(show_server);
+}
+
+/// A refused reload is news until another one goes well.
+fn show_refusal(status: &Value) {
+    let last = status.pointer("/config/last_reload").cloned().unwrap_or_default();
+    if text(&last, "result") != "refused" {
+        return;
+    }
+    say(&format!("RELOAD REFUSED ({}): {}", text(&last, "who"), text(&last, "error")));
+    for error in last.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        let number = |key: &str| error.get(key).and_then(Value::as_u64).unwrap_or_default();
+        let (line, column) = (number("line"), number("column"));
+        let (file, message) = (text(error, "file"), text(error, "message"));
+        say(&format!("  {file}:{line}:{column}: {message}"));
+    }
 }
 
 fn show_server(server: &Value) {

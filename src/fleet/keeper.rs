@@ -4,10 +4,7 @@
 //! others get no calls until they list that as well. A server that goes down keeps its entries
 //! listed: they come back. Decides nothing about names: the catalog does.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
@@ -15,14 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     catalog::{Catalog, Clashes, Likeness, Shelf, Shelves},
     replica::Vote,
+    roster::{Aside, Roster},
     server::Server,
 };
 use crate::{
-    domain::{ReplicaNo, ServerName},
+    domain::{Generation, ReplicaNo},
     gate::Policy,
 };
 
-/// What a replica tells the keeper.
+/// What the keeper is told.
 #[derive(Debug)]
 pub(super) enum News {
     Listed {
@@ -34,52 +32,107 @@ pub(super) enum News {
     },
     /// Its session is over: what it listed no longer counts.
     Lost { server: Arc<Server>, replica: ReplicaNo },
+    /// Another generation takes the place of the one that stands.
+    Next { generation: Generation, aside: Box<Aside>, published: oneshot::Sender<()> },
+}
+
+/// What a server is known for, and what each of its replicas lists.
+#[derive(Debug, Default)]
+pub(super) struct Offer {
+    votes: Votes,
+    stands: Option<Arc<Shelf>>,
+}
+
+/// What is published together.
+#[derive(Debug)]
+pub struct Edition {
+    pub generation: Generation,
+    pub policy: Arc<Policy>,
+    pub roster: Arc<Roster>,
+    pub catalog: Arc<Catalog>,
 }
 
 pub(super) struct Keeper<P> {
     pub(super) publish: P,
-    pub(super) forward: Option<ServerName>,
-    pub(super) policy: Arc<Policy>,
+    /// The roster for those who hold no edition.
+    pub(super) current: Arc<ArcSwap<Roster>>,
     pub(super) clashes: Arc<ArcSwap<Clashes>>,
+    pub(super) generation: Generation,
+    pub(super) policy: Arc<Policy>,
+    pub(super) roster: Arc<Roster>,
 }
 
 type Votes = BTreeMap<ReplicaNo, Arc<Shelf>>;
 
-impl<P: Fn(Arc<Catalog>)> Keeper<P> {
-    pub(super) async fn run(self, mut inbox: mpsc::Receiver<News>) {
-        let mut shelves = Shelves::new();
-        let mut votes: HashMap<ServerName, Votes> = HashMap::new();
+impl Offer {
+    /// For the server that takes its place.
+    pub(super) fn inherit(&self) -> Self {
+        Self { votes: Votes::new(), stands: self.stands.clone() }
+    }
+}
+
+impl<P: Fn(Edition)> Keeper<P> {
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<News>) {
         while let Some(news) = inbox.recv().await {
-            let (server, latest, published) = match news {
+            let published = match news {
                 News::Listed { server, replica, shelf, published } => {
-                    (server, Some((replica, shelf)), Some(published))
+                    self.note(&server, replica, Some(shelf));
+                    Some(published)
                 }
                 News::Lost { server, replica } => {
-                    votes.entry(server.config.name.clone()).or_default().remove(&replica);
-                    (server, None, None)
+                    self.note(&server, replica, None);
+                    None
+                }
+                News::Next { generation, aside, published } => {
+                    self.generation = generation;
+                    (self.policy, self.roster) = (aside.policy, aside.roster);
+                    self.publish();
+                    Some(published)
                 }
             };
-            let name = &server.config.name;
-            let votes = votes.entry(name.clone()).or_default();
-            let before = shelves.get(name).cloned();
-            let latest = latest.map(|(replica, mut shelf)| {
-                if let Some(before) = &before {
-                    shelf.keep_missing(before);
-                }
-                let shelf = Arc::<Shelf>::from(shelf);
-                votes.insert(replica, shelf.clone());
-                shelf
-            });
-            if let Some(shelf) = settle(&server, votes, before.as_deref(), latest) {
-                shelves.insert(name.clone(), shelf);
-                let catalog = Catalog::merge(&shelves, self.forward.clone(), &self.policy);
-                self.tell_clashes(catalog.clashes());
-                (self.publish)(Arc::new(catalog));
-            }
             if published.is_some_and(|published| published.send(()).is_err()) {
                 tracing::debug!("A server went down while its lists were published");
             }
         }
+    }
+
+    /// What a replica lists now, or that it lists nothing. Of a server that is not yet on the
+    /// roster, or no longer, nobody is told.
+    fn note(&self, server: &Arc<Server>, replica: ReplicaNo, shelf: Option<Box<Shelf>>) {
+        let mut offer = server.offer();
+        let before = offer.stands.clone();
+        let latest = shelf.map(|mut shelf| {
+            if let Some(before) = &before {
+                shelf.keep_missing(before);
+            }
+            Arc::<Shelf>::from(shelf)
+        });
+        match &latest {
+            Some(shelf) => offer.votes.insert(replica, shelf.clone()),
+            None => offer.votes.remove(&replica),
+        };
+        let Some(shelf) = settle(server, &offer.votes, before.as_deref(), latest) else { return };
+        offer.stands = Some(shelf);
+        drop(offer);
+        if self.roster.has(server) {
+            self.publish();
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        let shelf = |server: &Arc<Server>| {
+            Some((server.config.name.clone(), server.offer().stands.clone()?))
+        };
+        let shelves: Shelves = self.roster.servers().filter_map(shelf).collect();
+        let catalog = Catalog::merge(&shelves, self.roster.forward(), &self.policy);
+        self.tell_clashes(catalog.clashes());
+        self.current.store(self.roster.clone());
+        (self.publish)(Edition {
+            generation: self.generation,
+            policy: self.policy.clone(),
+            roster: self.roster.clone(),
+            catalog: Arc::new(catalog),
+        });
     }
 
     fn tell_clashes(&self, clashes: &Clashes) {

@@ -15,43 +15,47 @@ mod lease;
 mod naming;
 mod relist;
 mod replica;
+mod roster;
 mod server;
 mod stocking;
 mod watch;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use catalog::Clashes;
 pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
-use catalog::{Clashes, Shelves};
-use keeper::Keeper;
+pub use keeper::Edition;
+use keeper::{Keeper, News};
 use lease::Key;
 pub use lease::Parked;
-use replica::{Life, Running};
+use replica::Running;
 pub use replica::{Ready, ReplicaStatus, State};
+use roster::Nursery;
+pub use roster::{Aside, Roster};
 use server::Server;
 use watch::Listener;
 pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
     config::{Isolation, Names, ServerConfig},
-    domain::{Call, CallError, Caller, Sent, ServerName, Topic, Wish, limits::CATALOG_NEWS_MAX},
-    gate::{Permit, Policy},
-    upstream::{Connector, Draft, Manner, NoticeSender, Outgoing, Session},
-    wire::{CallParams, Object, Response},
+    domain::{CallError, Caller, Generation, ServerName, Topic, Wish, limits::CATALOG_NEWS_MAX},
+    gate::Permit,
+    upstream::{Connector, Draft, NoticeSender, Outgoing, Session},
+    wire::{Object, Response},
 };
 
 /// The handle on all servers; cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct Fleet {
-    servers: HashMap<ServerName, Arc<Server>>,
+    /// The servers of the generation that stands.
+    roster: Arc<ArcSwap<Roster>>,
     /// What the catalog that stands could not take from each server as it is.
     clashes: Arc<ArcSwap<Clashes>>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    nursery: Nursery,
 }
 
 /// A call that lacks nothing but its permit.
@@ -81,70 +85,56 @@ pub struct ServerStatus {
 }
 
 impl Fleet {
-    /// Starts every server at once; none waits for another. Every new catalog is handed to
-    /// `publish`, in order and from one task.
+    /// Starts every server at once; none waits for another. Every edition is handed to `publish`,
+    /// in order; all but the first, which lists nothing, from one task.
     pub fn start(
+        generation: Generation,
         servers: Vec<ServerConfig>,
         names: Names,
-        policy: Arc<Policy>,
         connector: &Connector,
-        publish: impl Fn(Arc<Catalog>) + Send + 'static,
+        publish: impl Fn(Edition) + Send + 'static,
     ) -> Self {
-        let forward = match (names, servers.as_slice()) {
-            (Names::Plain, [only]) => Some(only.name.clone()),
-            (Names::Plain | Names::Prefixed, _) => None,
-        };
         let (news, inbox) = mpsc::channel(CATALOG_NEWS_MAX);
-        publish(Arc::new(Catalog::merge(&Shelves::new(), forward.clone(), &policy)));
-        let clashes = Arc::<ArcSwap<Clashes>>::default();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let mut running = HashMap::new();
-        for config in servers {
-            let (server, states) = Server::new(config, connector, &stop, &tasks);
-            for (replica, state) in server.replicas.iter().zip(states) {
-                let life = Life {
-                    server: server.clone(),
-                    replica: replica.clone(),
-                    state,
-                    connector: connector.clone(),
-                    names,
-                    news: news.clone(),
-                    stop: stop.clone(),
-                };
-                tasks.spawn(life.run());
+        let nursery = Nursery { connector: connector.clone(), names, news, stop, tasks };
+        let Aside { roster, policy, .. } = nursery.raise(&Roster::default(), servers);
+        let current = Arc::new(ArcSwap::new(roster.clone()));
+        let clashes = Arc::<ArcSwap<Clashes>>::default();
+        let (of_fleet, of_clashes) = (current.clone(), clashes.clone());
+        let keeper = Keeper { publish, current, clashes: of_clashes, generation, policy, roster };
+        keeper.publish();
+        let stop = nursery.stop.clone();
+        nursery.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = keeper.run(inbox) => {}
             }
-            running.insert(server.config.name.clone(), server);
-        }
-        let keeper = Keeper { publish, forward, policy, clashes: clashes.clone() };
-        tasks.spawn(keeper.run(inbox));
-        tasks.close();
-        Self { servers: running, clashes, stop, tasks }
+        });
+        nursery.tasks.close();
+        Self { roster: of_fleet, clashes, nursery }
     }
 
-    /// A place at the server for a call that is being put on record, and the call as it will be
-    /// written. Nothing is sent or started for it.
-    pub fn prepare(
-        &self,
-        judged: &Call,
-        params: Arc<CallParams>,
-        manner: Manner,
-    ) -> Result<Prepared, CallError> {
-        let down = CallError::Unavailable { sent: Sent::No };
-        let server = self.servers.get(&judged.server).ok_or(down)?.clone();
-        let place = server.place()?;
-        let deadline = server.config.tool_timeout;
-        let baggage = server.config.baggage.clone();
-        let outgoing = Outgoing { params, deadline, manner, baggage };
-        let drafted = match server.isolation() {
-            Isolation::Shared => {
-                let (session, running) = server.pick().ok_or(down)?;
-                let draft = session.draft(judged, &outgoing);
-                Some(Drafted { session, draft, _running: running })
-            }
-            // Their session may have to be opened first, which nobody does without a permit.
-            Isolation::PerPrincipal | Isolation::PerSession => None,
-        };
-        Ok(Prepared { server, _place: place, outgoing, drafted })
+    /// Starts what these servers need beside what runs, and waits until it is known how it is.
+    /// Dropping it ends what was started; nobody has seen it.
+    pub async fn build(&self, servers: Vec<ServerConfig>) -> Aside {
+        let before = self.roster.load_full();
+        let aside = self.nursery.raise(&before, servers);
+        drop(before);
+        aside.settled().await;
+        aside
+    }
+
+    /// Publishes all of it at once. The servers that are left behind finish their calls. Gives
+    /// the new servers that are not ready, and why.
+    pub async fn publish(&self, aside: Aside, generation: Generation) -> Vec<(ServerName, String)> {
+        let down = aside.down();
+        let (published, done) = oneshot::channel();
+        let next = News::Next { generation, aside: Box::new(aside), published };
+        // Without a keeper the gateway is about to end.
+        if self.nursery.news.send(next).await.is_err() || done.await.is_err() {
+            tracing::debug!("The gateway ended before a reload");
+        }
+        down
     }
 
     /// Sends an admitted call to its server and waits for the answer. Dropping the future cancels
@@ -173,7 +163,8 @@ impl Fleet {
         can: Option<&Object>,
         token: &str,
     ) -> Option<Parked> {
-        let server = self.servers.get(server)?;
+        let roster = self.roster.load();
+        let server = roster.server(server)?;
         match server.isolation() {
             Isolation::Shared => None,
             isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
@@ -184,7 +175,7 @@ impl Fleet {
 
     /// This caller's conversation is over, and with it every session that was opened for it.
     pub fn forget(&self, caller: &Caller) {
-        for server in self.servers.values() {
+        for server in self.roster.load().servers() {
             server.own_sessions.forget(caller);
         }
     }
@@ -198,7 +189,8 @@ impl Fleet {
         mailbox: Arc<Mailbox>,
     ) -> Result<Watch, NotWatched> {
         let Wish { server, topic, .. } = permit.matter();
-        let server = self.servers.get(server).ok_or(NotWatched::Unavailable)?;
+        let roster = self.roster.load();
+        let server = roster.server(server).ok_or(NotWatched::Unavailable)?;
         match (topic, server.isolation()) {
             // It runs where only its caller gets to, and nobody listens there.
             (Topic::Task(_), Isolation::PerPrincipal | Isolation::PerSession) => {
@@ -214,22 +206,22 @@ impl Fleet {
     pub fn status(&self) -> Vec<ServerStatus> {
         let clashes = self.clashes.load_full();
         let status = |server: &Arc<Server>| status(server, &clashes);
-        let mut all: Vec<_> = self.servers.values().map(status).collect();
+        let mut all: Vec<_> = self.roster.load().servers().map(status).collect();
         all.sort_by(|a, b| a.server.cmp(&b.server));
         all
     }
 
     /// Waits until no server is in its first start any more.
     pub async fn settled(&self) {
-        for server in self.servers.values() {
+        for server in self.roster.load_full().servers() {
             server.settled().await;
         }
     }
 
     /// Ends every session in order and waits for it, at most `grace`.
     pub async fn shut_down(&self, grace: Duration) {
-        self.stop.cancel();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+        self.nursery.stop.cancel();
+        if tokio::time::timeout(grace, self.nursery.tasks.wait()).await.is_err() {
             tracing::warn!("Some servers did not end in time");
         }
     }

@@ -5,14 +5,15 @@
 //! what the server is known for, if there is one. Starts nothing: each replica has its own life.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    keeper::Offer,
     lease::Leases,
     replica::{Replica, Running, State},
     watch::Board,
@@ -33,17 +34,19 @@ pub(super) struct Server {
     pub(super) own_sessions: Leases,
     pub(super) board: Arc<Board>,
     /// Whose session is asked for what the board wants: one at a time.
-    pub(super) floor: Mutex<()>,
+    pub(super) floor: Arc<tokio::sync::Mutex<()>>,
+    /// The keeper's alone.
+    offer: Mutex<Offer>,
     turn: AtomicUsize,
 }
 
 impl Server {
-    /// The server, and each replica's state for whoever runs its life.
+    /// The server, and each replica's state for whoever runs its life. If it takes the place of
+    /// another, what is watched there goes on here, and it is known for the same until it lists.
     pub(super) fn new(
         config: ServerConfig,
-        connector: &Connector,
-        stop: &CancellationToken,
-        tasks: &TaskTracker,
+        (connector, stop, tasks): (&Connector, &CancellationToken, &TaskTracker),
+        before: Option<&Self>,
     ) -> (Arc<Self>, Vec<watch::Sender<State>>) {
         let config = Arc::new(config);
         let (replicas, states) = Replica::all(&config);
@@ -51,8 +54,9 @@ impl Server {
             replicas,
             places: Arc::new(Semaphore::new(config.in_flight)),
             own_sessions: Leases::new(config.clone(), connector, stop, tasks),
-            board: Arc::default(),
-            floor: Mutex::default(),
+            board: before.map(|before| before.board.clone()).unwrap_or_default(),
+            floor: before.map(|before| before.floor.clone()).unwrap_or_default(),
+            offer: Mutex::new(before.map(|before| before.offer().inherit()).unwrap_or_default()),
             turn: AtomicUsize::new(0),
             config,
         };
@@ -62,6 +66,16 @@ impl Server {
     /// A place among the calls of this server.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, CallError> {
         self.places.clone().try_acquire_owned().map_err(|_| CallError::Busy)
+    }
+
+    /// Returns when it has no call. Nobody may ask for a place any more.
+    pub(super) async fn idle(&self) {
+        let all = u32::try_from(self.config.in_flight).unwrap_or(u32::MAX);
+        drop(self.places.acquire_many(all).await);
+    }
+
+    pub(super) fn offer(&self) -> MutexGuard<'_, Offer> {
+        self.offer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn in_flight(&self) -> usize {

@@ -272,7 +272,7 @@ impl Front {
         let refused = |refusal| refused(id, ask, refusal);
         let allowed = self.gate.allow(&snapshot.policy, call, definition).await;
         let admission = allowed.map_err(refused)?;
-        let prepared = self.fleet.prepare(admission.call(), params, manner);
+        let prepared = snapshot.roster.prepare(admission.call(), params, manner);
         let (permit, ticket) = admission.on_record().await.map_err(refused)?;
         Ok(Admitted { permit, ticket, prepared })
     }

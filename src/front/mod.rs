@@ -32,6 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use admin::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
 pub use snapshot::{Publisher, Snapshot};
 
 use crate::{
@@ -63,6 +64,7 @@ pub struct Front {
     gate: Gate,
     fleet: Arc<Fleet>,
     publisher: Arc<Publisher>,
+    reloads: Reloads,
     sessions: session::Sessions,
     /// Whether there is the transport of 2024-11-05, and who uses it.
     legacy_sse: bool,
@@ -89,13 +91,14 @@ impl Front {
         config: &Config,
         gate: Gate,
         fleet: Arc<Fleet>,
-        publisher: Arc<Publisher>,
+        (publisher, reloads): (Arc<Publisher>, Reloads),
     ) -> Result<Arc<Self>, FrontError> {
         let nonce = getrandom::u32().map_err(|_| FrontError::Random)?;
         Ok(Arc::new(Self {
             gate,
             fleet,
             publisher,
+            reloads,
             sessions: session::Sessions::new(config.limits.sessions),
             legacy_sse: config.gateway.legacy_sse,
             old_streams: http::OldStreams::default(),

@@ -76,8 +76,9 @@ impl Peer {
                 self.watching.answer(&front, (self.version, &caller), &request, method).await,
             );
         }
-        let snapshot = front.publisher.load();
-        match method::plan(&snapshot, self.version, method, &request) {
+        // The snapshot is let go: held for a call, it would keep servers that a reload has removed.
+        let plan = method::plan(&front.publisher.load(), self.version, method, &request);
+        match plan {
             Plan::Result(result) => Some(Reply::ok(encode_own_result(&request.id, &result))),
             Plan::Fail(error) => Some(Reply::error(self.version, Some(&request.id), &error)),
             Plan::Call(params) => {

@@ -11,17 +11,18 @@ use tokio::sync::watch;
 use super::tasks::Handle;
 use crate::{
     domain::{Generation, Kind},
-    fleet::{Catalog, Resolved},
+    fleet::{Catalog, Edition, Resolved, Roster},
     gate::Policy,
     wire::List,
 };
 
-/// Policy and catalog that belong together.
+/// Policy, catalog and servers that belong together.
 #[derive(Debug)]
 pub struct Snapshot {
     pub generation: Generation,
     pub policy: Arc<Policy>,
     pub catalog: Arc<Catalog>,
+    pub roster: Arc<Roster>,
 }
 
 impl Snapshot {
@@ -67,10 +68,11 @@ impl Relisted {
 }
 
 impl Publisher {
-    /// Begins with an empty catalog: no server has answered yet.
-    pub fn new(generation: Generation, policy: Arc<Policy>) -> Arc<Self> {
-        let first = Snapshot { generation, policy, catalog: Arc::default() };
-        let current = ArcSwap::from_pointee(first);
+    /// Begins with nothing at all.
+    pub fn new() -> Arc<Self> {
+        let (policy, catalog, roster) = (Arc::default(), Arc::default(), Arc::default());
+        let nothing = Snapshot { generation: Generation(0), policy, catalog, roster };
+        let current = ArcSwap::from_pointee(nothing);
         Arc::new(Self { current, relisted: watch::Sender::default() })
     }
 
@@ -88,14 +90,14 @@ impl Publisher {
         self.relisted.send_modify(|now| now.tools += 1);
     }
 
-    /// Publishes a new catalog beside the policy that stands. Called by the fleet's one keeper.
-    pub fn publish_catalog(&self, catalog: Arc<Catalog>) {
+    /// Publishes what follows. Called by the fleet's one keeper.
+    pub fn publish(&self, edition: Edition) {
+        let Edition { generation, policy, roster, catalog } = edition;
         let old = self.current.load_full();
         let changed = |list| u64::from(!old.catalog.lists_the_same(&catalog, list));
         let (tools, prompts) = (changed(List::Tools), changed(List::Prompts));
         let resources = changed(List::Resources) | changed(List::Templates);
-        let new = Snapshot { generation: old.generation, policy: old.policy.clone(), catalog };
-        self.current.store(Arc::new(new));
+        self.current.store(Arc::new(Snapshot { generation, policy, catalog, roster }));
         self.relisted.send_if_modified(|now| {
             now.tools = now.tools.wrapping_add(tools);
             now.prompts = now.prompts.wrapping_add(prompts);

@@ -288,8 +288,8 @@ pub(super) mod tests {
         audit::{Audit, AuditThread},
         config,
         domain::Generation,
-        fleet::Fleet,
-        front::Publisher,
+        fleet::{Edition, Fleet},
+        front::{Publisher, Reloads, Standing},
         gate::{Gate, Latch, Policy},
         jail::Jail,
         upstream::Connector,
@@ -304,12 +304,15 @@ pub(super) mod tests {
         let config = config::load(&file).unwrap();
         let latch = Latch::open(dir);
         let (audit, thread) = Audit::open(&dir.join("audit"), config.audit.durability).unwrap();
+        let publisher = Publisher::new();
         let policy = Arc::new(Policy::compile(&config.servers));
-        let publisher = Publisher::new(Generation(1), policy.clone());
+        let (roster, catalog) = Default::default();
+        publisher.publish(Edition { generation: Generation(1), policy, roster, catalog });
         let connector = Connector::new(Jail::start().unwrap(), latch.clone());
-        let fleet = Fleet::start(Vec::new(), config.gateway.names, policy, &connector, |_| {});
+        let fleet = Fleet::start(Generation(1), Vec::new(), config.gateway.names, &connector, drop);
         let gate = Gate::new(latch, audit);
-        (Front::new(&config, gate, Arc::new(fleet), publisher).unwrap(), thread)
+        let (reloads, ..) = Reloads::new(Standing::first(Generation(1), config.digest, 0));
+        (Front::new(&config, gate, Arc::new(fleet), (publisher, reloads)).unwrap(), thread)
     }
 
     /// A client that says `initialize`, and whose lists change in the same moment.

@@ -130,6 +130,14 @@ impl Gateway {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// The same by a configuration elsewhere that names the same admin socket.
+    pub(crate) fn status_of(&self, dir: &Path) -> Value {
+        let config = dir.join("servers.toml");
+        let words = ["status", "--json", "--config"];
+        let output = Command::new(PORTCULLIS).args(words).arg(config).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let words = [format!("-{name}"), self.pid().to_string()];
         assert!(Command::new("kill").args(words).status().unwrap().success());
@@ -238,6 +246,19 @@ impl Drop for HttpFixture {
 pub(crate) fn journal(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The processes whose command line holds `marker`, living or not yet reaped.
+pub(crate) fn marked(marker: &str) -> Vec<(u32, String)> {
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        line.contains(marker).then_some((pid, line))
+    })
+    .collect()
 }
 
 /// Looks until there is something to see; fails with `context` when it takes too long.

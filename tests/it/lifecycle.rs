@@ -6,24 +6,11 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, stdio_server, wait_until, write_config},
+    harness::{Gateway, marked, stdio_server, wait_until, write_config},
 };
 
 /// Issue: "50 of the gateway: no orphan process, no zombie, audit file opens clean".
 const GATEWAY_KILLS: usize = 50;
-
-/// The processes whose command line holds `marker`, living or not yet reaped.
-fn marked(marker: &str) -> Vec<(u32, String)> {
-    let pids = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        line.contains(marker).then_some((pid, line))
-    })
-    .collect()
-}
 
 /// The calls that were in flight at each death.
 fn sleeps(records: &[Value]) -> Vec<Value> {

@@ -30,6 +30,7 @@ mod old_transport;
 mod provide;
 mod questions;
 mod relay;
+mod reload;
 mod replicas;
 mod resume;
 mod slow;

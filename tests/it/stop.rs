@@ -85,7 +85,7 @@ async fn the_api_and_the_command_line_engage_the_same_stop() {
 }
 
 /// A request on the admin socket, answered whole.
-fn admin(gateway: &Gateway, request: &str, header: &str, body: &str) -> String {
+pub(crate) fn admin(gateway: &Gateway, request: &str, header: &str, body: &str) -> String {
     let mut stream = UnixStream::connect(gateway.dir.path().join("admin.sock")).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let n_bytes = body.len();
@@ -109,6 +109,8 @@ fn no_web_page_speaks_to_the_admin_api_not_even_a_trusted_one() {
         ("GET /admin/estop", ""),
         ("POST /admin/estop", "{}"),
         ("POST /admin/estop/reset", r#"{"id":"x","reason":"y"}"#),
+        ("POST /admin/reload", ""),
+        ("GET /admin/diff", ""),
         ("GET /elsewhere", ""),
     ];
     let origins =

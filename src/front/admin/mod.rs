@@ -1,7 +1,8 @@
-//! The admin listener: status and the emergency stop, never an MCP tool.
+//! The admin listener: status, reloads and the emergency stop, never an MCP tool.
 //!
 //! On a socket of its own, for the operator alone. Nothing here can define a command or a server.
 
+mod reload;
 mod status;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::{
     gate::Cause,
 };
 
+pub use reload::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
 pub(super) use status::ready;
 
 /// `POST /admin/estop`.
@@ -64,10 +66,17 @@ pub(super) async fn answer(
             Ok(reset) => lifted(&front, &visitor, &reset),
             Err(refused) => refused,
         },
+        ("/admin/reload", &Method::POST) => {
+            reload::reload(&front.reloads, visitor.principal.as_str()).await
+        }
+        ("/admin/diff", &Method::GET) => reload::diff(&front.reloads).await,
         ("/admin/estop", _) => not_allowed("GET, POST"),
-        ("/admin/estop/reset", _) => not_allowed("POST"),
-        ("/health" | "/ready" | "/admin/status", _) => not_allowed("GET"),
-        _ => plain(StatusCode::NOT_FOUND, "nothing here; see /admin/status and /admin/estop"),
+        ("/admin/estop/reset" | "/admin/reload", _) => not_allowed("POST"),
+        ("/health" | "/ready" | "/admin/status" | "/admin/diff", _) => not_allowed("GET"),
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            "nothing here; see /admin/status, /admin/reload and /admin/estop",
+        ),
     }
 }
 

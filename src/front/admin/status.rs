@@ -6,6 +6,7 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::reload;
 use crate::{
     fleet::{ReplicaStatus, ServerStatus, State},
     front::{
@@ -56,6 +57,7 @@ pub(super) fn status(front: &Front) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "endpoint": front.endpoint.get(),
         "generation": snapshot.generation.0,
+        "config": reload::standing(&front.reloads),
         "stop": stop(front),
         "audit": { "healthy": front.gate.is_recording() },
         "tools": snapshot.catalog.len(List::Tools),

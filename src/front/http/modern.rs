@@ -68,8 +68,9 @@ async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Respo
     if method == Method::Listen {
         return super::listen::listen(asked, &caller, request).await;
     }
-    let snapshot = asked.front.publisher.load();
-    match method::plan(&snapshot, Version::MODERN, method, &request) {
+    // The snapshot is let go: held for a call, it would keep servers that a reload has removed.
+    let plan = method::plan(&asked.front.publisher.load(), Version::MODERN, method, &request);
+    match plan {
         Plan::Result(result) => {
             let frame = encode_own_result(&request.id, &result);
             written(&Reply::ok(frame))

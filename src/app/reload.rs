@@ -1,0 +1,175 @@
+//! The one task that reloads: read → check → build aside → record → publish → let the old go.
+//!
+//! Owns the configuration that runs. Requests that came before a reload begins are all answered by
+//! it; those that come while it runs, by the next one. Whatever fails, before the last step nothing
+//! has changed. Does not know who asks, nor what servers are.
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::spawn_blocking,
+};
+use tracing::{info, warn};
+
+use crate::{
+    audit::{Audit, Record},
+    config::{self, Config, ConfigErrors, Difference},
+    domain::{
+        Generation, ServerName,
+        limits::{RELOAD_MISTAKES_MAX, RELOADS_WAITING_MAX},
+    },
+    fleet::Fleet,
+    front::{Applied, Refused, ReloadAsk, Reloaded, Standing},
+    sys,
+};
+
+/// The task's own state.
+pub(super) struct Reloader {
+    pub(super) running: Arc<Config>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) audit: Audit,
+    pub(super) standing: watch::Sender<Standing>,
+}
+
+/// Who waits for one reload.
+#[derive(Default)]
+struct Waiting {
+    who: Vec<String>,
+    told: Vec<oneshot::Sender<Arc<Reloaded>>>,
+}
+
+impl Reloader {
+    /// Runs until nobody can ask any more.
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<ReloadAsk>) {
+        let mut batch = Vec::new();
+        while asks.recv_many(&mut batch, RELOADS_WAITING_MAX).await > 0 {
+            let (mut waiting, mut planning) = (Waiting::default(), Vec::new());
+            for ask in batch.drain(..) {
+                match ask {
+                    ReloadAsk::Plan { told } => planning.push(told),
+                    ReloadAsk::Reload { who, told } => waiting.add(who, told),
+                }
+            }
+            for told in planning {
+                let plan = self.next().await.map(|next| Difference::between(&self.running, &next));
+                // Whoever went away does not want to know.
+                drop(told.send(plan));
+            }
+            if !waiting.who.is_empty() {
+                self.reload(waiting).await;
+            }
+        }
+    }
+
+    async fn reload(&mut self, Waiting { who, told }: Waiting) {
+        let who = who.join(", ");
+        let next = self.next().await;
+        let seen = match &next {
+            Ok(next) => Some(next.digest),
+            Err(errors) => errors.digest,
+        };
+        let result = match next {
+            Ok(next) => self.take(&who, next).await,
+            Err(errors) => Err(Refused::File(errors)),
+        };
+        if let Err(refused) = &result {
+            self.note_refusal(&who, refused, seen.as_ref()).await;
+        }
+        let done = Arc::new(Reloaded { at_us: sys::unix_micros(), who, result });
+        self.standing.send_modify(|standing| {
+            standing.seen = seen;
+            standing.note(&done, self.running.digest);
+        });
+        for told in told {
+            drop(told.send(done.clone()));
+        }
+    }
+
+    /// What the file says now. Reading it may take a while: secrets are read as well.
+    async fn next(&self) -> Result<Config, ConfigErrors> {
+        let running = self.running.clone();
+        let read = spawn_blocking(move || config::load_next(&running)).await;
+        read.unwrap_or_else(|_| {
+            warn!("The check of servers.toml failed: a defect of the gateway");
+            Err(ConfigErrors { errors: Vec::new(), warnings: Vec::new(), digest: None })
+        })
+    }
+
+    async fn take(&mut self, who: &str, next: Config) -> Result<Applied, Refused> {
+        let difference = Difference::between(&self.running, &next);
+        let standing = self.standing.borrow().generation;
+        if difference.is_empty() && next.digest == self.running.digest {
+            info!(who, generation = %standing, "Nothing to reload");
+            let (published, down) = (false, Vec::new());
+            return Ok(Applied { generation: standing, published, difference, down });
+        }
+        let generation = standing.next();
+        let aside = self.fleet.build(next.servers.clone()).await;
+        self.record(who, (&next, generation), &difference).await?;
+        let down = self.fleet.publish(aside, generation).await;
+        for warning in &next.warnings {
+            warn!(%warning, "About the new configuration");
+        }
+        for (server, why) in &down {
+            warn!(server.id = %server, why, "Server is not ready after the reload");
+        }
+        let (added, removed) = (difference.added.len(), difference.removed.len());
+        let changed = difference.changed.len();
+        info!(who, %generation, added, removed, changed, "Configuration is reloaded");
+        self.running = Arc::new(next);
+        Ok(Applied { generation, published: true, difference, down })
+    }
+
+    /// On record before anything changes.
+    async fn record(
+        &self,
+        who: &str,
+        (next, generation): (&Config, Generation),
+        difference: &Difference,
+    ) -> Result<(), Refused> {
+        let changed = difference.changed.iter().map(|change| &change.server);
+        let record = Record::Reloaded {
+            who,
+            before_sha256: &self.running.digest,
+            config_sha256: &next.digest,
+            generation,
+            added: &names(difference.added.iter()),
+            removed: &names(difference.removed.iter()),
+            changed: &names(changed),
+        };
+        let recorded = self.audit.append(record).await;
+        recorded.map(drop).map_err(|error| Refused::Audit(error.to_string()))
+    }
+
+    async fn note_refusal(&self, who: &str, refused: &Refused, digest: Option<&[u8; 32]>) {
+        let generation = self.standing.borrow().generation;
+        let why = match refused {
+            Refused::File(errors) => {
+                for error in errors.errors.iter().take(RELOAD_MISTAKES_MAX) {
+                    warn!(%error, "servers.toml has a mistake");
+                }
+                errors.errors.first().map(ToString::to_string).unwrap_or_default()
+            }
+            Refused::Audit(why) => why.clone(),
+        };
+        warn!(who, %generation, why, "Reload is refused; what was running stays");
+        let record = Record::ReloadRefused { who, config_sha256: digest, generation, why: &why };
+        if let Err(error) = self.audit.append(record).await {
+            warn!(%error, "The refusal could not be put on record");
+        }
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, who: String, told: oneshot::Sender<Arc<Reloaded>>) {
+        if !self.who.contains(&who) {
+            self.who.push(who);
+        }
+        self.told.push(told);
+    }
+}
+
+fn names<'a>(servers: impl Iterator<Item = &'a ServerName>) -> String {
+    servers.map(ServerName::as_str).collect::<Vec<_>>().join(",")
+}

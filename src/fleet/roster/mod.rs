@@ -1,0 +1,200 @@
+//! The servers of one generation, and how the next one is made beside it.
+//!
+//! A roster never changes: it is published with the catalog and policy that belong to it, and a
+//! call that was judged under one goes to a server of that one. A server that two rosters have in
+//! common is the same one, with its processes. One that no roster has any more gets no new call,
+//! and ends when the calls that it has are over. Does not know what makes a reload good.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use super::{
+    Drafted, Prepared,
+    keeper::News,
+    replica::{Life, State},
+    server::Server,
+};
+use crate::{
+    config::{Isolation, Names, ServerConfig},
+    domain::{
+        Call, CallError, Sent, ServerName,
+        limits::{LAST_CALL_GRACE, RELOAD_START_MAX},
+    },
+    gate::Policy,
+    upstream::{Connector, Manner, Outgoing},
+    wire::CallParams,
+};
+
+/// The servers that calls of one generation may go to.
+#[derive(Debug, Default)]
+pub struct Roster {
+    members: HashMap<ServerName, Arc<Member>>,
+    /// Plain names: the one server, which may know what it does not list.
+    forward: Option<ServerName>,
+}
+
+/// A server's place in every roster that has it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) server: Arc<Server>,
+    /// With the last roster, nobody can come any more.
+    _unreachable: DropGuard,
+}
+
+/// The next generation: started, and known to nobody.
+#[derive(Debug)]
+pub struct Aside {
+    pub(super) roster: Arc<Roster>,
+    pub(super) policy: Arc<Policy>,
+    started: Vec<Arc<Server>>,
+}
+
+/// What a server is started with.
+#[derive(Debug)]
+pub(super) struct Nursery {
+    pub(super) connector: Connector,
+    pub(super) names: Names,
+    pub(super) news: mpsc::Sender<News>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Roster {
+    /// A place at the server for a call that is being put on record, and the call as it will be
+    /// written. Nothing is sent or started for it.
+    pub fn prepare(
+        &self,
+        judged: &Call,
+        params: Arc<CallParams>,
+        manner: Manner,
+    ) -> Result<Prepared, CallError> {
+        let down = CallError::Unavailable { sent: Sent::No };
+        let server = self.server(&judged.server).ok_or(down)?.clone();
+        let place = server.place()?;
+        let deadline = server.config.tool_timeout;
+        let baggage = server.config.baggage.clone();
+        let outgoing = Outgoing { params, deadline, manner, baggage };
+        let drafted = match server.isolation() {
+            Isolation::Shared => {
+                let (session, running) = server.pick().ok_or(down)?;
+                let draft = session.draft(judged, &outgoing);
+                Some(Drafted { session, draft, _running: running })
+            }
+            // Their session may have to be opened first, which nobody does without a permit.
+            Isolation::PerPrincipal | Isolation::PerSession => None,
+        };
+        Ok(Prepared { server, _place: place, outgoing, drafted })
+    }
+
+    pub(super) fn server(&self, name: &ServerName) -> Option<&Arc<Server>> {
+        self.members.get(name).map(|member| &member.server)
+    }
+
+    pub(super) fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.members.values().map(|member| &member.server)
+    }
+
+    /// Whether it is this very one, not another of the same name.
+    pub(super) fn has(&self, server: &Arc<Server>) -> bool {
+        self.server(&server.config.name).is_some_and(|member| Arc::ptr_eq(member, server))
+    }
+
+    pub(super) fn forward(&self) -> Option<ServerName> {
+        self.forward.clone()
+    }
+}
+
+impl Aside {
+    /// Waits until every new server has listed or failed to, but not for ever.
+    pub(super) async fn settled(&self) {
+        let all = async {
+            for server in &self.started {
+                server.settled().await;
+            }
+        };
+        if timeout(RELOAD_START_MAX, all).await.is_err() {
+            tracing::warn!("Some servers are still starting; the reload goes on without them");
+        }
+    }
+
+    /// The new servers that are not ready, and why.
+    pub(super) fn down(&self) -> Vec<(ServerName, String)> {
+        let down = |server: &Arc<Server>| {
+            let why = match server.state() {
+                State::Ready(_) => return None,
+                State::Starting => "it is still starting".to_owned(),
+                State::Backoff { why } => why,
+                State::Gone => "it is gone".to_owned(),
+            };
+            Some((server.config.name.clone(), why))
+        };
+        self.started.iter().filter_map(down).collect()
+    }
+}
+
+impl Nursery {
+    /// What follows `before`: servers that stay as they are, and others that are started now.
+    pub(super) fn raise(&self, before: &Roster, servers: Vec<ServerConfig>) -> Aside {
+        let policy = Arc::new(Policy::compile(&servers));
+        let forward = match (self.names, servers.as_slice()) {
+            (Names::Plain, [only]) => Some(only.name.clone()),
+            (Names::Plain | Names::Prefixed, _) => None,
+        };
+        let (mut members, mut started) = (HashMap::new(), Vec::new());
+        for config in servers {
+            let (name, old) = (config.name.clone(), before.members.get(&config.name));
+            let member = match old {
+                Some(same) if config.runs_like(&same.server.config) => same.clone(),
+                other => {
+                    let member = self.start(config, other.map(|member| &*member.server));
+                    started.push(member.server.clone());
+                    member
+                }
+            };
+            members.insert(name, member);
+        }
+        Aside { roster: Arc::new(Roster { members, forward }), policy, started }
+    }
+
+    /// `before` is the server whose place it takes.
+    fn start(&self, config: ServerConfig, before: Option<&Server>) -> Arc<Member> {
+        let stop = self.stop.child_token();
+        let (server, states) = Server::new(config, (&self.connector, &stop, &self.tasks), before);
+        for (replica, state) in server.replicas.iter().zip(states) {
+            let life = Life {
+                server: server.clone(),
+                replica: replica.clone(),
+                state,
+                connector: self.connector.clone(),
+                names: self.names,
+                news: self.news.clone(),
+                stop: stop.clone(),
+            };
+            self.tasks.spawn(life.run());
+        }
+        let unreachable = CancellationToken::new();
+        self.tasks.spawn(see_off(server.clone(), unreachable.clone(), stop));
+        Arc::new(Member { server, _unreachable: unreachable.drop_guard() })
+    }
+}
+
+/// Ends a server that no call can reach any more, once those that did are over.
+async fn see_off(server: Arc<Server>, unreachable: CancellationToken, stop: CancellationToken) {
+    // Every call has a deadline of its own.
+    let patience = server.config.tool_timeout + LAST_CALL_GRACE;
+    let last_call = async {
+        unreachable.cancelled().await;
+        if timeout(patience, server.idle()).await.is_err() {
+            tracing::warn!(server.id = %server.config.name, "Server is ended with calls in flight");
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = last_call => stop.cancel(),
+    }
+}
