@@ -23,6 +23,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -43,9 +44,9 @@ pub use watch::{Mailbox, NotWatched, Watch};
 use crate::{
     config::{Isolation, Names, ServerConfig},
     domain::{CallError, Caller, Generation, ServerName, Topic, Wish, limits::CATALOG_NEWS_MAX},
-    gate::Permit,
+    gate::{Epoch, Permit},
     upstream::{Connector, Draft, NoticeSender, Outgoing, Session},
-    wire::{Object, Response},
+    wire::Response,
 };
 
 /// The handle on all servers; cheap to share behind an `Arc`.
@@ -150,7 +151,7 @@ impl Fleet {
             return session.send(&permit, (draft, &outgoing), notices).await;
         }
         let caller = &permit.call().caller;
-        let key = Key::of(server.isolation(), caller, outgoing.params.capabilities());
+        let key = Key::of(server.isolation(), caller, outgoing.params.declared());
         let seat = server.own_sessions.seat(key).await?;
         seat.session().call(&permit, &outgoing, notices).await
     }
@@ -160,7 +161,7 @@ impl Fleet {
         &self,
         server: &ServerName,
         caller: &Caller,
-        can: Option<&Object>,
+        declared: Bytes,
         token: &str,
     ) -> Option<Parked> {
         let roster = self.roster.load();
@@ -168,7 +169,23 @@ impl Fleet {
         match server.isolation() {
             Isolation::Shared => None,
             isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
-                Some(server.own_sessions.parked(Key::of(isolation, caller, can), token))
+                Some(server.own_sessions.parked(Key::of(isolation, caller, declared), token))
+            }
+        }
+    }
+
+    /// This caller, who has declared so much, says that its roots are others now: its own sessions
+    /// are told, as far as there are any.
+    pub fn roots_changed(&self, caller: &Caller, declared: &Bytes, epoch: Epoch) {
+        for server in self.roster.load().servers() {
+            let session = match server.isolation() {
+                Isolation::Shared => None,
+                isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
+                    server.own_sessions.open(&Key::of(isolation, caller, declared.clone()))
+                }
+            };
+            if let Some(session) = session {
+                session.roots_changed(epoch);
             }
         }
     }

@@ -172,10 +172,9 @@ impl Front {
         asks: InputRequired,
     ) -> Result<Asked, CallError> {
         // From here on, whoever is not handed the questions gives the call up.
-        let can = ask.params.capabilities();
-        let token = asks.state();
-        let parked =
-            token.and_then(|token| self.fleet.parked(&server, &ask.caller, can, token.as_str()));
+        let parked = asks.state().and_then(|token| {
+            self.fleet.parked(&server, &ask.caller, ask.params.declared(), token.as_str())
+        });
         let asks = self.seal(ask, asks)?;
         let (questions, text) = (&asks.questions, asks.text());
         let permit = self.let_through(call, ask, server, (questions, text)).await?;

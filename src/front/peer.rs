@@ -206,7 +206,7 @@ impl Peer {
                     let lines = Lines::default();
                     running.spawn(self.clone().answer(front.clone(), request, lines));
                 }
-                Ok(Message::Notification(notification)) => self.hear(&notification),
+                Ok(Message::Notification(notification)) => self.hear(&front, &notification),
                 Ok(Message::Response(_)) => {}
                 Err(error) => {
                     let id = error.id().cloned();
@@ -220,10 +220,17 @@ impl Peer {
         frames
     }
 
-    /// Notifications of clients: withdrawing a request is the one that changes anything.
-    pub(super) fn hear(&self, notification: &Notification) {
+    /// Notifications of clients: a request is withdrawn, or the roots of a legacy one are others.
+    pub(super) fn hear(&self, front: &Front, notification: &Notification) {
         if let Some(id) = notification.cancelled_request() {
             self.in_flight.withdraw(&id);
+        }
+        let of_roots = notification.method == "notifications/roots/list_changed";
+        if of_roots
+            && self.version.era() == Era::Legacy
+            && let Ok(epoch) = front.gate.latch().epoch()
+        {
+            front.fleet.roots_changed(&self.caller, &self.known.declared(), epoch);
         }
     }
 }

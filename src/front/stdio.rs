@@ -141,7 +141,7 @@ impl Client {
             }
             Message::Notification(notification) => {
                 if let Some(peer) = &self.peer {
-                    peer.hear(&notification);
+                    peer.hear(&self.front, &notification);
                 }
             }
             Message::Response(response) => {

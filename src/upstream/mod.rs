@@ -30,7 +30,8 @@ use crate::{
     gate::{Epoch, Latch, Permit},
     wire::{
         Body, CallMethod, ClientFace, Item, List, Notice, Object, RequestId, Response, Tasks,
-        Version, code, declares_tasks, encode_request, runs_legacy_tasks,
+        Version, code, declares_tasks, encode_notification, encode_request, runs_legacy_tasks,
+        tells_of_roots,
     },
 };
 
@@ -226,6 +227,19 @@ impl Session {
                 let about = http::About::own(Some(self.version()), method);
                 line.ask(http::Asked { wait, epoch, ..http::Asked::own(id, frame, about) }).await
             }
+        }
+    }
+
+    /// Says that the roots of the session's caller are others now, if it was told that it would
+    /// hear of that. Only a legacy server is.
+    pub fn roots_changed(&self, epoch: Epoch) {
+        if self.is_modern() || !tells_of_roots(&self.declared) {
+            return;
+        }
+        let frame = encode_notification("notifications/roots/list_changed", None);
+        match &self.line {
+            Line::Stdio(line) => line.relay(frame, epoch),
+            Line::Http(line) => line.relay(frame, self.version(), epoch),
         }
     }
 

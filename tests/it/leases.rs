@@ -2,6 +2,7 @@
 
 mod level;
 mod parked;
+mod roots;
 
 use std::{
     fs,
@@ -113,14 +114,18 @@ async fn a_shared_server_is_never_told_of_capabilities() {
 async fn a_server_is_told_of_no_more_than_its_caller_has() {
     for server in LEGACY {
         for kind in [Kind::ModernHttp, Kind::LegacyHttp] {
-            let can = json!({ "sampling": {}, "experimental": { "x": {} } });
+            let roots = json!({ "listChanged": true });
+            let can = json!({ "sampling": {}, "roots": roots, "experimental": { "x": {} } });
             let cell = Cell::with(kind, server, can, "isolation = \"per-principal\"\n").await;
             let arguments = json!({ "message": "who?" });
             let call = cell.client.call_answering("up__test_elicitation", arguments, answer);
             let (got, n) = call.await;
             assert_eq!(n, 0, "{kind:?} {server:?} {got}");
             let told = declared(&cell.journal);
-            assert_eq!(told[1..], [json!({ "sampling": {} })], "{kind:?} {server:?}");
+            // A modern client never says that its roots are others.
+            let roots = if kind.is_modern() { json!({}) } else { roots };
+            let want = json!({ "sampling": {}, "roots": roots });
+            assert_eq!(told[1..], [want], "{kind:?} {server:?}");
         }
     }
 }

@@ -35,6 +35,7 @@ const OF_PAGES: Setup = Setup { can: || json!({ "elicitation": { "url": {} } }),
 const OF_FORMS: Setup = Setup { can: || json!({ "elicitation": { "form": {} } }), ..OWN };
 const OF_PAGES_SHARED: Setup = Setup { keys: "", ..OF_PAGES };
 const OF_SAMPLES: Setup = Setup { can: || json!({ "sampling": {} }), ..OWN };
+const OF_ROOTS: Setup = Setup { can: || json!({ "roots": { "listChanged": true } }), ..OWN };
 const OF_TASKS: Setup = Setup { can: crate::tasks::able, ..SHARED };
 
 type Check = fn(Cell) -> Pin<Box<dyn Future<Output = ()>>>;
@@ -92,8 +93,8 @@ matrix! {
         [asked::cannot_ask, asked::refused_later, asked::cannot_ask, asked::refused_later];
     nobody_is_asked_within_a_completion: OWN,
         [asked::completes, asked::refused_completing, asked::completes, asked::refused_completing];
-    roots_that_changed_are_not_told: OWN,
-        [asked::roots_dropped, asked::roots_dropped, asked::roots_dropped, asked::roots_dropped];
+    roots_that_changed_are_told_where_both_know_of_that: OF_ROOTS,
+        [asked::roots_dropped, asked::roots_dropped, asked::roots_dropped, asked::roots_told];
 
     changed_lists_are_told: SHARED, [news::lists, news::lists, news::lists, news::lists];
     updates_of_what_is_watched_are_told: SHARED,

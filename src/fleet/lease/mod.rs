@@ -21,7 +21,6 @@ use crate::{
     config::{Isolation, ServerConfig},
     domain::{CallError, Caller, Principal, Sent, limits::LEASES_MAX},
     upstream::{Connector, Session},
-    wire::{Object, relayable},
 };
 use keeper::Keeper;
 pub use parked::Parked;
@@ -76,13 +75,13 @@ enum Standing {
 struct User(Arc<Lease>);
 
 impl Key {
-    pub(super) fn of(isolation: Isolation, caller: &Caller, can: Option<&Object>) -> Self {
+    pub(super) fn of(isolation: Isolation, caller: &Caller, capabilities: Bytes) -> Self {
         let conversation = match isolation {
             Isolation::PerSession => caller.conversation.clone(),
             Isolation::Shared | Isolation::PerPrincipal => None,
         };
         let principal = caller.principal.clone();
-        Self { principal, conversation, capabilities: relayable(can) }
+        Self { principal, conversation, capabilities }
     }
 }
 
@@ -120,6 +119,11 @@ impl Leases {
         for (_, lease) in lock(&self.table).iter().filter(|(key, _)| is_theirs(key)) {
             lease.over.cancel();
         }
+    }
+
+    /// The session of this key, if there is one.
+    pub(super) fn open(&self, key: &Key) -> Option<Arc<Session>> {
+        open(&self.table, key)
     }
 
     /// A call of theirs that waits for an answer of theirs.
@@ -172,6 +176,15 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         self.0.users.send_modify(|n| *n = n.saturating_sub(1));
+    }
+}
+
+fn open(table: &Table, key: &Key) -> Option<Arc<Session>> {
+    let lease = lock(table).get(key).cloned()?;
+    let standing = lease.standing.borrow().clone();
+    match standing {
+        Standing::Open(session) => Some(session),
+        Standing::Opening | Standing::Down => None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{Key, Standing, Table, lock};
+use super::{Key, Table, open};
 
 /// The caller's interest in a parked call.
 #[must_use = "dropping it gives the call up"]
@@ -37,9 +37,7 @@ impl Drop for Parked {
         let Some(interest) = self.0.take() else { return };
         let Interest { table, key, token } = *interest;
         let Some(table) = table.upgrade() else { return };
-        let lease = lock(&table).get(&key).cloned();
-        let standing = lease.map(|lease| lease.standing.borrow().clone());
-        if let Some(Standing::Open(session)) = standing {
+        if let Some(session) = open(&table, &key) {
             session.abandon(&token);
         }
     }

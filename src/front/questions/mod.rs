@@ -35,6 +35,7 @@ use crate::{
     wire::{
         Body, CallParams, Frame, InputRequired, Level, Object, Progressed, Question, RequestId,
         Response, Sender, TaskNews, encode_cancelled, encode_request, input_responses,
+        relayable_in_session,
     },
 };
 
@@ -97,6 +98,11 @@ impl Acquaintance {
     pub(super) fn sender(&self, voice: Option<&Voice>) -> Sender {
         let capabilities = voice.and_then(|_| self.capabilities.clone());
         Sender { capabilities, log_level: self.level() }
+    }
+
+    /// What the sessions that are its own are opened with.
+    pub(super) fn declared(&self) -> Bytes {
+        relayable_in_session(self.capabilities.as_ref())
     }
 
     /// Whether it may be asked anything at all.

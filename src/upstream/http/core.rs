@@ -164,19 +164,20 @@ impl Core {
         headers
     }
 
-    /// Posts a message that nobody waits for: a cancellation or a refusal.
-    pub(super) fn errand(self: &Arc<Self>, frame: Frame, version: Version) {
+    /// Posts a message that nobody waits for: a cancellation, a refusal, or what a caller says,
+    /// with its epoch.
+    pub(super) fn errand(self: &Arc<Self>, frame: Frame, version: Version, epoch: Option<Epoch>) {
         let core = Arc::clone(self);
-        let errand = async move { core.say(frame, version).await };
+        let errand = async move { core.say(frame, version, epoch).await };
         if self.tasks.run_errand(errand).is_err() {
             self.counts.unsaid();
         }
     }
 
     /// The same, waiting for it.
-    pub(super) async fn say(&self, frame: Frame, version: Version) {
+    pub(super) async fn say(&self, frame: Frame, version: Version, epoch: Option<Epoch>) {
         let session = self.conversation.session();
-        let told = self.tell(frame, version, session.as_ref(), None);
+        let told = self.tell(frame, version, session.as_ref(), epoch);
         let posted = timeout(UPSTREAM_ERRAND_TIMEOUT, told).await;
         if !matches!(posted, Ok(Ok(()))) {
             self.counts.unsaid();

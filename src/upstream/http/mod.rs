@@ -196,7 +196,12 @@ impl Http {
 
     /// Posts a message of ours, whose answer nobody waits for, if it is a request.
     pub(super) fn send_off(&self, frame: Frame, version: Version) {
-        self.0.core.errand(frame, version);
+        self.0.core.errand(frame, version, None);
+    }
+
+    /// Posts a caller's notification while its epoch lasts.
+    pub(super) fn relay(&self, frame: Frame, version: Version, epoch: Epoch) {
+        self.0.core.errand(frame, version, Some(epoch));
     }
 
     pub(super) fn abandon(&self, token: &str) {
@@ -269,7 +274,7 @@ impl Drop for Recall<'_> {
         self.slot.line = None;
         if let Some(version) = self.version.filter(|_| known) {
             let frame = encode_cancelled(&RequestId::from_u64(self.id), "nobody waits any more");
-            self.core.errand(frame, version);
+            self.core.errand(frame, version, None);
         }
     }
 }

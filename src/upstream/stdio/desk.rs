@@ -128,6 +128,7 @@ impl Desk {
                 }
                 self.say(frame);
             }
+            Event::Relayed(letter) => self.outbox.push_relayed(letter),
             Event::Left(left) => {
                 let acts = self.calls.left(left);
                 self.carry_out(acts);

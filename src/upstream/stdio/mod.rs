@@ -43,6 +43,7 @@ use crate::{
 };
 use actor::Actor;
 use desk::Desk;
+use outbox::Letter;
 
 /// The handle to one child's session.
 #[derive(Clone, Debug)]
@@ -77,6 +78,8 @@ enum Event {
     Said(Frame),
     /// A request of ours, whose answer nobody waits for.
     SentOff(u64, Frame),
+    /// A notification of a caller's.
+    Relayed(Letter),
     Left(Left),
     /// The process has ended; its last words may still be in the pipe.
     Exited(String),
@@ -185,6 +188,14 @@ impl Stdio {
     pub(super) async fn say(&self, frame: Frame) {
         // A session that is over says so to whoever asks it next.
         self.0.door.inbox.send(Event::Said(frame)).await.ok();
+    }
+
+    /// Sends a caller's notification while its epoch lasts.
+    pub(super) fn relay(&self, frame: Frame, epoch: Epoch) {
+        let letter = Letter { id: self.draw_id(), epoch: Some(epoch), frame };
+        if self.0.door.inbox.try_send(Event::Relayed(letter)).is_err() {
+            self.0.shared.counts.unsaid();
+        }
     }
 
     /// Sends a request whose answer nobody waits for. May be called from a destructor.

@@ -29,6 +29,8 @@ pub(super) struct Outbox {
     /// Cancellations and refusals: short, and ahead of the calls.
     control: VecDeque<Frame>,
     waiting: VecDeque<Letter>,
+    /// The number of the last notification of a caller's.
+    relayed: u64,
     batch: Vec<u8>,
     n_written: usize,
     in_batch: Vec<Slot>,
@@ -49,6 +51,14 @@ pub(super) struct Full;
 impl Outbox {
     pub(super) fn push(&mut self, letter: Letter) {
         self.waiting.push_back(letter);
+    }
+
+    /// For a caller's notification. Said twice it says nothing more, so one waits at most.
+    pub(super) fn push_relayed(&mut self, letter: Letter) {
+        if self.sent(self.relayed) != Sent::No {
+            self.relayed = letter.id;
+            self.push(letter);
+        }
     }
 
     /// For what is owed to a call that was written: no more of it than there are such calls, so

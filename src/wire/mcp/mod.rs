@@ -20,7 +20,7 @@ pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, Tasks, enco
 pub use definition::for_legacy_clients;
 pub use input::{
     InputRequired, Progressed, Question, RELAYABLE, input_required, input_responses, question_key,
-    relayable,
+    relayable_in_session, tells_of_roots,
 };
 pub use list::{Item, List, ListPage, parse_page};
 pub use listen::{

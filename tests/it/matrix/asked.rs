@@ -196,11 +196,27 @@ fn refusal(cell: &Cell) {
     assert_eq!(asked_on_record(cell), None);
 }
 
-/// No server is told that roots are others now.
+const CHANGED: &str = "notifications/roots/list_changed";
+
+/// The server hears nothing of roots that changed, nor that it would.
 pub(super) async fn roots_dropped(cell: Cell) {
-    cell.client.tell("notifications/roots/list_changed", json!({})).await;
+    cell.client.text("up__echo", json!({ "text": "before" })).await;
+    cell.client.tell(CHANGED, json!({})).await;
     assert_eq!(cell.client.text("up__echo", json!({ "text": "after" })).await, "after");
     let arrived = journal(&cell.journal);
-    let told = arrived.iter().any(|one| one["method"] == "notifications/roots/list_changed");
+    let told = arrived.iter().any(|one| {
+        let promised =
+            one["method"] != "server/discover" && one.to_string().contains("listChanged");
+        one["method"] == CHANGED || promised
+    });
     assert!(!told, "{arrived:#?}");
+}
+
+/// The server's session is opened by the first call.
+pub(super) async fn roots_told(cell: Cell) {
+    cell.client.text("up__echo", json!({ "text": "before" })).await;
+    cell.client.tell(CHANGED, json!({ "_meta": { "x": "not for the server" } })).await;
+    let told = || journal(&cell.journal).into_iter().find(|one| one["method"] == CHANGED);
+    let told = wait_until("the roots to change", told, || cell.describe());
+    assert_eq!(told.get("params"), None, "{told}");
 }

@@ -62,7 +62,7 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
             respond(exchange, &asked, &session).await
         }
         Message::Notification(notification) => {
-            peer.hear(&notification);
+            peer.hear(&asked.front, &notification);
             accepted()
         }
         Message::Response(response) => {

@@ -126,7 +126,7 @@ pub(in crate::front::http) async fn message(
             accepted()
         }
         (Ok(Message::Notification(notification)), Some(session)) => {
-            peer(session).hear(&notification);
+            peer(session).hear(&front, &notification);
             accepted()
         }
         (Ok(Message::Response(response)), Some(session)) => {

@@ -200,7 +200,7 @@ impl Desk {
             Event::Question { about, request, refusal } => {
                 if self.calls.question(about, request, |_| true).is_none() {
                     self.core.counts.question();
-                    self.core.errand(refusal, self.version);
+                    self.core.errand(refusal, self.version, None);
                 }
             }
             Event::Answered { call, answer } => {
@@ -282,7 +282,7 @@ impl Desk {
         while errands.len() < UPSTREAM_ERRANDS_MAX {
             let Some(frame) = self.owed.pop_front() else { return };
             let (core, version) = (Arc::clone(&self.core), self.version);
-            errands.spawn(async move { core.say(frame, version).await });
+            errands.spawn(async move { core.say(frame, version, None).await });
         }
     }
 }

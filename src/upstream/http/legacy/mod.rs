@@ -147,7 +147,7 @@ impl Core {
         if kind == Question::Refused {
             self.counts.question();
         }
-        self.errand(reply, version);
+        self.errand(reply, version, None);
     }
 
     /// Progress that did not come with its call's answer.

@@ -18,7 +18,7 @@ pub use encode::encode_call;
 
 use super::{
     Version,
-    input::{RESPONSES, STATE},
+    input::{RESPONSES, STATE, relayable, relayable_in_session},
     meta::{Meta, Onward, PROGRESS_TOKEN, optional},
     notice::Level,
     tasks::TASK_ID,
@@ -227,6 +227,14 @@ impl CallParams {
         match &self.sender {
             Some(sender) => sender.capabilities.as_ref(),
             None => self.meta.capabilities(),
+        }
+    }
+
+    /// What a session that is the sender's own is opened with.
+    pub fn declared(&self) -> Bytes {
+        match &self.sender {
+            Some(sender) => relayable_in_session(sender.capabilities.as_ref()),
+            None => relayable(self.meta.capabilities()),
         }
     }
 

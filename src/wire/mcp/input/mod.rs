@@ -31,6 +31,8 @@ const ELICITATION_ID: &str = "elicitationId";
 /// What a client can do for a server, as far as we relay it.
 const RELAYED: [&str; 3] = ["elicitation", "sampling", "roots"];
 
+const LIST_CHANGED: &str = "listChanged";
+
 /// A result that is no answer yet.
 #[derive(Clone, Debug)]
 pub struct InputRequired {
@@ -194,13 +196,30 @@ pub const RELAYABLE: &str =
     r#"{"elicitation":{"form":{},"url":{}},"sampling":{"context":{},"tools":{}},"roots":{}}"#;
 
 /// The capabilities that a server is told of: the client's own, and of those only what we relay.
-pub fn relayable(capabilities: Option<&Object>) -> Bytes {
+pub(in crate::wire) fn relayable(capabilities: Option<&Object>) -> Bytes {
+    let told = relayable_in_session(capabilities);
+    let Some(roots) = capabilities.and_then(|all| all.object("roots")) else { return told };
+    if !roots.contains(LIST_CHANGED) {
+        return told;
+    }
+    let Ok(told) = Object::parse(told) else { return Bytes::from_static(b"{}") };
+    told.edit().set_edited("roots", roots.edit().remove(LIST_CHANGED)).finish().into_bytes()
+}
+
+/// The same of a client that has a session, and there says when its roots are others.
+pub fn relayable_in_session(capabilities: Option<&Object>) -> Bytes {
     let known = |key: &str| RELAYED.contains(&key);
     match capabilities {
         None => Bytes::from_static(b"{}"),
         Some(all) if all.keys().all(|key| known(&key)) => all.raw().clone(),
         Some(all) => object(all.members().filter(|(key, _)| known(key))),
     }
+}
+
+/// Whether these capabilities say that it will be told when the roots are others.
+pub fn tells_of_roots(capabilities: &Object) -> bool {
+    let roots = capabilities.object("roots");
+    roots.is_some_and(|roots| roots.peek(LIST_CHANGED) == Some(b"true"))
 }
 
 /// The answers to questions, by their keys: the text of `inputResponses`.

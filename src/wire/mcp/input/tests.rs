@@ -1,6 +1,9 @@
 //! What is a question, who may be asked, and what a server hears of a client.
 
-use super::{InputRequired, Object, Progressed, RELAYABLE, RELAYED, input_responses, relayable};
+use super::{
+    InputRequired, Object, Progressed, RELAYABLE, RELAYED, input_responses, relayable,
+    relayable_in_session,
+};
 
 fn parse(text: &str) -> Object {
     Object::parse(text.to_owned().into()).unwrap()
@@ -76,6 +79,12 @@ fn nobody_is_asked_what_they_did_not_declare() {
 fn a_server_hears_only_of_capabilities_that_are_relayed() {
     let told = |text: &str| relayable(Some(&parse(text)));
     assert_eq!(relayable(None), "{}");
+    let roots = r#"{"sampling":{},"roots":{"listChanged":true,"x":1.0},"tasks":{}}"#;
+    assert_eq!(told(roots), r#"{"sampling":{},"roots":{"x":1.0}}"#);
+    assert_eq!(
+        relayable_in_session(Some(&parse(roots))),
+        r#"{"sampling":{},"roots":{"listChanged":true,"x":1.0}}"#
+    );
     assert_eq!(told(r#"{"roots":{ "x":1.0 }}"#), r#"{"roots":{ "x":1.0 }}"#);
     assert_eq!(
         told(r#"{"sampling":{},"extensions":{"e/x":{}},"elicitation":{"url":{}},"tasks":{}}"#),
