@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{
     Call, CallError, CallId, Caller, DenyReason, Generation, Kind, Matter, Outcome, Questions,
-    Subject, Topic, Wish, limits,
+    ReplicaNo, Subject, Topic, Wish, limits,
 };
 
 /// One thing that happened. Borrowed: it is rendered before the reporter goes on.
@@ -50,6 +50,12 @@ pub enum Record<'a> {
     /// Every gate agreed; it is about to be sent.
     Intent {
         matter: Matter<'a>,
+    },
+    /// One replica did not receive it; it is about to be sent to another.
+    Resent {
+        call: CallId,
+        from: ReplicaNo,
+        to: ReplicaNo,
     },
     /// What came of an intent.
     Outcome {
@@ -105,6 +111,7 @@ impl Record<'_> {
             Self::Intent { matter: Matter::Call(_) } => "intent",
             Self::Intent { matter: Matter::Questions(_) } => "questions",
             Self::Intent { matter: Matter::Wish(_) } => "watch",
+            Self::Resent { .. } => "resent",
             Self::Outcome { .. } => "outcome",
             Self::Denied { .. } => "denied",
             Self::Refused { .. } => "refused",
@@ -153,6 +160,11 @@ impl Record<'_> {
                 line.text("why", why);
             }
             Self::Intent { matter } => line.matter(matter),
+            Self::Resent { call, from, to } => {
+                line.id("call", call);
+                line.number("from", from.0.into());
+                line.number("to", to.0.into());
+            }
             Self::Outcome { call, outcome, elapsed } => line.outcome(call, outcome, elapsed),
             Self::Denied { matter, reason, told } => {
                 line.matter(matter);

@@ -125,6 +125,11 @@ fn server_keys(before: &ServerConfig, after: &ServerConfig) -> Vec<&'static str>
         startup_timeout,
         tool_timeout,
         in_flight,
+        queue,
+        queue_timeout,
+        balance,
+        affinity,
+        repeatable,
     } = before;
     let mut differing = Differing::default();
     replica_keys(replicas, &after.replicas, &mut differing);
@@ -137,6 +142,11 @@ fn server_keys(before: &ServerConfig, after: &ServerConfig) -> Vec<&'static str>
     differing.note("startup_timeout_sec", startup_timeout, &after.startup_timeout);
     differing.note("tool_timeout_sec", tool_timeout, &after.tool_timeout);
     differing.note("in_flight", in_flight, &after.in_flight);
+    differing.note("queue", queue, &after.queue);
+    differing.note("queue_timeout_sec", queue_timeout, &after.queue_timeout);
+    differing.note("balance", balance, &after.balance);
+    differing.note("affinity", affinity, &after.affinity);
+    differing.note("retry", repeatable, &after.repeatable);
     differing.keys
 }
 

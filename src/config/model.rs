@@ -117,6 +117,13 @@ pub struct ServerConfig {
     pub tool_timeout: Duration,
     /// Calls that may wait for this server at once.
     pub in_flight: usize,
+    /// Calls that may wait until fewer are under way, and how long.
+    pub queue: usize,
+    pub queue_timeout: Duration,
+    pub balance: Balance,
+    pub affinity: Affinity,
+    /// Tools that may be called again when nobody knows whether they were.
+    pub repeatable: BTreeSet<String>,
 }
 
 impl ServerConfig {
@@ -132,6 +139,11 @@ impl ServerConfig {
             startup_timeout: limits::STARTUP_TIMEOUT,
             tool_timeout: limits::TOOL_TIMEOUT,
             in_flight: limits::SERVER_IN_FLIGHT,
+            queue: limits::QUEUE,
+            queue_timeout: limits::QUEUE_TIMEOUT,
+            balance: Balance::Weighted,
+            affinity: Affinity::None,
+            repeatable: BTreeSet::new(),
         }
     }
 }
@@ -217,4 +229,16 @@ pub enum Balance {
     Weighted,
     /// To the one of two that has fewer calls in flight for its weight.
     LeastConnections,
+}
+
+/// Which calls go to the same replica, as long as it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    None,
+    /// Those of one principal.
+    Principal,
+    /// Those of one conversation; callers who have none count by principal.
+    Session,
+    /// Those with the same value of this argument; without it they go anywhere.
+    Argument(String),
 }

@@ -9,8 +9,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    CallId, DenyReason, Era, Generation, NameError, PromptName, ResourceUri, ServerName, Task,
-    TaskStep, ToolName, TraceParent, limits::CLIENT_NAME_BYTES_MAX,
+    CallId, DenyReason, Era, Generation, NameError, PromptName, ReplicaNo, ResourceUri, ServerName,
+    Task, TaskStep, ToolName, TraceParent, limits::CLIENT_NAME_BYTES_MAX,
 };
 
 /// On whose behalf a call is made, as far as authentication knows.
@@ -67,6 +67,8 @@ pub struct Call {
     pub generation: Generation,
     /// Our own step in the caller's trace, if the caller has one.
     pub trace: Option<TraceParent>,
+    /// The replica that began what this goes on with.
+    pub at: Option<ReplicaNo>,
 }
 
 /// What a call is aimed at, by the name that its server gave it.
@@ -182,10 +184,14 @@ pub enum CallError {
     Unavailable { sent: Sent },
     #[error("the server's queue is full")]
     Busy,
+    #[error("the call waited too long for its turn at the server")]
+    Queued,
     #[error("the server did not answer in time")]
     Deadline { sent: Sent },
     #[error("the server broke the protocol: {what}")]
     Protocol { what: &'static str },
+    #[error("the server does not take our credentials")]
+    Unauthorised,
     #[error("the caller withdrew the call")]
     Cancelled { sent: Sent },
     #[error("what the server asks could not be passed on")]
@@ -199,8 +205,8 @@ impl CallError {
             | Self::Unavailable { sent }
             | Self::Deadline { sent }
             | Self::Cancelled { sent } => sent,
-            Self::Busy => Sent::No,
-            Self::Protocol { .. } | Self::Withheld { .. } => Sent::Yes,
+            Self::Busy | Self::Queued => Sent::No,
+            Self::Unauthorised | Self::Protocol { .. } | Self::Withheld { .. } => Sent::Yes,
         }
     }
 
@@ -213,7 +219,11 @@ impl CallError {
             Self::Unavailable { .. } => Self::Unavailable { sent },
             Self::Deadline { .. } => Self::Deadline { sent },
             Self::Cancelled { .. } => Self::Cancelled { sent },
-            Self::Busy | Self::Protocol { .. } | Self::Withheld { .. } => self,
+            Self::Busy
+            | Self::Queued
+            | Self::Unauthorised
+            | Self::Protocol { .. }
+            | Self::Withheld { .. } => self,
         }
     }
 
@@ -223,7 +233,9 @@ impl CallError {
             Self::Stopped { .. } => "stopped",
             Self::Unavailable { .. } => "unavailable",
             Self::Busy => "queue_full",
+            Self::Queued => "queue_timeout",
             Self::Deadline { .. } => "deadline",
+            Self::Unauthorised => "upstream_unauthorised",
             Self::Protocol { .. } => "protocol",
             Self::Cancelled { .. } => "cancelled",
             Self::Withheld { reason } => reason.as_str(),

@@ -340,3 +340,9 @@ pub const FILES_QUEUE_MAX: usize = 256;
 pub const REPLICAS_MAX: usize = 64;
 /// What `weight` may be.
 pub const REPLICA_WEIGHT_RANGE: RangeInclusive<usize> = 1..=1_000;
+/// Calls that wait for a place at a server, unless `servers.NAME.queue` says otherwise.
+pub const QUEUE: usize = 256;
+pub const QUEUE_RANGE: RangeInclusive<usize> = 0..=65_536;
+/// How long each waits, unless `servers.NAME.queue_timeout_sec` says otherwise.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const QUEUE_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.001..=600.0;

@@ -5,10 +5,8 @@
 //! nothing of applications, and of JSON-RPC only that answers are bytes.
 
 mod backoff;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired in the next commit"))]
 mod balance;
 mod catalog;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired in the next commit"))]
 mod health;
 mod keeper;
 mod lease;
@@ -24,11 +22,17 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use smallvec::SmallVec;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use balance::queue::Place;
 use catalog::Clashes;
 pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
+use health::retry::may_retry;
 pub use keeper::Edition;
 use keeper::{Keeper, News};
 use lease::Key;
@@ -43,7 +47,10 @@ pub use watch::{Mailbox, NotWatched, Watch};
 
 use crate::{
     config::{Isolation, Names, ServerConfig},
-    domain::{CallError, Caller, Generation, ServerName, Topic, Wish, limits::CATALOG_NEWS_MAX},
+    domain::{
+        Call, CallError, Caller, Generation, ReplicaNo, Sent, ServerName, Topic, Wish,
+        limits::CATALOG_NEWS_MAX,
+    },
     gate::{Epoch, Permit},
     upstream::{Connector, Draft, NoticeSender, Outgoing, Session},
     wire::Response,
@@ -63,9 +70,34 @@ pub struct Fleet {
 #[derive(Debug)]
 pub struct Prepared {
     server: Arc<Server>,
-    _place: OwnedSemaphorePermit,
+    place: Option<Place>,
     outgoing: Outgoing,
     drafted: Option<Drafted>,
+    /// The replicas that did not receive it.
+    tried: SmallVec<[ReplicaNo; 2]>,
+}
+
+/// A call that has no answer, and how it may be tried again.
+#[derive(Debug)]
+pub struct Unanswered {
+    pub error: CallError,
+    pub again: Option<Box<Again>>,
+}
+
+/// A call that one replica did not receive and another may, once that is on record.
+#[derive(Debug)]
+pub struct Again {
+    pub permit: Permit,
+    pub prepared: Prepared,
+    pub from: ReplicaNo,
+    pub to: ReplicaNo,
+}
+
+/// What a server answered, and which of its replicas did.
+#[derive(Debug)]
+pub struct Answered {
+    pub response: Response,
+    pub at: ReplicaNo,
 }
 
 /// A call as it is written in a session that is everybody's.
@@ -73,7 +105,70 @@ pub struct Prepared {
 struct Drafted {
     session: Arc<Session>,
     draft: Draft,
-    _running: Running,
+    running: Running,
+}
+
+impl Drafted {
+    fn new(session: Arc<Session>, running: Running, judged: &Call, outgoing: &Outgoing) -> Self {
+        let draft = session.draft(judged, outgoing);
+        Self { session, draft, running }
+    }
+}
+
+impl Prepared {
+    /// Waits for its place, if it has none.
+    async fn placed(mut self, judged: &Call) -> Result<Self, CallError> {
+        if self.place.is_some() {
+            return Ok(self);
+        }
+        self.place = Some(self.server.queue_up(&judged.caller.principal).await?);
+        self.drafted(judged)
+    }
+
+    /// Chooses the replica and writes the call down for it.
+    fn drafted(mut self, judged: &Call) -> Result<Self, CallError> {
+        match self.server.isolation() {
+            Isolation::Shared => {
+                let picked = self.server.pick(judged, &self.tried);
+                let (session, running) = picked.ok_or(CallError::Unavailable { sent: Sent::No })?;
+                self.drafted = Some(Drafted::new(session, running, judged, &self.outgoing));
+            }
+            // Their session may have to be opened first, which nobody does without a permit.
+            Isolation::PerPrincipal | Isolation::PerSession => {}
+        }
+        Ok(self)
+    }
+
+    /// The same for another replica, if it may be sent again and there is one.
+    fn elsewhere(mut self, permit: Permit, from: ReplicaNo, error: CallError) -> Option<Again> {
+        self.tried.push(from);
+        let retries = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        // The budget is asked last: it is paid for an attempt that is made.
+        let (session, running) = self.server.pick(permit.call(), &self.tried)?;
+        let now = Instant::now();
+        let repeat = self.server.repeat(&permit.call().subject);
+        if !may_retry(error, repeat, retries, &self.server.budget, now) {
+            return None;
+        }
+        let to = running.at();
+        self.drafted = Some(Drafted::new(session, running, permit.call(), &self.outgoing));
+        Some(Again { permit, prepared: self, from, to })
+    }
+}
+
+/// In the session that belongs to this caller alone, which is opened if there is none.
+async fn call_own(
+    server: &Server,
+    permit: &Permit,
+    outgoing: &Outgoing,
+    notices: Option<&NoticeSender>,
+) -> Result<Answered, CallError> {
+    let caller = &permit.call().caller;
+    let key = Key::of(server.isolation(), caller, outgoing.params.declared());
+    let seat = server.own_sessions.seat(key).await?;
+    let response = seat.session().call(permit, outgoing, notices).await?;
+    // Whoever comes back has the same session of its own, wherever that is.
+    Ok(Answered { response, at: ReplicaNo::default() })
 }
 
 /// One line of the status.
@@ -82,6 +177,8 @@ pub struct ServerStatus {
     pub server: ServerName,
     pub state: State,
     pub in_flight: usize,
+    /// Calls that wait for a place.
+    pub waiting: usize,
     pub replicas: Vec<ReplicaStatus>,
 }
 
@@ -145,15 +242,24 @@ impl Fleet {
         permit: Permit,
         prepared: Prepared,
         notices: Option<&NoticeSender>,
-    ) -> Result<Response, CallError> {
-        let Prepared { server, _place, outgoing, drafted } = prepared;
-        if let Some(Drafted { session, draft, _running }) = drafted {
-            return session.send(&permit, (draft, &outgoing), notices).await;
-        }
-        let caller = &permit.call().caller;
-        let key = Key::of(server.isolation(), caller, outgoing.params.declared());
-        let seat = server.own_sessions.seat(key).await?;
-        seat.session().call(&permit, &outgoing, notices).await
+    ) -> Result<Answered, Unanswered> {
+        let lost = |error| Unanswered { error, again: None };
+        let prepared = prepared.placed(permit.call()).await.map_err(lost)?;
+        let Prepared { server, place, outgoing, drafted, tried } = prepared;
+        let Some(Drafted { session, draft, running }) = drafted else {
+            let _place = place;
+            return call_own(&server, &permit, &outgoing, notices).await.map_err(lost);
+        };
+        let ended = session.send(&permit, (draft, &outgoing), notices).await;
+        let at = running.at();
+        running.conclude(&ended);
+        let error = match ended {
+            Ok(response) => return Ok(Answered { response, at }),
+            Err(error) => error,
+        };
+        let once_more = Prepared { server, place, outgoing, drafted: None, tried };
+        let again = once_more.elsewhere(permit, at, error).map(Box::new);
+        Err(Unanswered { error, again })
     }
 
     /// A call that this caller's own session has parked under this token, if it has one.
@@ -213,6 +319,10 @@ impl Fleet {
             (Topic::Task(_), Isolation::PerPrincipal | Isolation::PerSession) => {
                 Err(NotWatched::Refused)
             }
+            // One replica at a time is listened to, and it may run at another.
+            (Topic::Task(_), Isolation::Shared) if server.replicas.len() > 1 => {
+                Err(NotWatched::Refused)
+            }
             (Topic::Task(_), Isolation::Shared) | (Topic::Resource(_), _) => {
                 server.board.add(topic.clone(), Listener { name, mailbox })
             }
@@ -245,14 +355,15 @@ impl Fleet {
 }
 
 fn status(server: &Server, clashes: &Clashes) -> ServerStatus {
-    let mut state = server.state();
+    let (mut state, (in_flight, waiting)) = (server.state(), server.crowd());
     if let State::Ready(ready) = &mut state {
         ready.problems.extend(clashes.get(&server.config.name).into_iter().flatten().cloned());
     }
     ServerStatus {
         server: server.config.name.clone(),
         state,
-        in_flight: server.in_flight(),
+        in_flight,
+        waiting,
         replicas: server.replicas.iter().map(|replica| replica.status()).collect(),
     }
 }

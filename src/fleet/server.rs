@@ -4,32 +4,41 @@
 //! and the board of what is watched. Promises that a call goes to a replica that is ready and lists
 //! what the server is known for, if there is one. Starts nothing: each replica has its own life.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use smallvec::SmallVec;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    balance::{
+        Balancer, Candidate,
+        queue::{Bulkhead, NoPlace, Place},
+    },
+    health::{
+        breaker::{Entry, last_resort},
+        retry::{Repeat, RetryBudget},
+    },
     keeper::Offer,
     lease::Leases,
-    replica::{Replica, Running, State},
+    replica::{Replica, Running, State, Up},
     watch::Board,
 };
 use crate::{
-    config::{Isolation, ServerConfig},
-    domain::CallError,
+    config::{Affinity, Isolation, ServerConfig},
+    domain::{Call, CallError, Principal, ReplicaNo, Subject},
     upstream::{Connector, Session},
+    wire::Object,
 };
 
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) config: Arc<ServerConfig>,
     pub(super) replicas: Vec<Arc<Replica>>,
-    /// One permit a call in flight.
-    places: Arc<Semaphore>,
+    bulkhead: Bulkhead,
     /// The sessions of callers who share none.
     pub(super) own_sessions: Leases,
     pub(super) board: Arc<Board>,
@@ -37,7 +46,8 @@ pub(super) struct Server {
     pub(super) floor: Arc<tokio::sync::Mutex<()>>,
     /// The keeper's alone.
     offer: Mutex<Offer>,
-    turn: AtomicUsize,
+    balancer: Balancer,
+    pub(super) budget: RetryBudget,
 }
 
 impl Server {
@@ -52,43 +62,116 @@ impl Server {
         let (replicas, states) = Replica::all(&config);
         let server = Self {
             replicas,
-            places: Arc::new(Semaphore::new(config.in_flight)),
+            bulkhead: Bulkhead::new(config.in_flight, config.queue),
             own_sessions: Leases::new(config.clone(), connector, stop, tasks),
             board: before.map(|before| before.board.clone()).unwrap_or_default(),
             floor: before.map(|before| before.floor.clone()).unwrap_or_default(),
             offer: Mutex::new(before.map(|before| before.offer().inherit()).unwrap_or_default()),
-            turn: AtomicUsize::new(0),
+            balancer: Balancer::new(config.balance),
+            budget: RetryBudget::new(Instant::now()),
             config,
         };
         (Arc::new(server), states)
     }
 
-    /// A place among the calls of this server.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, CallError> {
-        self.places.clone().try_acquire_owned().map_err(|_| CallError::Busy)
+    /// A place among the calls of this server, if one is free.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.bulkhead.try_enter()
     }
 
     /// Returns when it has no call. Nobody may ask for a place any more.
     pub(super) async fn idle(&self) {
-        let all = u32::try_from(self.config.in_flight).unwrap_or(u32::MAX);
-        drop(self.places.acquire_many(all).await);
+        self.bulkhead.idle().await;
     }
 
     pub(super) fn offer(&self) -> MutexGuard<'_, Offer> {
         self.offer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.config.in_flight.saturating_sub(self.places.available_permits())
+    /// The same in turn, for a while.
+    pub(super) async fn queue_up(&self, principal: &Principal) -> Result<Place, CallError> {
+        let until = Instant::now() + self.config.queue_timeout;
+        self.bulkhead.enter(principal, until).await.map_err(|none| match none {
+            NoPlace::Full => CallError::Busy,
+            NoPlace::Late => CallError::Queued,
+        })
     }
 
-    /// The shared session of the replica whose turn it is, and the note that it has a call more.
-    pub(super) fn pick(&self) -> Option<(Arc<Session>, Running)> {
-        let usable: Vec<_> = self.replicas.iter().filter_map(|replica| replica.usable()).collect();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let (session, replica) =
-            usable.into_iter().cycle().nth(turn.checked_rem(self.replicas.len())?)?;
-        Some((session, Running::on(replica)))
+    /// The calls that are under way, and those that wait for a place.
+    pub(super) fn crowd(&self) -> (usize, usize) {
+        (self.bulkhead.in_flight(), self.bulkhead.waiting())
+    }
+
+    /// The shared session of the replica that takes this call, which is none of those `tried`.
+    pub(super) fn pick(&self, call: &Call, tried: &[ReplicaNo]) -> Option<(Arc<Session>, Running)> {
+        let now = Instant::now();
+        let up = |replica: &Arc<Replica>| {
+            let is_new = !tried.contains(&replica.n);
+            Some((replica.clone(), replica.up().filter(|_| is_new)?))
+        };
+        let ups: SmallVec<[(Arc<Replica>, Arc<Up>); 4]> =
+            self.replicas.iter().filter_map(up).collect();
+        let enter = |(replica, up): &(Arc<Replica>, Arc<Up>), entry| {
+            Some((up.session.clone(), replica.enter(up, entry, now)?))
+        };
+        // What it goes on with is known only there.
+        if let (Some(_), [_, ..]) = (call.at, tried) {
+            return None;
+        }
+        if let Some(begun) = ups.iter().find(|(replica, _)| Some(replica.n) == call.at) {
+            return enter(begun, Entry::LastResort);
+        }
+        let standings = ups.iter().map(|(replica, up)| replica.standing(up, now));
+        let mut usable: SmallVec<[_; 4]> = ups
+            .iter()
+            .zip(standings.clone())
+            .filter(|(_, s)| s.is_usable())
+            .map(|(u, _)| u)
+            .collect();
+        let affinity = self.affinity(call);
+        // A breaker may have changed its mind since it was asked.
+        while !usable.is_empty() {
+            let candidates: SmallVec<[Candidate; 4]> =
+                usable.iter().map(|(replica, up)| replica.candidate(up, now)).collect();
+            let chance = || getrandom::u64().unwrap_or_default();
+            let chosen = usable.remove(self.balancer.pick(&candidates, affinity, chance)?);
+            if let Some(entered) = enter(chosen, Entry::Chosen) {
+                return Some(entered);
+            }
+        }
+        enter(ups.get(last_resort(standings)?)?, Entry::LastResort)
+    }
+
+    /// What the operator says about a call that may have been carried out already.
+    pub(super) fn repeat(&self, subject: &Subject) -> Repeat {
+        match subject {
+            Subject::Tool(tool) if self.config.repeatable.contains(tool.as_str()) => {
+                Repeat::MarkedSafe
+            }
+            Subject::Tool(_)
+            | Subject::Prompt(_)
+            | Subject::Resource(_)
+            | Subject::PromptArgument(_)
+            | Subject::TemplateArgument(_)
+            | Subject::Task(..) => Repeat::NotMarked,
+        }
+    }
+
+    /// What calls that belong together have in common, if the operator wants them to meet.
+    fn affinity(&self, call: &Call) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        match (&self.config.affinity, &call.caller.conversation) {
+            (Affinity::None, _) => return None,
+            (Affinity::Session, Some(conversation)) => conversation.hash(&mut hasher),
+            (Affinity::Principal, _) | (Affinity::Session, None) => {
+                call.caller.principal.hash(&mut hasher);
+            }
+            (Affinity::Argument(name), _) => {
+                let arguments = Object::parse(call.arguments.clone()).ok()?;
+                arguments.get(name)?.hash(&mut hasher);
+            }
+        }
+        Some(hasher.finish())
     }
 
     /// Whose calls share a session.

@@ -10,24 +10,22 @@ use std::{num::NonZeroU64, sync::Arc};
 
 use tracing::{Instrument, Span};
 
-use bytes::Bytes;
-
 use super::{
     Front,
-    questions::{self, Asked, Binding},
+    questions::{self, Asked},
 };
 use crate::{
     domain::{
-        Call, CallError, CallId, Caller, DenyReason, Era, Kind, Outcome, Questions, Refusal, Sent,
-        ServerName, SpanId, Subject, TraceParent,
+        Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal, ReplicaNo, Sent,
+        SpanId, Subject, TraceParent,
     },
-    fleet::{Prepared, Resolved},
+    fleet::{Again, Answered, Prepared, Resolved, Unanswered},
     gate::{Permit, Ticket},
     sys,
     upstream::NoticeSender,
     wire::{
-        Body, CallParams, InputRequired, Object, Progressed, Question, Response, ShownParams,
-        TaskNews, WireError, headers::Mismatch, under_uri,
+        Body, CallParams, InputRequired, Object, Progressed, Response, ShownParams, TaskNews,
+        WireError, headers::Mismatch, under_uri,
     },
 };
 
@@ -76,6 +74,8 @@ pub(super) enum Answer {
 struct Step {
     id: CallId,
     trace: Option<TraceParent>,
+    /// Who has to go on with it.
+    at: Option<ReplicaNo>,
 }
 
 /// An admitted call and where it goes.
@@ -94,7 +94,7 @@ impl Front {
             let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
             tracing::info_span!("call", call.id = %id, %trace_id, %span_id)
         });
-        self.go(Step { id, trace }, ask, notices).instrument(lines).await
+        self.go(Step { id, trace, at: None }, ask, notices).instrument(lines).await
     }
 
     async fn go(
@@ -107,37 +107,39 @@ impl Front {
         let Ok(_place) = self.in_flight.try_acquire() else {
             return self.turn_away(id, &ask, DenyReason::Overloaded).await;
         };
-        if !self.unseal(&mut ask) {
+        let Ok(at) = self.unseal(&mut ask) else {
             return self.turn_away(id, &ask, DenyReason::State).await;
-        }
+        };
+        let step = Step { at, ..step };
         let Admitted { permit, ticket, prepared } = match self.admit(step, &ask).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
         let (server, subject) = (permit.call().server.clone(), permit.call().subject.clone());
-        let calling = async { self.fleet.call(permit, prepared?, notices.as_ref()).await };
+        let calling = async { self.carry(permit, prepared?, notices.as_ref()).await };
         let answered = tokio::select! {
             biased;
             // The grace of an orderly end is over: better an outcome now than an orphan later.
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
             answered = calling => answered,
         };
-        let read = match answered.and_then(|response| read(&ask, response)) {
-            Ok((outcome, Read::Answer(response))) => {
+        let read = answered.and_then(|Answered { response, at }| Ok((at, read(&ask, response)?)));
+        let read = match read {
+            Ok((_, (outcome, Read::Answer(response)))) => {
                 let response = as_asked(&ask, &subject, response);
                 Ok((outcome, Answer::Reply(ask.params.kind(), response)))
             }
             // In a box: it is rare, and every call would carry it.
-            Ok((outcome, Read::Asks(asks))) => {
-                let asked = Box::pin(self.let_ask(id, &ask, server, asks)).await;
+            Ok((at, (outcome, Read::Asks(asks)))) => {
+                let asked = Box::pin(self.let_ask(id, &ask, (server, at), asks)).await;
                 asked.map(|asked| (outcome, Answer::Asks { id, asked }))
             }
-            Ok((outcome, Read::Refers { pages, response })) => {
+            Ok((_, (outcome, Read::Refers { pages, response }))) => {
                 let told = Box::pin(self.let_refer(id, &ask, server, (pages, response))).await;
                 told.map(|told| (outcome, told))
             }
-            Ok((outcome, Read::Task(news))) => {
-                let told = Box::pin(self.let_tell(id, &ask, (server, subject), news)).await;
+            Ok((at, (outcome, Read::Task(news)))) => {
+                let told = Box::pin(self.let_tell(id, &ask, (server, at, subject), news)).await;
                 told.map(|told| (outcome, Answer::Task(told)))
             }
             Err(error) => Err(error),
@@ -150,94 +152,29 @@ impl Front {
         read.map_or_else(|error| Answer::Failed { id, error }, |(_, answer)| answer)
     }
 
-    /// Gives the server's own state back to a second try. `false`: it is not of this request.
-    fn unseal(&self, ask: &mut Ask) -> bool {
-        let Some(sealed) = ask.params.state() else { return true };
-        let binding = Binding::of(&ask.caller, &ask.params);
-        let Some(state) = self.sealer.open(binding, sys::unix_millis(), sealed) else {
-            return false;
-        };
-        let params = CallParams::clone(&ask.params).with_state(Some(state.as_str().into()));
-        ask.params = Arc::new(params);
-        true
-    }
-
-    /// Questions on their way to the caller: past the gate, and under a state that only this
-    /// request can come back with.
-    async fn let_ask(
+    /// Sends it, to another replica if one did not receive it; each attempt is on record first.
+    async fn carry(
         &self,
-        call: CallId,
-        ask: &Ask,
-        server: ServerName,
-        asks: InputRequired,
-    ) -> Result<Asked, CallError> {
-        // From here on, whoever is not handed the questions gives the call up.
-        let parked = asks.state().and_then(|token| {
-            self.fleet.parked(&server, &ask.caller, ask.params.declared(), token.as_str())
-        });
-        let asks = self.seal(ask, asks)?;
-        let (questions, text) = (&asks.questions, asks.text());
-        let permit = self.let_through(call, ask, server, (questions, text)).await?;
-        Ok(Asked { asks, permit, parked })
-    }
-
-    /// Pages to be visited before the call is made again: a modern caller is asked, a legacy one
-    /// has the error, which asks as well.
-    async fn let_refer(
-        &self,
-        call: CallId,
-        ask: &Ask,
-        server: ServerName,
-        (pages, response): (InputRequired, Response),
-    ) -> Result<Answer, CallError> {
-        let era = ask.caller.era;
-        if era == Era::Modern && !pages.fits(ask.params.capabilities()) {
-            return Ok(Answer::LacksPages);
+        mut permit: Permit,
+        mut prepared: Prepared,
+        notices: Option<&NoticeSender>,
+    ) -> Result<Answered, CallError> {
+        loop {
+            let Unanswered { error, again } = match self.fleet.call(permit, prepared, notices).await
+            {
+                Ok(answered) => return Ok(answered),
+                Err(unanswered) => unanswered,
+            };
+            let Some(again) = again else { return Err(error) };
+            let Again { from, to, .. } = *again;
+            self.gate.resend(&again.permit, from, to).await.map_err(|_| error)?;
+            (permit, prepared) = (again.permit, again.prepared);
         }
-        let (questions, text) = (&pages.questions, pages.text());
-        let permit = self.let_through(call, ask, server, (questions, text)).await?;
-        Ok(match era {
-            Era::Modern => {
-                Answer::Asks { id: call, asked: Asked { asks: pages, permit, parked: None } }
-            }
-            Era::Legacy => Answer::Reply(ask.params.kind(), response),
-        })
-    }
-
-    /// Lets questions cross, on record, wherever they stand.
-    pub(super) async fn let_through(
-        &self,
-        call: CallId,
-        ask: &Ask,
-        server: ServerName,
-        (questions, text): (&[Question], Bytes),
-    ) -> Result<Permit<Questions>, CallError> {
-        let caller = ask.caller.clone();
-        let asks = questions.iter().map(|question| question.method).collect();
-        let questions = Questions { call, caller, server, asks, text };
-        let snapshot = self.publisher.load();
-        let admitted = self.gate.admit_questions(&snapshot.policy, questions).await;
-        let withheld = |reason| CallError::Withheld { reason };
-        let permit = admitted.map_err(|refusal| withheld(refusal.reason))?;
-        if !self.gate.latch().holds(permit.epoch()) {
-            return Err(withheld(DenyReason::Stopped));
-        }
-        Ok(permit)
-    }
-
-    fn seal(&self, ask: &Ask, asks: InputRequired) -> Result<InputRequired, CallError> {
-        let Some(state) = asks.state() else { return Ok(asks) };
-        let binding = Binding::of(&ask.caller, &ask.params);
-        let expires_ms = questions::answerable_until(sys::unix_millis());
-        let sealed = self.sealer.seal(binding, expires_ms, &state);
-        let sealed = sealed.ok_or(CallError::Unavailable { sent: Sent::Yes })?;
-        let what = "its state cannot be kept";
-        asks.with_state(&sealed).map_err(|_| CallError::Protocol { what })
     }
 
     /// While the intent is written, the call is prepared for its server.
     async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted, Answer> {
-        let Step { id, trace } = step;
+        let Step { id, trace, at } = step;
         let snapshot = self.publisher.load();
         let asked = (ask.params.kind(), ask.params.name());
         let task = self.task_meant(&ask.caller, asked);
@@ -267,6 +204,7 @@ impl Front {
             answers: params.answers(),
             generation: snapshot.generation,
             trace,
+            at: at.or(task.as_ref().map(|task| task.task.at)),
         };
         let refused = |refusal| refused(id, ask, refusal);
         let allowed = self.gate.allow(&snapshot.policy, call, definition).await;

@@ -153,7 +153,8 @@ fn failed(call: CallId, error: CallError) -> ErrorObject {
     let (code, retry_ms) = match error {
         CallError::Stopped { .. } => (STOPPED, None),
         CallError::Unavailable { .. } => (UNAVAILABLE, Some(RETRY_UNAVAILABLE_MS)),
-        CallError::Busy => (BUSY, Some(RETRY_BUSY_MS)),
+        CallError::Unauthorised => (UNAVAILABLE, None),
+        CallError::Busy | CallError::Queued => (BUSY, Some(RETRY_BUSY_MS)),
         CallError::Deadline { .. } => (DEADLINE, None),
         CallError::Protocol { .. } => (PROTOCOL, None),
         CallError::Cancelled { .. } => (code::INTERNAL, None),

@@ -19,7 +19,10 @@ pub use schema::{Schema, SchemaBudget, SchemaError};
 
 use crate::{
     audit::{Audit, AuditError, Pending, Receipt, Record},
-    domain::{Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, Verdict, Wish},
+    domain::{
+        Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, ReplicaNo, Verdict,
+        Wish,
+    },
 };
 
 /// What the catalog knows of the subject of a call.
@@ -147,6 +150,19 @@ impl Gate {
                 Err(refusal(DenyReason::AuditUnavailable))
             }
         }
+    }
+
+    /// Puts on record that an admitted call, which one replica did not receive, goes to another.
+    /// The latch is asked where it is written.
+    pub async fn resend(
+        &self,
+        permit: &Permit,
+        from: ReplicaNo,
+        to: ReplicaNo,
+    ) -> Result<(), Refusal> {
+        let call = permit.call().id;
+        let recorded = self.audit.append(Record::Resent { call, from, to }).await;
+        recorded.map(drop).map_err(|_| refusal(DenyReason::AuditUnavailable))
     }
 
     /// Lets what a server asks through to its caller, on record, or refuses it, on record. It is

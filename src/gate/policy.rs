@@ -78,7 +78,12 @@ mod tests {
         assert_eq!(if listed { "listed" } else { "hidden" }, want);
         let id = TaskId::parse("t").unwrap();
         let begun_by = CallIds::new(Nonce(1)).next(1);
-        let task = Task { tool: ToolName::parse(name).unwrap(), id, begun_by };
+        let task = Task {
+            tool: ToolName::parse(name).unwrap(),
+            id,
+            begun_by,
+            at: crate::domain::ReplicaNo(0),
+        };
         let task = Subject::Task(TaskStep::Get, task.into());
         assert_eq!(policy.listed(&server, &task), listed, "its tasks are as hidden as the tool");
         let other = ServerName::parse("other").unwrap();

@@ -32,6 +32,7 @@ fn call(tool: &str, arguments: &'static str) -> Call {
         answers: None,
         generation: Generation(1),
         trace: None,
+        at: None,
     }
 }
 

@@ -62,6 +62,7 @@ fn call(ids: &CallIds) -> Call {
         answers: None,
         generation: Generation(1),
         trace: None,
+        at: None,
     }
 }
 

@@ -151,6 +151,7 @@ fn question() -> &'static Question {
             answers: None,
             generation: Generation(1),
             trace: None,
+            at: None,
         },
     }))
 }

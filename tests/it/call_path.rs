@@ -209,7 +209,7 @@ async fn a_crash_in_the_call_is_told_and_the_server_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_refuses_with_a_hint_and_sends_nothing() {
-    let road = Road::new(&[], "in_flight = 1\n").await;
+    let road = Road::new(&[], "in_flight = 1\nqueue = 0\n").await;
     let sleeping = road.client.begin("up__sleep", json!({ "ms": 500, "text": "z" }), None).await;
     wait_until("the call to arrive", || road.reached("sleep").pop(), || road.gateway.log());
     let answer = road.client.call("up__count", json!({ "key": "a" })).await.response;
@@ -218,6 +218,24 @@ async fn a_full_server_refuses_with_a_hint_and_sends_nothing() {
     assert!(answer["error"]["data"]["retryAfterMs"].is_u64());
     sleeping.finish().await;
     assert!(road.reached("count").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_waits_for_its_turn_at_a_full_server_but_not_for_long() {
+    let road = Road::new(&[], "in_flight = 1\n").await;
+    let sleeping = road.client.begin("up__sleep", json!({ "ms": 300, "text": "z" }), None).await;
+    wait_until("the call to arrive", || road.reached("sleep").pop(), || road.gateway.log());
+    assert_eq!(road.client.text("up__echo", json!({ "text": "next" })).await, "next");
+    sleeping.finish().await;
+
+    let road = Road::new(&[], "in_flight = 1\nqueue_timeout_sec = 0.05\n").await;
+    let sleeping = road.client.begin("up__sleep", json!({ "ms": 60_000, "text": "z" }), None).await;
+    wait_until("the call to arrive", || road.reached("sleep").pop(), || road.gateway.log());
+    let answer = road.client.call("up__echo", json!({ "text": "late" })).await.response;
+    assert_eq!(answer["error"]["code"], -31003, "{answer}");
+    assert_eq!(answer["error"]["data"]["reason"], "queue_timeout");
+    assert!(road.reached("echo").is_empty());
+    drop(sleeping);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,7 @@ mod cli;
 mod client;
 mod crossing;
 mod eras;
+mod failover;
 mod harness;
 mod hostile;
 mod http_rules;

@@ -99,7 +99,7 @@ async fn the_stop_ends_a_reading_in_flight_and_lets_nothing_begin() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reading_has_a_deadline_and_takes_a_place_of_its_server() {
-    let road = Road::new(&["up"], "tool_timeout_sec = 0.5\nin_flight = 1\n").await;
+    let road = Road::new(&["up"], "tool_timeout_sec = 0.5\nin_flight = 1\nqueue = 0\n").await;
     let params = json!({ "uri": "test://slow/60000" });
     let reading = road.client.begin_request("resources/read", params).await;
     let arrived = || (road.reached("up", "resources/read") == 1).then_some(());

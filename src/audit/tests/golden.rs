@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{Record, SECRET, call, ids, questions};
 use crate::audit::chain::Chain;
 use crate::domain::{
-    Call, CallError, DenyReason, Generation, Kind, Matter, Outcome, ResourceUri, Sent, Subject,
-    Task, TaskId, TaskStep, ToolName, Topic, Wish,
+    Call, CallError, DenyReason, Generation, Kind, Matter, Outcome, ReplicaNo, ResourceUri, Sent,
+    Subject, Task, TaskId, TaskStep, ToolName, Topic, Wish,
 };
 
 fn wish(of: &Call, topic: Topic) -> Wish {
@@ -29,6 +29,7 @@ fn the_bytes_of_every_kind_are_golden() {
         tool: ToolName::parse("slow").unwrap(),
         id: TaskId::parse("t-1").unwrap(),
         begun_by: ids.next(2),
+        at: ReplicaNo(0),
     });
     let wish = wish(&call, Topic::Resource(ResourceUri::parse("file:///a").unwrap()));
     let follow = Wish { topic: Topic::Task(task.clone()), ..wish.clone() };
@@ -59,6 +60,7 @@ fn the_bytes_of_every_kind_are_golden() {
             what: "is torn",
         },
         Record::Orphaned { call: id },
+        Record::Resent { call: id, from: ReplicaNo(0), to: ReplicaNo(2) },
         Record::Intent { matter: Matter::Call(&prompt) },
         Record::Intent { matter: Matter::Call(&resource) },
         Record::Intent { matter: Matter::Questions(&questions) },

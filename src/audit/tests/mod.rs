@@ -37,6 +37,7 @@ fn call(ids: &CallIds) -> Call {
         answers: None,
         generation: Generation(3),
         trace: None,
+        at: None,
     }
 }
 

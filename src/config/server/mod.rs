@@ -20,12 +20,13 @@ use super::{
 use crate::domain::{
     ServerName, ToolName,
     limits::{
-        IN_FLIGHT_RANGE, SERVER_IN_FLIGHT, STARTUP_TIMEOUT, STARTUP_TIMEOUT_RANGE_S, TOOL_TIMEOUT,
+        IN_FLIGHT_RANGE, QUEUE, QUEUE_RANGE, QUEUE_TIMEOUT, QUEUE_TIMEOUT_RANGE_S,
+        SERVER_IN_FLIGHT, STARTUP_TIMEOUT, STARTUP_TIMEOUT_RANGE_S, TOOL_TIMEOUT,
         TOOL_TIMEOUT_RANGE_S,
     },
 };
 
-pub(super) const SERVER_KEYS: [&str; 20] = [
+pub(super) const SERVER_KEYS: [&str; 25] = [
     "command",
     "args",
     "env",
@@ -46,7 +47,13 @@ pub(super) const SERVER_KEYS: [&str; 20] = [
     "replicas",
     "replica",
     "weight",
+    "balance",
+    "affinity",
+    "queue",
+    "queue_timeout_sec",
+    "retry",
 ];
+pub(super) const RETRY_KEYS: [&str; 1] = ["tools"];
 const STDIO_KEYS: [&str; 3] = ["args", "env", "cwd"];
 const HTTP_KEYS: [&str; 3] = ["http_headers", "env_http_headers", "bearer_token_env_var"];
 
@@ -92,7 +99,12 @@ pub(super) fn read(
         |key, range, default: Duration| section.seconds(key, range, notes).unwrap_or(default);
     let startup_timeout = seconds("startup_timeout_sec", STARTUP_TIMEOUT_RANGE_S, STARTUP_TIMEOUT);
     let tool_timeout = seconds("tool_timeout_sec", TOOL_TIMEOUT_RANGE_S, TOOL_TIMEOUT);
+    let queue_timeout = seconds("queue_timeout_sec", QUEUE_TIMEOUT_RANGE_S, QUEUE_TIMEOUT);
+    let queue = section.count("queue", QUEUE_RANGE, notes).unwrap_or(QUEUE);
     let in_flight = section.count("in_flight", IN_FLIGHT_RANGE, notes).unwrap_or(SERVER_IN_FLIGHT);
+    let (balance, affinity) =
+        (replicas::balance(section, notes), replicas::affinity(section, notes));
+    let repeatable = repeatable(section, notes);
     Some(ServerConfig {
         name: name?,
         replicas: (!replicas.is_empty()).then_some(replicas)?,
@@ -103,6 +115,11 @@ pub(super) fn read(
         startup_timeout,
         tool_timeout,
         in_flight,
+        queue,
+        queue_timeout,
+        balance,
+        affinity,
+        repeatable,
     })
 }
 
@@ -196,6 +213,12 @@ fn tools(list: &[At<&str>], notes: &mut Notes) -> BTreeSet<String> {
         }
     }
     names
+}
+
+fn repeatable(section: &Section<'_>, notes: &mut Notes) -> BTreeSet<String> {
+    let retry = section.section("retry", &format!("{} retry", section.title), notes);
+    retry.refuse_unknown(&RETRY_KEYS, notes);
+    tools(&retry.texts("tools", notes).unwrap_or_default(), notes)
 }
 
 /// Keys as W3C Baggage writes them.

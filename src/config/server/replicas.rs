@@ -8,9 +8,9 @@ use toml::de::DeValue;
 
 use super::{HTTP_KEYS, STDIO_KEYS, target};
 use crate::config::{
-    Code, ReplicaConfig, Target,
+    Affinity, Balance, Code, ReplicaConfig, Target,
     check::Check,
-    report::Note,
+    report::{Note, Notes},
     secret::Lookup,
     section::{Section, expect, quoted},
 };
@@ -68,6 +68,32 @@ fn copies(section: &Section<'_>, check: &mut Check<'_>) -> usize {
         check.notes.push(note.help(help));
     }
     n
+}
+
+/// By default as the weights say, which without weights is in turn.
+pub(super) fn balance(section: &Section<'_>, notes: &mut Notes) -> Balance {
+    let words = [
+        ("round-robin", Balance::RoundRobin),
+        ("weighted", Balance::Weighted),
+        ("least-connections", Balance::LeastConnections),
+    ];
+    section.word("balance", &words, notes).unwrap_or(Balance::Weighted)
+}
+
+pub(super) fn affinity(section: &Section<'_>, notes: &mut Notes) -> Affinity {
+    let Some(written) = section.text("affinity", notes) else { return Affinity::None };
+    match (written.value, written.value.strip_prefix("arg:")) {
+        ("none", _) => Affinity::None,
+        ("principal", _) => Affinity::Principal,
+        ("session", _) => Affinity::Session,
+        (_, Some(name)) if !name.is_empty() => Affinity::Argument(name.to_owned()),
+        (other, _) => {
+            let message = format!("`{}` is not a value of `affinity`", other.escape_debug());
+            let note = Note::new(Code::UnknownWord, written.span, message).label("unknown word");
+            notes.push(note.help("one of: none, principal, session, arg:NAME of an argument"));
+            Affinity::None
+        }
+    }
 }
 
 fn weight(section: &Section<'_>, check: &mut Check<'_>) -> u16 {

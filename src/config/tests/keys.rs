@@ -24,7 +24,7 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 35] = [
+const ROWS: [Row; 42] = [
     (GATEWAY, "legacy_sse", "true", |c| c.gateway.legacy_sse.to_string(), "false", "true"),
     (GATEWAY, "listen", r#""[::1]:9""#, listen, "Tcp(127.0.0.1:7411)", "Tcp([::1]:9)"),
     (GATEWAY, "listen", r#""unix:/l.sock""#, listen, "Tcp(127.0.0.1:7411)", "Unix(\"/l.sock\")"),
@@ -171,6 +171,27 @@ const ROWS: [Row; 35] = [
         "1",
         "1 2 1",
     ),
+    (Into::Stdio, "queue", "0", |c| c.servers[0].queue.to_string(), "256", "0"),
+    (
+        Into::Http,
+        "queue_timeout_sec",
+        "0.25",
+        |c| format!("{:?}", c.servers[0].queue_timeout),
+        "5s",
+        "250ms",
+    ),
+    (
+        Into::Stdio,
+        "retry",
+        r#"{ tools = ["t"] }"#,
+        |c| format!("{:?}", c.servers[0].repeatable),
+        "{}",
+        r#"{"t"}"#,
+    ),
+    (Into::Stdio, "balance", r#""least-connections""#, balance, "Weighted", "LeastConnections"),
+    (Into::Http, "balance", r#""round-robin""#, balance, "Weighted", "RoundRobin"),
+    (Into::Stdio, "affinity", r#""session""#, affinity, "None", "Session"),
+    (Into::Http, "affinity", r#""arg:path""#, affinity, "None", "Argument(\"path\")"),
     (Into::Stdio, "in_flight", "3", |c| c.servers[0].in_flight.to_string(), "256", "3"),
 ];
 
@@ -186,6 +207,14 @@ fn durability(config: &Config) -> String {
 fn replicas(config: &Config) -> String {
     let replicas = config.servers[0].replicas.iter();
     replicas.map(|replica| replica.weight.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn balance(config: &Config) -> String {
+    format!("{:?}", config.servers[0].balance)
+}
+
+fn affinity(config: &Config) -> String {
+    format!("{:?}", config.servers[0].affinity)
 }
 
 fn isolation(config: &Config) -> String {

@@ -80,7 +80,7 @@ impl fmt::Debug for CallId {
 }
 
 /// Which replica of its server, counted from 0 in the order of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaNo(pub u16);
 
 /// The number of a published configuration. Grows by one with every accepted change.

@@ -94,6 +94,8 @@ impl Sign {
                 CallError::Protocol { .. }
                 | CallError::Stopped { .. }
                 | CallError::Busy
+                | CallError::Queued
+                | CallError::Unauthorised
                 | CallError::Cancelled { .. },
             ) => Self::Nothing,
         }

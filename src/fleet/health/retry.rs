@@ -62,6 +62,8 @@ pub(in crate::fleet) fn may_retry(
         | CallError::Cancelled { .. }
         | CallError::Deadline { .. }
         | CallError::Busy
+        | CallError::Queued
+        | CallError::Unauthorised
         | CallError::Protocol { .. }
         | CallError::Withheld { .. } => return false,
     };

@@ -7,6 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use smallvec::SmallVec;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -14,13 +15,13 @@ use tokio_util::{
 };
 
 use super::{
-    Drafted, Prepared,
+    Prepared,
     keeper::News,
     replica::{Life, State},
     server::Server,
 };
 use crate::{
-    config::{Isolation, Names, ServerConfig},
+    config::{Names, ServerConfig},
     domain::{
         Call, CallError, Sent, ServerName,
         limits::{LAST_CALL_GRACE, RELOAD_START_MAX},
@@ -75,20 +76,14 @@ impl Roster {
     ) -> Result<Prepared, CallError> {
         let down = CallError::Unavailable { sent: Sent::No };
         let server = self.server(&judged.server).ok_or(down)?.clone();
-        let place = server.place()?;
+        let place = server.place();
         let deadline = server.config.tool_timeout;
         let baggage = server.config.baggage.clone();
         let outgoing = Outgoing { params, deadline, manner, baggage };
-        let drafted = match server.isolation() {
-            Isolation::Shared => {
-                let (session, running) = server.pick().ok_or(down)?;
-                let draft = session.draft(judged, &outgoing);
-                Some(Drafted { session, draft, _running: running })
-            }
-            // Their session may have to be opened first, which nobody does without a permit.
-            Isolation::PerPrincipal | Isolation::PerSession => None,
-        };
-        Ok(Prepared { server, _place: place, outgoing, drafted })
+        server.budget.deposit();
+        let prepared = Prepared { server, place, outgoing, drafted: None, tried: SmallVec::new() };
+        // Without a place it waits, and nobody knows yet who will be there for it.
+        if prepared.place.is_some() { prepared.drafted(judged) } else { Ok(prepared) }
     }
 
     pub(super) fn server(&self, name: &ServerName) -> Option<&Arc<Server>> {

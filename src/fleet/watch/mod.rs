@@ -240,7 +240,12 @@ mod tests {
 
     fn task(id: &str) -> Topic {
         let (tool, id) = (ToolName::parse("t").unwrap(), TaskId::parse(id).unwrap());
-        Topic::Task(Arc::new(Task { tool, id, begun_by: CallIds::new(Nonce(1)).next(1) }))
+        Topic::Task(Arc::new(Task {
+            tool,
+            id,
+            begun_by: CallIds::new(Nonce(1)).next(1),
+            at: crate::domain::ReplicaNo(0),
+        }))
     }
 
     fn listener(name: &str, mailbox: Arc<Mailbox>) -> Listener {

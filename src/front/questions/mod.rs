@@ -6,6 +6,7 @@
 //! that a server's state goes through a client's hands sealed. Judges nothing: what
 //! is handed out here the gate has let through.
 
+mod crossing;
 mod seal;
 
 use std::{

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        CallError, CallId, Caller, Kind, Sent, ServerName, Subject, Task, TaskId, TaskStep,
-        ToolName,
+        CallError, CallId, Caller, Kind, ReplicaNo, Sent, ServerName, Subject, Task, TaskId,
+        TaskStep, ToolName,
     },
     fleet::Resolved,
     gate::Definition,
@@ -44,17 +44,20 @@ impl Handle {
     }
 
     fn write(&self) -> String {
-        let Task { tool, id, begun_by } = &*self.task;
+        let Task { tool, id, begun_by, at } = &*self.task;
         let begun_by = begun_by.to_string();
-        serde_json::json!([self.server.as_str(), tool.as_str(), begun_by, id.as_str()]).to_string()
+        let parts = (self.server.as_str(), tool.as_str(), begun_by, at.0, id.as_str());
+        serde_json::json!(parts).to_string()
     }
 
     fn read(text: &str) -> Option<Self> {
-        let [server, tool, begun_by, id]: [String; 4] = serde_json::from_str(text).ok()?;
+        let (server, tool, begun_by, at, id): (String, String, String, u16, String) =
+            serde_json::from_str(text).ok()?;
         let task = Task {
             tool: ToolName::parse(&tool).ok()?,
             id: TaskId::parse(&id).ok()?,
             begun_by: CallId::parse(&begun_by)?,
+            at: ReplicaNo(at),
         };
         Some(Self { server: ServerName::parse(&server).ok()?, task: Arc::new(task) })
     }
@@ -82,11 +85,11 @@ impl Front {
         &self,
         call: CallId,
         ask: &Ask,
-        (server, subject): (ServerName, Subject),
+        (server, at, subject): (ServerName, ReplicaNo, Subject),
         news: TaskNews,
     ) -> Result<Object, CallError> {
         let told = match &subject {
-            Subject::Tool(tool) => self.begun(call, ask, (&server, tool), &news)?,
+            Subject::Tool(tool) => self.begun(call, ask, (&server, at, tool), &news)?,
             Subject::Task(step, task) => told(*step, task, ask, &news)?,
             Subject::Prompt(_)
             | Subject::Resource(_)
@@ -108,7 +111,7 @@ impl Front {
         &self,
         call: CallId,
         ask: &Ask,
-        (server, tool): (&ServerName, &ToolName),
+        (server, at, tool): (&ServerName, ReplicaNo, &ToolName),
         news: &TaskNews,
     ) -> Result<Object, CallError> {
         if !ask.params.takes_tasks() {
@@ -116,7 +119,7 @@ impl Front {
         }
         let id = news.id().and_then(|id| TaskId::parse(id).ok());
         let id = id.ok_or(broken("its task has no usable id"))?;
-        let task = Arc::new(Task { tool: tool.clone(), id, begun_by: call });
+        let task = Arc::new(Task { tool: tool.clone(), id, begun_by: call, at });
         let handle = Handle { server: server.clone(), task };
         let ours = self.sealer.seal(Binding::of_tasks(&ask.caller), FOREVER, &handle.write());
         let ours = ours.ok_or(CallError::Unavailable { sent: Sent::Yes })?;

@@ -31,6 +31,7 @@ pub(in crate::front) fn id_for_ann(front: &Front) -> String {
         tool: ToolName::parse("slow").unwrap(),
         id: TaskId::parse("own").unwrap(),
         begun_by: CallIds::new(Nonce(1)).next(1),
+        at: crate::domain::ReplicaNo(0),
     };
     let handle = Handle { server: ServerName::parse("a").unwrap(), task: Arc::new(task) };
     let binding = Binding::of_tasks(&caller("ann"));

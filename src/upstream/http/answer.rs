@@ -58,7 +58,8 @@ fn refusal(status: StatusCode) -> CallError {
     match status.as_u16() {
         200..=299 => protocol("the answer is no JSON-RPC response to the request"),
         300..=399 => protocol("it redirects, which is not followed"),
-        401 | 403 | 408 | 425 | 429 | 500..=599 => CallError::Unavailable { sent: Sent::Yes },
+        401 | 403 => CallError::Unauthorised,
+        408 | 425 | 429 | 500..=599 => CallError::Unavailable { sent: Sent::Yes },
         _ => NO_ANSWER,
     }
 }

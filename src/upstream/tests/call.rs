@@ -41,6 +41,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         answers: None,
         generation: Generation(1),
         trace: None,
+        at: None,
     };
     let gate = Gate::new(latch.clone(), audit);
     let policy = Policy::compile(&[server]);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::oneshot,
+    sync::{Notify, oneshot},
     time::{Instant, timeout_at},
 };
 
@@ -47,6 +47,8 @@ struct Inner {
     places: usize,
     waiting_max: usize,
     queue: Mutex<Queue>,
+    /// Told when the last place becomes free.
+    empty: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -77,8 +79,16 @@ struct Spot<'a> {
 
 impl Bulkhead {
     pub(in crate::fleet) fn new(places: usize, waiting_max: usize) -> Self {
-        let inner = Inner { places, waiting_max, queue: Mutex::default() };
+        let inner = Inner { places, waiting_max, queue: Mutex::default(), empty: Notify::new() };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// A place, if there is one at once.
+    pub(in crate::fleet) fn try_enter(&self) -> Option<Place> {
+        let mut queue = self.inner.queue();
+        let is_free = queue.taken < self.inner.places;
+        queue.taken = queue.taken.saturating_add(usize::from(is_free));
+        is_free.then(|| Place { inner: self.inner.clone() })
     }
 
     /// A place at once if there is one, else in turn, but not later than `until`.
@@ -104,6 +114,19 @@ impl Bulkhead {
         }
     }
 
+    /// Returns when nobody has a place.
+    pub(in crate::fleet) async fn idle(&self) {
+        loop {
+            let mut empty = std::pin::pin!(self.inner.empty.notified());
+            // From here on no end of a call is missed.
+            empty.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
     pub(in crate::fleet) fn in_flight(&self) -> usize {
         self.inner.queue().taken
     }
@@ -125,6 +148,9 @@ impl Inner {
             let next = queue.next();
             if next.is_none() {
                 queue.taken = queue.taken.saturating_sub(1);
+                if queue.taken == 0 {
+                    self.empty.notify_waiters();
+                }
             }
             next
         };

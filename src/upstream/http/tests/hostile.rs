@@ -38,7 +38,10 @@ async fn an_answer_that_is_none_fails_its_call_and_no_other() {
     check(400, "", broke("it refused the request without a JSON-RPC error")).await;
     check(404, "", broke("it refused the request without a JSON-RPC error")).await;
     check(400, &answer(2, "{}"), broke("it refused the request without a JSON-RPC error")).await;
-    for status in [401, 403, 429, 500, 502, 503] {
+    for status in [401, 403] {
+        check(status, "", CallError::Unauthorised).await;
+    }
+    for status in [429, 500, 502, 503] {
         check(status, "", gone).await;
     }
 }

@@ -1,0 +1,116 @@
+//! What a server asks on its way to the caller, and the state that comes back with the answers.
+//!
+//! Questions cross with a permit of their own, on record, and under a state that opens only for the
+//! same request; it also says which replica asked, for nobody else may know what it means. Judges
+//! no call: `dispatch` does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Asked, Binding, answerable_until};
+use crate::{
+    domain::{CallError, CallId, DenyReason, Era, Questions, ReplicaNo, Sent, ServerName},
+    front::{
+        Front,
+        dispatch::{Answer, Ask},
+    },
+    gate::Permit,
+    sys,
+    wire::{CallParams, InputRequired, Question, Response},
+};
+
+/// A state that was not given out for this request, or too long ago.
+pub(in crate::front) struct Stale;
+
+impl Front {
+    /// Gives the server's own state back to a second try; says which replica gave it.
+    pub(in crate::front) fn unseal(&self, ask: &mut Ask) -> Result<Option<ReplicaNo>, Stale> {
+        let Some(sealed) = ask.params.state() else { return Ok(None) };
+        let binding = Binding::of(&ask.caller, &ask.params);
+        let opened = self.sealer.open(binding, sys::unix_millis(), sealed).ok_or(Stale)?;
+        let (at, state) = opened.split_once(' ').ok_or(Stale)?;
+        let params = CallParams::clone(&ask.params).with_state(Some(state.into()));
+        ask.params = Arc::new(params);
+        at.parse().map(|at| Some(ReplicaNo(at))).map_err(|_| Stale)
+    }
+
+    /// Questions on their way to the caller: past the gate, and under a state that only this
+    /// request can come back with.
+    pub(in crate::front) async fn let_ask(
+        &self,
+        call: CallId,
+        ask: &Ask,
+        (server, at): (ServerName, ReplicaNo),
+        asks: InputRequired,
+    ) -> Result<Asked, CallError> {
+        // From here on, whoever is not handed the questions gives the call up.
+        let parked = asks.state().and_then(|token| {
+            self.fleet.parked(&server, &ask.caller, ask.params.declared(), token.as_str())
+        });
+        let asks = self.seal(ask, at, asks)?;
+        let (questions, text) = (&asks.questions, asks.text());
+        let permit = self.let_through(call, ask, server, (questions, text)).await?;
+        Ok(Asked { asks, permit, parked })
+    }
+
+    /// Pages to be visited before the call is made again: a modern caller is asked, a legacy one
+    /// has the error, which asks as well.
+    pub(in crate::front) async fn let_refer(
+        &self,
+        call: CallId,
+        ask: &Ask,
+        server: ServerName,
+        (pages, response): (InputRequired, Response),
+    ) -> Result<Answer, CallError> {
+        let era = ask.caller.era;
+        if era == Era::Modern && !pages.fits(ask.params.capabilities()) {
+            return Ok(Answer::LacksPages);
+        }
+        let (questions, text) = (&pages.questions, pages.text());
+        let permit = self.let_through(call, ask, server, (questions, text)).await?;
+        Ok(match era {
+            Era::Modern => {
+                Answer::Asks { id: call, asked: Asked { asks: pages, permit, parked: None } }
+            }
+            Era::Legacy => Answer::Reply(ask.params.kind(), response),
+        })
+    }
+
+    /// Lets questions cross, on record, wherever they stand.
+    pub(in crate::front) async fn let_through(
+        &self,
+        call: CallId,
+        ask: &Ask,
+        server: ServerName,
+        (questions, text): (&[Question], Bytes),
+    ) -> Result<Permit<Questions>, CallError> {
+        let caller = ask.caller.clone();
+        let asks = questions.iter().map(|question| question.method).collect();
+        let questions = Questions { call, caller, server, asks, text };
+        let snapshot = self.publisher.load();
+        let admitted = self.gate.admit_questions(&snapshot.policy, questions).await;
+        let withheld = |reason| CallError::Withheld { reason };
+        let permit = admitted.map_err(|refusal| withheld(refusal.reason))?;
+        if !self.gate.latch().holds(permit.epoch()) {
+            return Err(withheld(DenyReason::Stopped));
+        }
+        Ok(permit)
+    }
+
+    fn seal(
+        &self,
+        ask: &Ask,
+        at: ReplicaNo,
+        asks: InputRequired,
+    ) -> Result<InputRequired, CallError> {
+        let Some(state) = asks.state() else { return Ok(asks) };
+        let binding = Binding::of(&ask.caller, &ask.params);
+        let expires_ms = answerable_until(sys::unix_millis());
+        let text = format!("{} {}", at.0, state.as_str());
+        let sealed = self.sealer.seal(binding, expires_ms, &text);
+        let sealed = sealed.ok_or(CallError::Unavailable { sent: Sent::Yes })?;
+        let what = "its state cannot be kept";
+        asks.with_state(&sealed).map_err(|_| CallError::Protocol { what })
+    }
+}
