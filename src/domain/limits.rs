@@ -85,6 +85,11 @@ pub const QUESTION_ROUNDS_MAX: usize = 8;
 pub const QUESTIONS_MAX: usize = 16;
 /// How long a person may take to answer; a state handed out is good for as long.
 pub const QUESTION_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Rounds of pages of which one legacy session waits to hear that they were visited, and visits
+/// that it was not told of yet.
+pub const VISITS_MAX: usize = 32;
+/// The id of a page; who visited one with a longer id is not told.
+pub const ELICITATION_ID_BYTES_MAX: usize = 256;
 /// Sessions of one server that belong to one caller each.
 pub const LEASES_MAX: usize = 64;
 /// A caller's own session without a call; longer than anybody may take to answer a question.

@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -52,7 +52,7 @@ use crate::{
         limits::CATALOG_NEWS_MAX,
     },
     gate::{Epoch, Permit},
-    upstream::{Connector, Draft, NoticeSender, Outgoing, Session},
+    upstream::{self, Connector, Draft, NoticeSender, Outgoing, Session},
     wire::Response,
 };
 
@@ -292,6 +292,24 @@ impl Fleet {
             };
             if let Some(session) = session {
                 session.roots_changed(epoch);
+            }
+        }
+    }
+
+    /// What the server says on this caller's own session, if it has one that is open.
+    pub fn news(
+        &self,
+        server: &ServerName,
+        caller: &Caller,
+        declared: Bytes,
+    ) -> Option<broadcast::Receiver<upstream::News>> {
+        let roster = self.roster.load();
+        let server = roster.server(server)?;
+        match server.isolation() {
+            Isolation::Shared => None,
+            isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
+                let key = Key::of(isolation, caller, declared);
+                server.own_sessions.open(&key).map(|session| session.news())
             }
         }
     }

@@ -12,6 +12,7 @@ use tracing::{Instrument, Span};
 
 use super::{
     Front,
+    listen::Watching,
     questions::{self, Asked},
 };
 use crate::{
@@ -36,6 +37,8 @@ pub(super) struct Ask {
     pub(super) params: Arc<CallParams>,
     /// The `Mcp-Param-*` headers of a modern HTTP request; they must agree with the arguments.
     pub(super) shown: Option<ShownParams>,
+    /// Who is told when pages that it was shown were visited: a session of 2025-11-25.
+    pub(super) visitor: Option<Arc<Watching>>,
 }
 
 /// What came of it.

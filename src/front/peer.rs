@@ -13,7 +13,7 @@ use super::{
     exchange::{Lines, Wants},
     listen::Watching,
     method::{self, Method, Plan},
-    questions::{self, Acquaintance},
+    questions::{self, Acquaintance, Voice},
     reject::{self, Reply},
     session::InFlight,
 };
@@ -22,7 +22,7 @@ use crate::{
     fleet::Parked,
     wire::{
         CallParams, ErrorObject, Frame, Level, Message, Meta, Notification, Request, Version,
-        WireError, code, encode_error, encode_own_result,
+        WireError, code, encode_error, encode_own_result, encode_visited,
     },
 };
 
@@ -159,12 +159,19 @@ impl Peer {
             }
         };
         let mut params = first.clone();
+        let knows_visits =
+            self.version.era() == Era::Legacy && self.version >= Version::V2025_11_25;
+        let visitor = knows_visits.then(|| self.watching.clone());
         let mut rounds = 0_usize;
         let mut parked: Option<Parked> = None;
         loop {
             rounds = rounds.saturating_add(1);
-            let ask = Ask { caller: caller.clone(), params, shown: None };
-            let answer = front.clone().call(ask, lines.notices.clone()).await;
+            let ask = Ask { caller: caller.clone(), params, shown: None, visitor: visitor.clone() };
+            let calling = front.clone().call(ask, lines.notices.clone());
+            let answer = match (rounds, &lines.voice) {
+                (2.., Some(voice)) => Box::pin(self.telling_visits(calling, voice)).await,
+                (_, _) => calling.await,
+            };
             // A server that asks again may still wait for the answers to its last round.
             if let (Some(parked), Answer::Asks { .. }) = (parked.take(), &answer) {
                 parked.keep();
@@ -189,6 +196,22 @@ impl Peer {
                 Err(error) => return refused(error),
             };
             parked = asked.parked.take();
+        }
+    }
+
+    /// A call that goes on after questions, and on its stream what comes of pages meanwhile.
+    async fn telling_visits(&self, calling: impl Future<Output = Answer>, voice: &Voice) -> Answer {
+        let mut calling = std::pin::pin!(calling);
+        loop {
+            let visited = tokio::select! {
+                biased;
+                answer = &mut calling => return answer,
+                visited = self.watching.visits.heard(|| true) => visited,
+            };
+            for id in visited {
+                // A client that takes nothing finds out by itself.
+                voice.try_send(encode_visited(&id)).ok();
+            }
         }
     }
 

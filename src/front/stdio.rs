@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     Front,
     exchange::{Exchange, Outlet},
-    listen::{listen_on_pipe, updated},
+    listen::{listen_on_pipe, unasked},
     method::{self, Method},
     peer::Peer,
     questions::Acquaintance,
@@ -29,7 +29,7 @@ use crate::{
     },
     wire::{
         self, Batch, ErrorObject, Frame, LineReader, Message, Meta, Request, Version, WireError,
-        encode_error, encode_list_changed, encode_updated, join_batch,
+        encode_error, encode_list_changed, join_batch,
     },
 };
 
@@ -62,9 +62,9 @@ pub(super) async fn serve(
                 continue;
             }
             Some(_) = client.listening.join_next() => continue,
-            updated = updated(watching.as_deref()) => {
-                for uri in updated {
-                    client.say(encode_updated(None, uri.as_str())).await;
+            told = unasked(watching.as_deref()) => {
+                for frame in told {
+                    client.say(frame).await;
                 }
                 continue;
             }

@@ -170,6 +170,10 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#,
             "Updated(\"a:b\")",
         );
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"e"}}"#,
+            "Visited(\"e\")",
+        );
     }
 
     #[test]

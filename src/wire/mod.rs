@@ -23,9 +23,9 @@ pub use mcp::{
     RELAYABLE, Sender, ShownParams, TaskNews, TaskShape, Tasks, Version, acknowledged,
     as_plain_answer, cancels_legacy_tasks, declares_tasks, encode_acknowledged, encode_call,
     encode_list_changed, encode_listen_end, encode_own_result, encode_result, encode_task_news,
-    encode_updated, for_legacy_clients, headers_agree, input_required, input_responses,
-    is_of_a_task, is_over, join_batch, parse_page, question_key, relayable_in_session,
-    runs_legacy_tasks, task_told, tasks_extension, tells_of_roots, under_uri,
+    encode_updated, encode_visited, for_legacy_clients, headers_agree, input_required,
+    input_responses, is_of_a_task, is_over, join_batch, parse_page, question_key,
+    relayable_in_session, runs_legacy_tasks, task_told, tasks_extension, tells_of_roots, under_uri,
 };
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,

@@ -3,6 +3,7 @@
 mod level;
 mod parked;
 mod roots;
+mod visits;
 
 use std::{
     fs,

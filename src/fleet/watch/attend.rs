@@ -214,8 +214,8 @@ impl Board {
         match heard {
             Ok(News::Updated(uri)) => self.tell_of_resource(&uri),
             Ok(News::Task(id)) => self.tell_of_task(&id),
-            // Of a listen that was given up.
-            Ok(News::Acknowledged { .. }) => {}
+            // Of a listen that was given up; a page, of which only those know who were shown it.
+            Ok(News::Acknowledged { .. } | News::Visited(_)) => {}
             Err(RecvError::Lagged(_)) => self.tell_all(),
             // The session is ending; whoever holds it drops us.
             Err(RecvError::Closed) => sleep(RESTART_BACKOFF_MAX).await,

@@ -23,16 +23,29 @@ use tokio::{
 use crate::domain::{ResourceUri, Topic, limits::WATCHED_MAX};
 
 /// What one listener has not been told yet.
-#[derive(Debug, Default)]
-pub struct Mailbox {
-    updated: Mutex<BTreeSet<Topic>>,
+#[derive(Debug)]
+pub struct Mailbox<T = Topic> {
+    untold: Mutex<BTreeSet<T>>,
     bell: Notify,
 }
 
-impl Mailbox {
-    fn put(&self, topic: &Topic) {
-        self.lock().insert(topic.clone());
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self { untold: Mutex::default(), bell: Notify::new() }
+    }
+}
+
+impl<T: Ord> Mailbox<T> {
+    fn put(&self, one: T) {
+        self.lock().insert(one);
         self.ring();
+    }
+
+    /// Drops it where `max` things wait already.
+    pub fn put_within(&self, max: usize, one: T) {
+        if self.lock().len() < max {
+            self.put(one);
+        }
     }
 
     /// Everybody who waits looks again.
@@ -40,8 +53,8 @@ impl Mailbox {
         self.bell.notify_waiters();
     }
 
-    /// What was updated since the last time. Waits until there is something and `may_take`.
-    pub async fn heard(&self, may_take: impl Fn() -> bool) -> BTreeSet<Topic> {
+    /// What came since the last time. Waits until there is something and `may_take`.
+    pub async fn heard(&self, may_take: impl Fn() -> bool) -> BTreeSet<T> {
         loop {
             let mut bell = std::pin::pin!(self.bell.notified());
             // From here on no ringing is missed.
@@ -57,12 +70,12 @@ impl Mailbox {
     }
 
     /// What was not told yet about it never will be.
-    pub fn forget(&self, topic: &Topic) {
-        self.lock().remove(topic);
+    pub fn forget(&self, one: &T) {
+        self.lock().remove(one);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Topic>> {
-        self.updated.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<T>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,7 +158,7 @@ impl Drop for Watch {
 
 impl Followed {
     fn tell(&self) {
-        self.listeners.values().for_each(|Listener { name, mailbox }| mailbox.put(name));
+        self.listeners.values().for_each(|Listener { name, mailbox }| mailbox.put(name.clone()));
     }
 }
 

@@ -105,7 +105,7 @@ async fn call(
     let (lines, ears) = asked.heard(wants).open();
     let (tasks, front) = (asked.front.tasks.clone(), asked.front);
     let answering = Box::pin(async move {
-        let answer = front.call(Ask { caller, params, shown }, lines.notices).await;
+        let answer = front.call(Ask { caller, params, shown, visitor: None }, lines.notices).await;
         Some(reject::reply(Version::MODERN, &request.id, answer))
     });
     respond(Exchange::new(answering, ears), &tasks).await

@@ -122,7 +122,7 @@ impl Lookout {
 
 /// None if it may be known later.
 async fn look(front: &Arc<Front>, caller: Arc<Caller>, params: Arc<CallParams>) -> Option<Look> {
-    match front.clone().call(Ask { caller, params, shown: None }, None).await {
+    match front.clone().call(Ask { caller, params, shown: None, visitor: None }, None).await {
         Answer::Task(told) => Some(Look::Told(told)),
         Answer::Reply(_, response) => match response.body {
             Body::Error(error) if error.integer("code") != Some(code::INVALID_PARAMS) => None,

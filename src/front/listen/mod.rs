@@ -7,6 +7,7 @@
 
 mod lookout;
 mod pipe;
+mod visits;
 mod watching;
 
 use std::{collections::BTreeSet, mem::take, sync::Arc};
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use lookout::Lookouts;
-pub(super) use pipe::{listen_on_pipe, updated};
+pub(super) use pipe::{listen_on_pipe, unasked};
 pub(super) use watching::{News, Watching};
 
 use super::{Front, reject, snapshot::Relisted};

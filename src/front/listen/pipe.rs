@@ -3,21 +3,20 @@
 //! A listen ends when its client withdraws it, without an answer, or with its result when the
 //! gateway drains. The transport owns the task that carries it and the one writer of the output.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Feed, Watching};
+use super::{Feed, News, Watching};
 use crate::{
-    domain::ResourceUri,
     front::{Front, peer::Peer},
     wire::{ErrorObject, Frame, Request, code, encode_error},
 };
 
-/// Resources that a legacy client watches and that have changed.
-pub(in crate::front) async fn updated(watching: Option<&Watching>) -> BTreeSet<ResourceUri> {
+/// What a legacy client is told of resources that it watches and of pages that it was shown.
+pub(in crate::front) async fn unasked(watching: Option<&Watching>) -> Vec<Frame> {
     match watching {
-        Some(watching) => watching.updated().await,
+        Some(watching) => watching.unasked().await.iter().map(News::frame).collect(),
         None => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! The resources that one legacy session watches, and which of its streams hears of them.
+//! What one legacy session watches and was shown, and which of its streams hears of it.
 //!
 //! A session has one mailbox. Over HTTP only the newest of its GET streams reads it, so that no
 //! message comes twice; when that one closes, the next newest takes over. What nobody reads waits,
@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::watch;
+use super::{visits::Visits, watch};
 use crate::{
     domain::{Caller, Kind, ResourceUri, Topic, limits::LISTEN_URIS_MAX},
     fleet::{Mailbox, NotWatched, Watch},
@@ -21,12 +21,16 @@ use crate::{
         reject::{self, Reply},
         snapshot::Relisted,
     },
-    wire::{ErrorObject, Request, Version, code, encode_own_result},
+    wire::{
+        ErrorObject, Frame, Request, Version, code, encode_list_changed, encode_own_result,
+        encode_updated, encode_visited,
+    },
 };
 
 #[derive(Debug, Default)]
 pub(in crate::front) struct Watching {
     mailbox: Arc<Mailbox>,
+    pub(in crate::front) visits: Visits,
     inner: Mutex<Inner>,
 }
 
@@ -48,6 +52,18 @@ pub(in crate::front) enum News {
     /// By the method of its notification.
     Relisted(&'static str),
     Updated(ResourceUri),
+    /// A page, by its server's id.
+    Visited(String),
+}
+
+impl News {
+    pub(in crate::front) fn frame(&self) -> Frame {
+        match self {
+            Self::Relisted(method) => encode_list_changed(None, method),
+            Self::Updated(uri) => encode_updated(None, uri.as_str()),
+            Self::Visited(id) => encode_visited(id),
+        }
+    }
 }
 
 /// One GET stream among those of its session.
@@ -97,9 +113,22 @@ impl Watching {
         }
     }
 
-    /// What was updated; for a client with one stream.
-    pub(in crate::front) async fn updated(&self) -> BTreeSet<ResourceUri> {
-        uris(self.mailbox.heard(|| true).await).collect()
+    /// What is to be told; for a client with one stream.
+    pub(in crate::front) async fn unasked(&self) -> Vec<News> {
+        self.news(|| true).await
+    }
+
+    /// Waits until there is something and `may_take`. Safe to drop.
+    async fn news(&self, may_take: impl Fn() -> bool) -> Vec<News> {
+        tokio::select! {
+            updated = self.mailbox.heard(&may_take) => {
+                // A session watches nothing else.
+                updated.into_iter().filter_map(Topic::into_uri).map(News::Updated).collect()
+            }
+            visited = self.visits.heard(&may_take) => {
+                visited.into_iter().map(News::Visited).collect()
+            }
+        }
     }
 
     /// The newest stream from now on. It begins with the lists as they are now, or behind what its
@@ -146,9 +175,13 @@ impl Inner {
     fn tell(&mut self, news: impl Iterator<Item = News>) -> Vec<(u64, News)> {
         news.map(|one| {
             self.last = self.last.saturating_add(1);
-            let is_held = |uri| self.held.contains_key(uri);
-            // What is not watched any more needs no memory.
-            if !matches!(&one, News::Updated(uri) if !is_held(uri)) {
+            // What is not watched any more needs no memory, and who misses a visit asks again.
+            let is_kept = match &one {
+                News::Relisted(_) => true,
+                News::Updated(uri) => self.held.contains_key(uri),
+                News::Visited(_) => false,
+            };
+            if is_kept {
                 self.told.insert(one.clone(), self.last);
             }
             (self.last, one)
@@ -182,11 +215,11 @@ impl Stream {
         inner.tell(news.map(News::Relisted))
     }
 
-    /// What was updated, once this is the newest stream.
-    pub(in crate::front) async fn updated(&self) -> Vec<(u64, News)> {
+    /// What was updated or visited, once this is the newest stream.
+    pub(in crate::front) async fn news(&self) -> Vec<(u64, News)> {
         let is_newest = || self.is_newest_of(&self.watching.lock());
-        let updated = self.watching.mailbox.heard(is_newest).await;
-        self.watching.lock().tell(uris(updated).map(News::Updated))
+        let news = self.watching.news(is_newest).await;
+        self.watching.lock().tell(news.into_iter())
     }
 
     fn is_newest_of(&self, inner: &Inner) -> bool {
@@ -194,14 +227,10 @@ impl Stream {
     }
 }
 
-/// A session watches nothing else.
-fn uris(topics: BTreeSet<Topic>) -> impl Iterator<Item = ResourceUri> {
-    topics.into_iter().filter_map(Topic::into_uri)
-}
-
 impl Drop for Stream {
     fn drop(&mut self) {
         self.watching.lock().streams.remove(&self.number);
         self.watching.mailbox.ring();
+        self.watching.visits.ring();
     }
 }

@@ -87,13 +87,18 @@ impl Front {
     ) -> Result<Permit<Questions>, CallError> {
         let caller = ask.caller.clone();
         let asks = questions.iter().map(|question| question.method).collect();
-        let questions = Questions { call, caller, server, asks, text };
+        let matter = Questions { call, caller, server, asks, text };
         let snapshot = self.publisher.load();
-        let admitted = self.gate.admit_questions(&snapshot.policy, questions).await;
+        let admitted = self.gate.admit_questions(&snapshot.policy, matter).await;
         let withheld = |reason| CallError::Withheld { reason };
         let permit = admitted.map_err(|refusal| withheld(refusal.reason))?;
         if !self.gate.latch().holds(permit.epoch()) {
             return Err(withheld(DenyReason::Stopped));
+        }
+        if let Some(visitor) = &ask.visitor {
+            let Questions { server, caller, .. } = permit.matter();
+            let declared = ask.params.declared();
+            visitor.visits.expect(questions, || self.fleet.news(server, caller, declared));
         }
         Ok(permit)
     }

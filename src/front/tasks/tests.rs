@@ -43,7 +43,8 @@ async fn ask(front: &Arc<Front>, principal: &str, method: &str, id: &str) -> Ans
     let params = format!(r#"{{"taskId":"{id}","inputResponses":{{}},"_meta":{meta}}}"#);
     let params = Object::parse(params.into()).unwrap();
     let params = CallParams::parse(CallMethod::parse(method).unwrap(), &params).unwrap();
-    let ask = Ask { caller: caller(principal), params: Arc::new(params), shown: None };
+    let ask =
+        Ask { caller: caller(principal), params: Arc::new(params), shown: None, visitor: None };
     front.clone().call(ask, None).await
 }
 

@@ -30,6 +30,8 @@ pub enum News {
     Updated(String),
     /// A task stands otherwise, by the server's own id. How, is not taken from here.
     Task(String),
+    /// Somebody has visited a page, by the server's own id.
+    Visited(String),
     /// The listen with our number is honoured as far as this.
     Acknowledged {
         id: u64,
@@ -64,6 +66,9 @@ impl News {
     pub(super) fn read(method: &str, params: Option<&Object>) -> Option<Self> {
         if method == "notifications/resources/updated" {
             return params?.text("uri").map(Self::Updated);
+        }
+        if method == "notifications/elicitation/complete" {
+            return params?.text("elicitationId").map(Self::Visited);
         }
         if let Some(id) = task_told(method, params) {
             return Some(Self::Task(id));

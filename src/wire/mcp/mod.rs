@@ -19,8 +19,8 @@ pub use answer::{Caching, encode_result, under_uri};
 pub use call::{CallForm, CallMethod, CallParams, ClientFace, Sender, Tasks, encode_call};
 pub use definition::for_legacy_clients;
 pub use input::{
-    InputRequired, Progressed, Question, RELAYABLE, input_required, input_responses, question_key,
-    relayable_in_session, tells_of_roots,
+    InputRequired, Progressed, Question, RELAYABLE, encode_visited, input_required,
+    input_responses, question_key, relayable_in_session, tells_of_roots,
 };
 pub use list::{Item, List, ListPage, parse_page};
 pub use listen::{

@@ -21,7 +21,7 @@ use crate::{
         replay::{Lost, Reader, Replay, Resumed},
         session::LegacySession,
     },
-    wire::{Frame, encode_error, encode_list_changed, encode_updated, headers},
+    wire::{encode_error, headers},
 };
 
 const OPEN: Bytes = Bytes::from_static(b": open\n\n");
@@ -132,7 +132,7 @@ fn tell(
                     }
                     Err(_) => return,
                 },
-                updated = place.updated() => events(&replay, updated),
+                news = place.news() => events(&replay, news),
                 () = tokio::time::sleep(SSE_KEEPALIVE) => STILL_HERE,
             };
         }
@@ -140,13 +140,6 @@ fn tell(
 }
 
 fn events(replay: &Replay, told: Vec<(u64, News)>) -> Bytes {
-    let written = told.into_iter().map(|(nth, news)| replay.unasked(nth, &frame(&news)));
+    let written = told.into_iter().map(|(nth, news)| replay.unasked(nth, &news.frame()));
     written.flatten().collect()
-}
-
-fn frame(news: &News) -> Frame {
-    match news {
-        News::Relisted(method) => encode_list_changed(None, method),
-        News::Updated(uri) => encode_updated(None, uri.as_str()),
-    }
 }

@@ -8,7 +8,7 @@ mod pages;
 
 use bytes::Bytes;
 
-pub use pages::{input_required, question_key};
+pub use pages::{encode_visited, input_required, question_key};
 
 use super::tasks::TaskNews;
 use crate::{

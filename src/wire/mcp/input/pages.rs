@@ -13,8 +13,8 @@ use crate::{
     domain::Asking,
     wire::{
         WireError,
-        json::{Object, elements, quote},
-        rpc::{ErrorObject, code},
+        json::{Frame, Object, elements, quote},
+        rpc::{ErrorObject, code, encode_notification},
     },
 };
 
@@ -92,6 +92,12 @@ fn question(asking: Asking, params: Option<&Object>) -> Bytes {
         None => question,
     };
     question.finish().into_bytes()
+}
+
+/// Tells a legacy client that a page was visited.
+pub fn encode_visited(id: &str) -> Frame {
+    let params = Object::empty().edit().set(ELICITATION_ID, quote(id)).finish().into_bytes();
+    encode_notification("notifications/elicitation/complete", Some(&params))
 }
 
 impl ErrorObject {
