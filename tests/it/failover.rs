@@ -42,7 +42,7 @@ async fn load(
             break;
         }
         let text = format!("{caller}-{n}");
-        let arguments = json!({ "ms": 2, "text": text });
+        let arguments = json!({ "ms": 30, "text": text });
         let answer = client.call("up__sleep", arguments).await;
         n_done.fetch_add(1, Ordering::Relaxed);
         if answer.response["result"]["content"][0]["text"] != text.as_str() {
@@ -69,7 +69,7 @@ async fn a_killed_replica_costs_its_calls_in_flight_and_none_is_done_twice() {
         let look = || is(n_done.load(Ordering::Relaxed)).then_some(());
         wait_until("calls", look, || gateway.log());
     };
-    wait_done(Box::new(done(300)));
+    wait_done(Box::new(done(100)));
     let victim = replicas(&gateway)[0]["pid"].to_string();
     let killed = Instant::now();
     std::process::Command::new("kill").args(["-9", &victim]).status().unwrap();
@@ -78,11 +78,12 @@ async fn a_killed_replica_costs_its_calls_in_flight_and_none_is_done_twice() {
     wait_replicas(&gateway, "the new one", |all| all[0]["state"] == "ready");
     let back = killed.elapsed();
     let so_far = n_done.load(Ordering::Relaxed);
-    wait_done(Box::new(done(so_far + 300)));
+    wait_done(Box::new(done(so_far + 100)));
     goes_on.store(false, Ordering::Relaxed);
     let failed: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
     eprintln!("noticed after {noticed:?}, back after {back:?}, {} failed", failed.len());
-    assert!(failed.len() <= CALLERS, "more than were in flight: {failed:?}");
+    // Each of them has a call somewhere at nearly all times, so the victim had some.
+    assert!((1..=CALLERS).contains(&failed.len()), "not those in flight: {failed:?}");
     for (text, response) in &failed {
         let sent = &response["error"]["data"]["sent"];
         assert!(sent == "unknown" || sent == "yes", "{text}: {response}");
@@ -92,7 +93,7 @@ async fn a_killed_replica_costs_its_calls_in_flight_and_none_is_done_twice() {
     for event in journal(&path).iter().filter(|event| event["tool"] == "sleep") {
         *taken.entry(event["arguments"].as_str().unwrap().to_owned()).or_default() += 1;
     }
-    assert!(taken.len() >= 600, "{}", taken.len());
+    assert!(taken.len() >= 200, "{}", taken.len());
     let twice: Vec<_> = taken.iter().filter(|(_, n)| **n != 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
 }
