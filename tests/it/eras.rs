@@ -83,9 +83,10 @@ impl Cell {
     }
 
     /// How many calls of this tool reached the server.
-    pub(crate) fn reached(&self, tool: &str) -> usize {
-        let calls = journal(&self.journal);
-        calls.iter().filter(|e| e["method"] == "tools/call" && e["tool"] == tool).count()
+    /// Whether a call of `tool` runs at the server, where it can be cancelled.
+    pub(crate) fn begun(&self, tool: &str) -> bool {
+        let is_it = |e: &Value| e["event"] == "begun" && e["detail"]["tool"] == tool;
+        journal(&self.journal).iter().any(is_it)
     }
 
     pub(crate) fn cancelled(&self) -> bool {

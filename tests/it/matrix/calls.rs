@@ -64,8 +64,7 @@ pub(super) async fn progress(cell: Cell) {
 pub(super) async fn withdrawn(cell: Cell) {
     let long = json!({ "ms": 600_000, "text": "z" });
     let sleeping = cell.client.begin("up__sleep", long, None).await;
-    let arrived = || (cell.reached("sleep") == 1).then_some(());
-    wait_until("the call to arrive", arrived, || cell.describe());
+    wait_until("the call to begin", || cell.begun("sleep").then_some(()), || cell.describe());
     cell.client.cancel(sleeping).await;
     wait_until("the cancellation", || cell.cancelled().then_some(()), || cell.describe());
     let outcome = || {
