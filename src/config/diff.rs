@@ -1,7 +1,7 @@
 //! What changes when one configuration takes the place of another.
 //!
-//! Pure. Every field of the compared types is named here, so that a new key cannot be forgotten:
-//! without a line of its own it does not compile. `[servers]` may change while the gateway runs;
+//! Pure. Every field of the compared types is named here once, so that a new key cannot be
+//! forgotten: without its name it does not compile. `[servers]` may change while the gateway runs;
 //! the other tables hold what listeners, log and limits were built from, and need a restart.
 
 use super::{
@@ -9,6 +9,16 @@ use super::{
     Target, ToolFilter,
 };
 use crate::domain::ServerName;
+
+/// Notes the keys of the fields that differ. A field that is neither compared here nor said to be
+/// compared elsewhere does not compile.
+macro_rules! compare {
+    ($differing:expr, $type:ident, $before:expr, $after:expr,
+     { $($key:literal: $field:ident),+ $(,)? } $(, elsewhere: $($other:ident),+)?) => {{
+        let $type { $($field,)+ $($($other: _),+)? } = $before;
+        $($differing.note($key, $field, &$after.$field);)+
+    }};
+}
 
 /// How the enabled servers of two configurations differ; each list in order of name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,32 +83,23 @@ pub(super) fn needing_restart(
     before: &Config,
     after: &Config,
 ) -> Vec<(&'static str, &'static str)> {
-    let Gateway { listen, admin, names, state_dir, hosts, origins, legacy_sse } = &before.gateway;
-    let gateway = &after.gateway;
-    let mut differing = Differing::default();
-    differing.note("listen", listen, &gateway.listen);
-    differing.note("admin", admin, &gateway.admin);
-    differing.note("names", names, &gateway.names);
-    differing.note("state_dir", state_dir, &gateway.state_dir);
-    differing.note("hosts", hosts, &gateway.hosts);
-    differing.note("origins", origins, &gateway.origins);
-    differing.note("legacy_sse", legacy_sse, &gateway.legacy_sse);
-    let mut all: Vec<_> = differing.keys.into_iter().map(|key| ("gateway", key)).collect();
-
-    let AuditConfig { durability } = before.audit;
-    if durability != after.audit.durability {
-        all.push(("audit", "durability"));
-    }
-
-    let Limits { body_bytes, in_flight, sessions, connections } = before.limits;
-    let limits = after.limits;
-    let mut differing = Differing::default();
-    differing.note("body_bytes", &body_bytes, &limits.body_bytes);
-    differing.note("in_flight", &in_flight, &limits.in_flight);
-    differing.note("sessions", &sessions, &limits.sessions);
-    differing.note("connections", &connections, &limits.connections);
-    all.extend(differing.keys.into_iter().map(|key| ("limits", key)));
-    all
+    let mut gateway = Differing::default();
+    compare!(gateway, Gateway, &before.gateway, &after.gateway, {
+        "listen": listen, "admin": admin, "names": names, "state_dir": state_dir,
+        "hosts": hosts, "origins": origins, "legacy_sse": legacy_sse,
+    });
+    let mut audit = Differing::default();
+    compare!(audit, AuditConfig, &before.audit, &after.audit, { "durability": durability });
+    let mut limits = Differing::default();
+    compare!(limits, Limits, &before.limits, &after.limits, {
+        "body_bytes": body_bytes, "in_flight": in_flight, "sessions": sessions,
+        "connections": connections,
+    });
+    let tables = [("gateway", gateway), ("audit", audit), ("limits", limits)];
+    let named = |(table, differing): (&'static str, Differing)| {
+        differing.keys.into_iter().map(move |key| (table, key))
+    };
+    tables.into_iter().flat_map(named).collect()
 }
 
 #[derive(Default)]
@@ -115,47 +116,25 @@ impl Differing {
 }
 
 fn server_keys(before: &ServerConfig, after: &ServerConfig) -> Vec<&'static str> {
-    let ServerConfig {
-        name: _,
-        replicas,
-        filter,
-        baggage,
-        protocol,
-        isolation,
-        startup_timeout,
-        tool_timeout,
-        in_flight,
-        queue,
-        queue_timeout,
-        balance,
-        affinity,
-        repeatable,
-    } = before;
     let mut differing = Differing::default();
-    replica_keys(replicas, &after.replicas, &mut differing);
-    let ToolFilter { enabled, disabled } = filter;
-    differing.note("enabled_tools", enabled, &after.filter.enabled);
-    differing.note("disabled_tools", disabled, &after.filter.disabled);
-    differing.note("baggage", baggage, &after.baggage);
-    differing.note("protocol", protocol, &after.protocol);
-    differing.note("isolation", isolation, &after.isolation);
-    differing.note("startup_timeout_sec", startup_timeout, &after.startup_timeout);
-    differing.note("tool_timeout_sec", tool_timeout, &after.tool_timeout);
-    differing.note("in_flight", in_flight, &after.in_flight);
-    differing.note("queue", queue, &after.queue);
-    differing.note("queue_timeout_sec", queue_timeout, &after.queue_timeout);
-    differing.note("balance", balance, &after.balance);
-    differing.note("affinity", affinity, &after.affinity);
-    differing.note("retry", repeatable, &after.repeatable);
+    replica_keys(&before.replicas, &after.replicas, &mut differing);
+    compare!(differing, ToolFilter, &before.filter, &after.filter, {
+        "enabled_tools": enabled, "disabled_tools": disabled,
+    });
+    compare!(differing, ServerConfig, before, after, {
+        "baggage": baggage, "protocol": protocol, "isolation": isolation,
+        "startup_timeout_sec": startup_timeout, "tool_timeout_sec": tool_timeout,
+        "in_flight": in_flight, "queue": queue, "queue_timeout_sec": queue_timeout,
+        "balance": balance, "affinity": affinity, "retry": repeatable,
+    }, elsewhere: name, replicas, filter);
     differing.keys
 }
 
 /// Of what each replica is; a replica more or less says no more than that.
 fn replica_keys(before: &[ReplicaConfig], after: &[ReplicaConfig], differing: &mut Differing) {
     for (before, after) in before.iter().zip(after) {
-        let ReplicaConfig { target, weight } = before;
-        target_keys(target, &after.target, differing);
-        differing.note("weight", weight, &after.weight);
+        target_keys(&before.target, &after.target, differing);
+        compare!(differing, ReplicaConfig, before, after, { "weight": weight }, elsewhere: target);
     }
     differing.note("replicas", &before.len(), &after.len());
 }
@@ -163,17 +142,15 @@ fn replica_keys(before: &[ReplicaConfig], after: &[ReplicaConfig], differing: &m
 fn target_keys(before: &Target, after: &Target, differing: &mut Differing) {
     match (before, after) {
         (Target::Stdio(before), Target::Stdio(after)) => {
-            let StdioTarget { program, args, env, cwd } = before;
-            differing.note("command", program, &after.program);
-            differing.note("args", args, &after.args);
-            differing.note("env", env, &after.env);
-            differing.note("cwd", cwd, &after.cwd);
+            compare!(differing, StdioTarget, before, after, {
+                "command": program, "args": args, "env": env, "cwd": cwd,
+            });
         }
         (Target::Http(before), Target::Http(after)) => {
-            let HttpTarget { url, headers } = before;
-            differing.note("url", url, &after.url);
             // The three ways to write a header have become one list.
-            differing.note("http_headers", headers, &after.headers);
+            compare!(differing, HttpTarget, before, after, {
+                "url": url, "http_headers": headers,
+            });
         }
         (Target::Stdio(_), Target::Http(_)) | (Target::Http(_), Target::Stdio(_)) => {
             differing.keys.extend(["command", "url"]);
