@@ -285,9 +285,7 @@ async fn while_stopped_no_server_is_asked_for_news_and_afterwards_all_are() {
     let listed = || journal(&path).iter().filter(|event| event["method"] == "tools/list").count();
     wait_until("the server to be back", || (listed() > 1).then_some(()), || gateway.log());
     assert_eq!(asked(&path), ["resources/subscribe"]);
-    let id = gateway.status()["stop"]["id"].as_str().unwrap().to_owned();
-    let reset = gateway.cli(&["estop", "reset", "--id", &id, "--reason", "test"]);
-    assert!(reset.status.success(), "{reset:?}");
+    gateway.reset();
     ear.next(UPDATED).await;
     assert_eq!(asked(&path), ["resources/subscribe"; 2]);
 }

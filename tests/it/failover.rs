@@ -14,18 +14,10 @@ use serde_json::{Value, json};
 use crate::{
     client::{Client, Kind},
     harness::{Gateway, HttpFixture, journal, stdio_server, wait_until},
+    replicas::{replicas, wait_replicas},
 };
 
 const CALLERS: usize = 6;
-
-fn replicas(gateway: &Gateway) -> Vec<Value> {
-    gateway.status()["servers"][0]["replicas"].as_array().unwrap().clone()
-}
-
-fn wait_replicas(gateway: &Gateway, what: &str, are: impl Fn(&[Value]) -> bool) {
-    let look = || are(&replicas(gateway)).then_some(());
-    wait_until(what, look, || format!("{:?} {}", replicas(gateway), gateway.log()));
-}
 
 /// Calls one after the other, each with a text of its own, until told to stop; what failed, with
 /// the answer.

@@ -125,6 +125,15 @@ impl Gateway {
         Command::new(PORTCULLIS).args(words).arg("--config").arg(self.config()).output().unwrap()
     }
 
+    /// Takes back the stop that is in force.
+    #[track_caller]
+    pub(crate) fn reset(&self) {
+        let status = self.status();
+        let id = status["stop"]["id"].as_str().unwrap_or_else(|| panic!("{status}"));
+        let reset = self.cli(&["estop", "reset", "--id", id, "--reason", "test over"]);
+        assert!(reset.status.success(), "{reset:?}");
+    }
+
     pub(crate) fn status(&self) -> Value {
         let output = self.cli(&["status", "--json"]);
         serde_json::from_slice(&output.stdout).unwrap()

@@ -272,9 +272,7 @@ async fn a_reload_while_stopped_stays_stopped() {
         let refused = client.call(tool, json!({ "text": "x" })).await.response;
         assert_eq!(refused["error"]["code"], -31001, "{refused}");
     }
-    let id = gateway.status()["stop"]["id"].as_str().unwrap().to_owned();
-    let reset = gateway.cli(&["estop", "reset", "--id", &id, "--reason", "test over"]);
-    assert!(reset.status.success(), "{reset:?}");
+    gateway.reset();
     assert_eq!(client.text("new__echo", json!({ "text": "x" })).await, "x");
     assert!(gateway.cli(&["stop"]).status.success());
     assert_eq!(generation(&gateway), 2);

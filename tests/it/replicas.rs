@@ -28,11 +28,11 @@ async fn shares(client: &Client, n_calls: usize) -> BTreeMap<String, usize> {
     shares
 }
 
-fn replicas(gateway: &Gateway) -> Vec<Value> {
+pub(crate) fn replicas(gateway: &Gateway) -> Vec<Value> {
     gateway.status()["servers"][0]["replicas"].as_array().unwrap().clone()
 }
 
-fn wait_replicas(gateway: &Gateway, what: &str, are: impl Fn(&[Value]) -> bool) {
+pub(crate) fn wait_replicas(gateway: &Gateway, what: &str, are: impl Fn(&[Value]) -> bool) {
     let look = || are(&replicas(gateway)).then_some(());
     wait_until(what, look, || format!("{:?} {}", replicas(gateway), gateway.log()));
 }

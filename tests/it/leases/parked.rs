@@ -27,6 +27,15 @@ fn named(name: &str) -> Value {
 }
 
 /// Both calls run before either asks, and the one that began later asks first.
+/// A call that waits for its answer, and the request that brings it: the name that was asked for.
+async fn parked(client: &Client, name: &str) -> Value {
+    let mut params = json!({ "name": TOOL, "arguments": { "message": "?" } });
+    let asks = client.ask("tools/call", params.clone()).await.response;
+    params["requestState"] = asks["result"]["requestState"].clone();
+    params["inputResponses"] = json!({ "q0": named(name) });
+    params
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_conversations_asked_at_once_do_not_mix() {
     for server in LEGACY {
@@ -108,18 +117,12 @@ async fn an_answer_after_a_stop_and_a_reset_reaches_nobody() {
     for server in LEGACY {
         let asking = Asking::start(server, "per-principal");
         let client = asking.client(Kind::ModernHttp).await;
-        let mut params = json!({ "name": TOOL, "arguments": { "message": "?" } });
-        let asks = client.ask("tools/call", params.clone()).await.response;
-        params["requestState"] = asks["result"]["requestState"].clone();
-        params["inputResponses"] = json!({ "q0": named("ghost") });
+        let params = parked(&client, "ghost").await;
         asking.gateway.signal("USR1");
         asking.wait("the stop to reach the server", || asking.n_cancelled() == 1);
         let stopped = client.ask("tools/call", params.clone()).await.response;
         assert_eq!(stopped["error"]["code"], -31001, "{stopped}");
-        let status = asking.gateway.status();
-        let id = status["stop"]["id"].as_str().unwrap_or_else(|| panic!("{status}"));
-        let reset = asking.gateway.cli(&["estop", "reset", "--id", id, "--reason", "test"]);
-        assert!(reset.status.success(), "{reset:?}");
+        asking.gateway.reset();
         let late = client.ask("tools/call", params).await.response;
         assert_eq!(late["error"]["code"], -31002, "{server:?} {late}");
         assert_eq!(late["error"]["data"]["sent"], "unknown", "{late}");
@@ -134,12 +137,9 @@ async fn a_modern_client_may_come_back_on_another_connection() {
     for server in LEGACY {
         let asking = Asking::start(server, "per-principal");
         let first = asking.client(Kind::ModernHttp).await;
-        let mut params = json!({ "name": TOOL, "arguments": { "message": "?" } });
-        let asks = first.ask("tools/call", params.clone()).await.response;
+        let params = parked(&first, "ann").await;
         drop(first);
         let again = asking.client(Kind::ModernHttp).await;
-        params["requestState"] = asks["result"]["requestState"].clone();
-        params["inputResponses"] = json!({ "q0": named("ann") });
         let got = again.ask("tools/call", params).await.response;
         assert!(text(&got).contains("ann"), "{server:?} {got}");
         assert_eq!(asking.n_cancelled(), 0);
@@ -151,10 +151,7 @@ async fn a_parked_call_does_not_outlive_its_gateway() {
     for server in LEGACY {
         let asking = Asking::start(server, "per-principal");
         let client = asking.client(Kind::ModernHttp).await;
-        let mut params = json!({ "name": TOOL, "arguments": { "message": "?" } });
-        let asks = client.ask("tools/call", params.clone()).await.response;
-        params["requestState"] = asks["result"]["requestState"].clone();
-        params["inputResponses"] = json!({ "q0": named("ghost") });
+        let params = parked(&client, "ghost").await;
         let Asking { gateway, journal, _server } = asking;
         let config = fs::read_to_string(gateway.config()).unwrap();
         let (_, server) = config.split_once("[servers.").unwrap();

@@ -34,10 +34,7 @@ async fn roots_that_changed_are_told_to_the_sessions_of_who_says_so() {
         asking.gateway.signal("USR1");
         asking.wait("the stop", || asking.gateway.status()["stop"]["id"].is_string());
         says.tell(CHANGED, json!({})).await;
-        let status = asking.gateway.status();
-        let id = status["stop"]["id"].as_str().unwrap_or_else(|| panic!("{status}"));
-        let reset = asking.gateway.cli(&["estop", "reset", "--id", id, "--reason", "test"]);
-        assert!(reset.status.success(), "{reset:?}");
+        asking.gateway.reset();
 
         says.tell(CHANGED, json!({})).await;
         let told = || origins(&asking, |one| one["method"] == CHANGED);

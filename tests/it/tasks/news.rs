@@ -1,5 +1,7 @@
 //! News of tasks: who hears them, what they say, and what reaches a server for them.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::{METHODS, able, answer, begin, reached};
@@ -38,6 +40,28 @@ fn filters(cell: &Cell) -> Vec<Value> {
         .filter(|event| event["method"] == "subscriptions/listen");
     let params = listens.map(|event| event["params"].as_str().unwrap().to_owned());
     params.map(|params| serde_json::from_str(&params).unwrap()).collect()
+}
+
+/// A task that ends once the file `go` is there.
+struct Held {
+    gateway: Gateway,
+    path: PathBuf,
+    go: PathBuf,
+    client: Client,
+    id: String,
+}
+
+impl Held {
+    async fn begin() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, go) = (dir.path().join("journal.jsonl"), dir.path().join("go"));
+        let args = ["--era", "modern", "--journal", path.to_str().unwrap()];
+        let gateway = Gateway::start_in(dir, &stdio_server("up", &args));
+        let client = Client::able_http(Kind::ModernHttp, gateway.port, able()).await;
+        let held = json!({ "seconds": 0, "label": "x", "hold_until": go });
+        let id = begin(&client, "up__slow_compute", held).await;
+        Self { gateway, path, go, client, id }
+    }
 }
 
 /// News of one task on its way between one kind of client and one kind of server.
@@ -154,13 +178,7 @@ async fn a_task_of_a_session_of_ones_own_is_polled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_stopped_nothing_is_told_and_afterwards_how_it_stands_then() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, go) = (dir.path().join("journal.jsonl"), dir.path().join("go"));
-    let args = ["--era", "modern", "--journal", path.to_str().unwrap()];
-    let gateway = Gateway::start_in(dir, &stdio_server("up", &args));
-    let client = Client::able_http(Kind::ModernHttp, gateway.port, able()).await;
-    let held = json!({ "seconds": 0, "label": "x", "hold_until": go });
-    let id = begin(&client, "up__slow_compute", held).await;
+    let Held { gateway, path, go, client, id } = Held::begin().await;
     let (mut ear, honoured) = listen(&client, &[&id]).await;
     assert_eq!(honoured, json!([id]));
     gateway.signal("USR1");
@@ -171,23 +189,15 @@ async fn while_stopped_nothing_is_told_and_afterwards_how_it_stands_then() {
     std::fs::write(&go, "").unwrap();
     let over = || journal(&path).into_iter().find(|one| one["detail"]["status"] == "completed");
     wait_until("the end of the task", over, || gateway.log());
-    let reset = |id: &str| gateway.cli(&["estop", "reset", "--id", id, "--reason", "test"]);
-    let stop = gateway.status()["stop"]["id"].as_str().unwrap().to_owned();
     assert_eq!(reached(&path), before, "nobody asks while stopped");
-    assert!(reset(&stop).status.success());
+    gateway.reset();
     let told = hear(&mut ear, "completed").await;
     assert_eq!(told["params"]["taskId"], json!(id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_look_at_a_task_is_a_call_on_record() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, go) = (dir.path().join("journal.jsonl"), dir.path().join("go"));
-    let args = ["--era", "modern", "--journal", path.to_str().unwrap()];
-    let gateway = Gateway::start_in(dir, &stdio_server("up", &args));
-    let client = Client::able_http(Kind::ModernHttp, gateway.port, able()).await;
-    let held = json!({ "seconds": 0, "label": "x", "hold_until": go });
-    let id = begin(&client, "up__slow_compute", held).await;
+    let Held { gateway, path, go, client, id } = Held::begin().await;
     let (mut ear, _) = listen(&client, &[&id]).await;
     assert_eq!(reached(&path), [] as [Value; 0], "{METHODS:?}");
     std::fs::write(&go, "").unwrap();
