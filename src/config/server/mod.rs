@@ -26,7 +26,8 @@ use crate::domain::{
     },
 };
 
-pub(super) const SERVER_KEYS: [&str; 25] = [
+/// What is said of one replica, in the table of its server or in one of its own.
+pub(super) const REPLICA_KEYS: [&str; 9] = [
     "command",
     "args",
     "env",
@@ -35,6 +36,10 @@ pub(super) const SERVER_KEYS: [&str; 25] = [
     "http_headers",
     "env_http_headers",
     "bearer_token_env_var",
+    "weight",
+];
+/// What is said of a server as a whole.
+pub(super) const SERVER_KEYS: [&str; 16] = [
     "enabled",
     "enabled_tools",
     "disabled_tools",
@@ -46,7 +51,6 @@ pub(super) const SERVER_KEYS: [&str; 25] = [
     "in_flight",
     "replicas",
     "replica",
-    "weight",
     "balance",
     "affinity",
     "queue",
@@ -72,7 +76,8 @@ pub(super) fn read(
     lookup: Lookup,
     check: &mut Check<'_>,
 ) -> Option<ServerConfig> {
-    let meant = section.refuse_unknown(&SERVER_KEYS, &mut check.notes);
+    let keys = [&REPLICA_KEYS[..], &SERVER_KEYS].concat();
+    let meant = section.refuse_unknown(&keys, &mut check.notes);
     let name = ServerName::parse(key.value)
         .map_err(|error| {
             let note = Note::new(Code::BadName, key.span.clone(), error.to_string());

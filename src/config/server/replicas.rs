@@ -6,7 +6,7 @@
 
 use toml::de::DeValue;
 
-use super::{HTTP_KEYS, STDIO_KEYS, target};
+use super::{HTTP_KEYS, REPLICA_KEYS, STDIO_KEYS, target};
 use crate::config::{
     Affinity, Balance, Code, ReplicaConfig, Target,
     check::Check,
@@ -15,18 +15,6 @@ use crate::config::{
     section::{Section, expect, quoted},
 };
 use crate::domain::limits::{REPLICA_WEIGHT_RANGE, REPLICAS_MAX};
-
-const KEYS: [&str; 9] = [
-    "weight",
-    "command",
-    "args",
-    "env",
-    "cwd",
-    "url",
-    "http_headers",
-    "env_http_headers",
-    "bearer_token_env_var",
-];
 
 /// All of them, the server's own first; empty after a mistake.
 pub(super) fn read(
@@ -43,7 +31,7 @@ pub(super) fn read(
     let own = own.map(|target| ReplicaConfig { target, weight });
     let mut all: Vec<_> = std::iter::repeat_n(own.clone(), n).flatten().collect();
     for table in &more {
-        let meant = table.refuse_unknown(&KEYS, &mut check.notes);
+        let meant = table.refuse_unknown(&REPLICA_KEYS, &mut check.notes);
         let weight = self::weight(table, check);
         if let Some(mut target) = target(table, &meant, lookup, check) {
             inherit(&mut target, table, own.as_ref().map(|own| &own.target));

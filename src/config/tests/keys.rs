@@ -7,7 +7,7 @@ use crate::config::{
     Code, Config, Difference, Target,
     check::TOP_KEYS,
     gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS},
-    server::SERVER_KEYS,
+    server::{REPLICA_KEYS, SERVER_KEYS},
 };
 
 /// Which table of the file a row writes its key into, and what is there besides.
@@ -293,7 +293,10 @@ fn every_key_has_a_row() {
     let rows: BTreeSet<_> = ROWS.iter().map(|row| row.1).collect();
     // The two ways to reach a server, and the tables themselves, have tests of their own.
     let elsewhere = ["command", "url", "gateway", "audit", "limits", "servers"];
-    for key in [&TOP_KEYS[..], &GATEWAY_KEYS, &AUDIT_KEYS, &LIMITS_KEYS, &SERVER_KEYS].concat() {
+    for key in
+        [&TOP_KEYS[..], &GATEWAY_KEYS, &AUDIT_KEYS, &LIMITS_KEYS, &SERVER_KEYS, &REPLICA_KEYS]
+            .concat()
+    {
         assert!(rows.contains(key) || elsewhere.contains(&key), "no row for `{key}`");
     }
 }

@@ -7,7 +7,7 @@ use crate::config::{
     Code, Colour, Limits, Program, StdioTarget, Surroundings, Target,
     check::TOP_KEYS,
     gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS},
-    server::SERVER_KEYS,
+    server::{REPLICA_KEYS, SERVER_KEYS},
 };
 use crate::domain::limits;
 
@@ -33,7 +33,7 @@ pub(super) fn uncommented_sample() -> String {
 }
 
 fn all_keys() -> Vec<&'static str> {
-    [&TOP_KEYS[..], &GATEWAY_KEYS, &AUDIT_KEYS, &LIMITS_KEYS, &SERVER_KEYS].concat()
+    [&TOP_KEYS[..], &GATEWAY_KEYS, &AUDIT_KEYS, &LIMITS_KEYS, &SERVER_KEYS, &REPLICA_KEYS].concat()
 }
 
 #[test]
