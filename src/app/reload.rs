@@ -73,8 +73,9 @@ impl Reloader {
             Ok(next) => self.take(&who, next).await,
             Err(errors) => Err(Refused::File(errors)),
         };
-        if let Err(refused) = &result {
-            self.note_refusal(&who, refused, seen.as_ref()).await;
+        match &result {
+            Ok(_) => self.fleet.retry_now(),
+            Err(refused) => self.note_refusal(&who, refused, seen.as_ref()).await,
         }
         let done = Arc::new(Reloaded { at_us: sys::unix_micros(), who, result });
         self.standing.send_modify(|standing| {

@@ -159,7 +159,13 @@ pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 50;
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(200);
 pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// After so long ready, a server's earlier failures no longer count.
 pub const RESTART_HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// Lives of a child that end within the window make a crash loop.
+pub const CRASH_LOOP_LIVES: usize = 5;
+pub const CRASH_LOOP_WINDOW: Duration = Duration::from_secs(60);
+/// Between two starts of a child in a crash loop.
+pub const CRASH_LOOP_PAUSE: Duration = Duration::from_secs(300);
 /// How long a replica that has become ready is spared, less and less.
 pub const SLOW_START: Duration = Duration::from_secs(10);
 /// Percent of its weight with which it begins.

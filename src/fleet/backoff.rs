@@ -15,9 +15,9 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The pause after a life of `lived`; `chance` is uniform over `u32`.
-    pub(super) fn after(&mut self, lived: Duration, chance: u32) -> Duration {
-        if lived >= RESTART_HEALTHY_AFTER {
+    /// The pause after it was well for so long; `chance` is uniform over `u32`.
+    pub(super) fn after(&mut self, well_for: Duration, chance: u32) -> Duration {
+        if well_for >= RESTART_HEALTHY_AFTER {
             self.failures = 0;
         }
         let doublings = self.failures.min(16);

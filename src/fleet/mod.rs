@@ -235,6 +235,14 @@ impl Fleet {
         down
     }
 
+    /// The operator may have mended what makes servers crash: those in a crash loop are started
+    /// at once.
+    pub fn retry_now(&self) {
+        for server in self.roster.load().servers() {
+            server.replicas.iter().for_each(|replica| replica.retry_now());
+        }
+    }
+
     /// Sends an admitted call to its server and waits for the answer. Dropping the future cancels
     /// the call at the server.
     pub async fn call(

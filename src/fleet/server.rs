@@ -189,7 +189,8 @@ impl Server {
             State::Ready(_) => 0_u8,
             State::Starting => 1,
             State::Backoff { .. } => 2,
-            State::Gone => 3,
+            State::CrashLoop { .. } => 3,
+            State::Gone => 4,
         };
         states.into_iter().min_by_key(rank).unwrap_or(State::Gone)
     }

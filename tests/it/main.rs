@@ -37,5 +37,6 @@ mod resume;
 mod slow;
 mod stop;
 mod subscriptions;
+mod supervise;
 mod tasks;
 mod trace;

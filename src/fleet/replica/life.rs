@@ -1,8 +1,8 @@
 //! The task that keeps one replica alive.
 //!
-//! It alone decides the state: start, ask for the lists, hold the session until it ends, wait,
-//! start again, for ever. A server that is down harms nobody: its calls are refused at once, its
-//! tools stay listed. Chooses no replica and sends no call.
+//! It alone decides the state: start, ask for the lists, hold the session until it ends, wait as
+//! long as `restarts` says, start again, for ever. A server that is down harms nobody: its calls
+//! are refused at once, its tools stay listed. Chooses no replica and sends no call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,13 +11,15 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use super::{Ready, Replica, State};
+use super::{
+    Ready, Replica, State,
+    restarts::{Next, Restarts},
+};
 use crate::{
     config::{Names, ReplicaConfig, Target},
     fleet::{
-        backoff::Backoff,
         catalog::{Headers, Lists, Reading},
         keeper::News,
         relist::{Listing, keep_listed},
@@ -40,42 +42,69 @@ pub(in crate::fleet) struct Life {
     pub(in crate::fleet) stop: CancellationToken,
 }
 
+/// A life that is over.
+struct Ended {
+    why: String,
+    ready_for: Duration,
+}
+
 const ISOLATED_ANYWAY: &str =
     "`isolation` changes nothing here: every request to a modern server behind HTTP stands alone";
 
 impl Life {
     /// Lives until the gateway ends. Any end of a session is followed by a new start.
     pub(in crate::fleet) async fn run(self) {
-        let (server, n) = (self.replica.config.name.clone(), self.replica.n.0);
-        let mut backoff = Backoff::default();
+        let mut restarts = Restarts::of(&self.replica.target);
         while !self.stop.is_cancelled() {
-            let born = Instant::now();
-            let why = self.live_once().await;
+            let Ended { why, ready_for } = self.live_once().await;
             if self.stop.is_cancelled() {
                 break;
             }
             // Without randomness the pause is the longest: late is safe.
             let chance = getrandom::u32().unwrap_or(u32::MAX);
-            let pause = backoff.after(born.elapsed(), chance);
-            warn!(server.id = %server, replica = n, why, retry_ms = %pause.as_millis(), "Server is down");
-            self.state.send_replace(State::Backoff { why });
-            self.replica.count_restart();
-            self.sleep(pause).await;
+            let next = restarts.after(ready_for, Instant::now(), chance);
+            // Before anybody can see that there is something to retry.
+            let retried = self.replica.retry.notified();
+            self.go_down(why, next);
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = tokio::time::sleep(next.pause()) => {}
+                () = retried, if next == Next::CrashLoop => {}
+            }
         }
         self.state.send_replace(State::Gone);
     }
 
-    /// One session from birth to death; says why it ended.
-    async fn live_once(&self) -> String {
+    fn go_down(&self, why: String, next: Next) {
+        let (server, replica) = (&self.replica.config.name, self.replica.n.0);
+        let retry_ms = next.pause().as_millis();
+        let state = match next {
+            Next::Backoff(_) => {
+                warn!(server.id = %server, replica, why, %retry_ms, "Server is down");
+                State::Backoff { why }
+            }
+            Next::CrashLoop => {
+                error!(server.id = %server, replica, why, %retry_ms, "Server is in a crash loop");
+                State::CrashLoop { why }
+            }
+        };
+        // The count first: who sees the state sees it complete.
+        self.replica.count_restart();
+        self.state.send_replace(state);
+    }
+
+    /// One session from birth to death.
+    async fn live_once(&self) -> Ended {
+        let stillborn = |why| Ended { why, ready_for: Duration::ZERO };
         let config = &self.replica.config;
         let connected = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return String::new(),
+            () = self.stop.cancelled() => return stillborn(String::new()),
             connected = self.connector.connect(config, &self.replica.target) => connected,
         };
         let session = match connected {
             Ok(session) => Arc::new(session),
-            Err(error) => return chain(&error),
+            Err(error) => return stillborn(chain(&error)),
         };
         let why = tokio::select! {
             biased;
@@ -83,12 +112,12 @@ impl Life {
             why = self.serve(&session) => why,
             () = self.attend(&session) => String::new(),
         };
-        self.replica.close();
+        let ready_for = self.replica.close();
         let lost = News::Lost { server: self.server.clone(), replica: self.replica.n };
         // Without a keeper the gateway is about to end.
         self.news.send(lost).await.ok();
         session.close().await;
-        why
+        Ended { why, ready_for }
     }
 
     /// Has what is watched at the server watched in this session, while no other replica does.
@@ -174,7 +203,7 @@ impl Life {
             State::Ready(_) => {
                 info!(server.id = %config.name, tools = ready.tools, "Lists were renewed")
             }
-            State::Starting | State::Backoff { .. } | State::Gone => {
+            State::Starting | State::Backoff { .. } | State::CrashLoop { .. } | State::Gone => {
                 info!(server.id = %config.name, protocol, tools = ready.tools, "Server is ready");
             }
         }
@@ -189,13 +218,6 @@ impl Life {
             self.state.send_replace(State::Ready(ready));
         }
         Ok(())
-    }
-
-    async fn sleep(&self, pause: Duration) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
     }
 }
 

@@ -5,6 +5,9 @@
 //! `life` has the task that keeps it alive, the only one to open and close the slot.
 
 mod life;
+mod restarts;
+#[cfg(test)]
+mod tests;
 
 use std::{
     num::NonZeroU16,
@@ -12,10 +15,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tracing::warn;
 
 pub(in crate::fleet) use life::{Life, chain};
@@ -38,6 +45,10 @@ pub enum State {
     Ready(Ready),
     /// Down; the next start comes by itself.
     Backoff {
+        why: String,
+    },
+    /// It ends again and again; the next start comes by itself, but not soon.
+    CrashLoop {
         why: String,
     },
     /// Shut down with the gateway.
@@ -76,6 +87,7 @@ impl State {
             Self::Starting => "starting",
             Self::Ready(_) => "ready",
             Self::Backoff { .. } => "down",
+            Self::CrashLoop { .. } => "crash-loop",
             Self::Gone => "gone",
         }
     }
@@ -98,6 +110,8 @@ pub(in crate::fleet) struct Replica {
     agrees: AtomicBool,
     state: watch::Receiver<State>,
     restarts: AtomicU64,
+    /// Wakes a life that waits in a crash loop.
+    retry: Notify,
 }
 
 /// How a replica's tools compare with those that its server is known for.
@@ -144,6 +158,7 @@ impl Replica {
                 agrees: AtomicBool::new(true),
                 state,
                 restarts: AtomicU64::new(0),
+                retry: Notify::new(),
             };
             (Arc::new(replica), sender)
         };
@@ -164,8 +179,9 @@ impl Replica {
         self.up.store(Some(Arc::new(Up { session, since: Instant::now(), generation })));
     }
 
-    fn close(&self) {
-        self.up.store(None);
+    /// How long it was ready.
+    fn close(&self) -> Duration {
+        self.up.swap(None).map(|up| up.since.elapsed()).unwrap_or_default()
     }
 
     fn count_restart(&self) {
@@ -209,6 +225,11 @@ impl Replica {
             let (server, n) = (&self.config.name, self.n.0);
             warn!(server.id = %server, replica = n, "Replica has no calls: it lists other tools");
         }
+    }
+
+    /// If it is in a crash loop, its next start is now.
+    pub(in crate::fleet) fn retry_now(&self) {
+        self.retry.notify_waiters();
     }
 
     pub(in crate::fleet) fn state(&self) -> State {

@@ -123,7 +123,7 @@ impl Aside {
             let why = match server.state() {
                 State::Ready(_) => return None,
                 State::Starting => "it is still starting".to_owned(),
-                State::Backoff { why } => why,
+                State::Backoff { why } | State::CrashLoop { why } => why,
                 State::Gone => "it is gone".to_owned(),
             };
             Some((server.config.name.clone(), why))

@@ -114,7 +114,7 @@ fn about(state: &State) -> Value {
         State::Ready(ready) => json!({
             "protocol": ready.protocol, "tools": ready.tools, "problems": ready.problems,
         }),
-        State::Backoff { why } => json!({ "why": why }),
+        State::Backoff { why } | State::CrashLoop { why } => json!({ "why": why }),
         State::Starting | State::Gone => json!({}),
     }
 }
