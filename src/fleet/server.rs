@@ -121,6 +121,10 @@ impl Server {
         if let Some(begun) = ups.iter().find(|(replica, _)| Some(replica.n) == call.at) {
             return enter(begun, Entry::LastResort);
         }
+        // Another's task under the same id is somebody else's.
+        if matches!(call.subject, Subject::Task(..)) {
+            return None;
+        }
         let standings = ups.iter().map(|(replica, up)| replica.standing(up, now));
         let mut usable: SmallVec<[_; 4]> = ups
             .iter()

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, HttpFixture, fixture, stdio_server, wait_until},
+    harness::{Gateway, HttpFixture, fixture, journal, stdio_server, wait_until},
+    tasks,
 };
 
 /// Who answered each of so many calls.
@@ -146,4 +147,38 @@ async fn least_connections_and_weights_are_obeyed() {
         let most = if balance == "round-robin" { 35 } else { 40 };
         assert!((heavy_min..=most).contains(&got), "{balance}: {shares:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_a_replica_that_is_down_is_not_asked_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, may_start) = (dir.path().join("journal.jsonl"), dir.path().join("may-start"));
+    std::fs::write(&may_start, "").unwrap();
+    let script = format!(
+        "[ -e {} ] && exec {} --transport stdio --era modern --journal {}",
+        may_start.display(),
+        fixture().display(),
+        path.display()
+    );
+    let server = format!("[servers.up]\ncommand = \"sh\"\nargs = [\"-c\", {script:?}]\n");
+    let gateway = Gateway::start_in(dir, &format!("{server}replicas = 2\n"));
+    wait_replicas(&gateway, "two replicas", all_ready);
+    let client = Client::able_http(Kind::ModernHttp, gateway.port, tasks::able()).await;
+    // Both name their first task `task-1`.
+    let mut of = BTreeMap::new();
+    while of.len() < 2 {
+        let long = json!({ "seconds": 600, "label": "x" });
+        let id = tasks::begin(&client, "up__slow_compute", long).await;
+        let mut calls = journal(&path).into_iter().filter(|one| one["method"] == "tools/call");
+        of.entry(calls.next_back().unwrap()["pid"].to_string()).or_insert(id);
+    }
+    let [(victim, lost), (_, kept)] = of.into_iter().collect::<Vec<_>>().try_into().unwrap();
+    std::fs::remove_file(&may_start).unwrap();
+    std::process::Command::new("kill").args(["-9", &victim]).status().unwrap();
+    wait_replicas(&gateway, "the death", |all| all.iter().any(|one| one["state"] == "down"));
+    let about = async |id| client.ask("tasks/get", json!({ "taskId": id })).await.response;
+    let answer = about(lost).await;
+    assert_eq!(answer["error"]["code"], -31002, "{answer}");
+    assert_eq!(answer["error"]["data"]["sent"], "no", "{answer}");
+    assert_eq!(about(kept).await["result"]["status"], "working");
 }
