@@ -106,9 +106,9 @@ impl Reloader {
             return Ok(Applied { generation: standing, published, difference, down });
         }
         let generation = standing.next();
-        let aside = self.fleet.build(next.servers.clone()).await;
+        let aside = self.fleet.build(generation, next.servers.clone()).await;
         self.record(who, (&next, generation), &difference).await?;
-        let down = self.fleet.publish(aside, generation).await;
+        let down = self.fleet.publish(aside).await;
         for warning in &next.warnings {
             warn!(%warning, "About the new configuration");
         }

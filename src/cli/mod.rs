@@ -8,6 +8,7 @@ mod inspect;
 mod reload;
 mod serve;
 mod service;
+mod status;
 mod tools;
 
 use std::{
@@ -52,7 +53,7 @@ enum Command {
     /// Call one tool through the running gateway.
     Call(tools::CallArgs),
     /// How the gateway and each of its servers are.
-    Status(service::StatusArgs),
+    Status(status::Args),
     /// Have the running gateway take what servers.toml says now; waits for the result.
     Reload(reload::Args),
     /// What a reload would change. Changes nothing.
@@ -127,7 +128,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => inspect::check(&args),
         Command::Tools(args) => tools::tools(&args),
         Command::Call(args) => tools::call(&args),
-        Command::Status(args) => service::status(&args),
+        Command::Status(args) => status::status(&args),
         Command::Reload(args) => reload::reload(&args),
         Command::Diff(args) => reload::diff(&args),
         Command::Stop(args) => service::engage(&args),

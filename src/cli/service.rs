@@ -1,21 +1,10 @@
-//! `status`, `stop` and `estop`: the operator's side, over the admin listener.
+//! `stop` and `estop`: the operator's side of the emergency stop, over the admin listener.
 
 use clap::Subcommand;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ConfigArg, Ending, Failure, client::Client, find_gateway, say, wait_for};
-
-#[derive(Debug, clap::Args)]
-pub(super) struct StatusArgs {
-    #[command(flatten)]
-    config: ConfigArg,
-    /// Only this server, with its last lines on standard error.
-    server: Option<String>,
-    /// Print the status as JSON.
-    #[arg(long)]
-    json: bool,
-}
 
 #[derive(Debug, clap::Args)]
 pub(super) struct EngageArgs {
@@ -57,33 +46,6 @@ pub(super) enum Estop {
     },
 }
 
-pub(super) fn status(args: &StatusArgs) -> Result<Ending, Failure> {
-    let mut status = ask(&args.config, Method::GET, "/admin/status", None)?;
-    if let Some(name) = &args.server {
-        let servers = status.get_mut("servers").map(Value::take).unwrap_or_default();
-        let all = servers.as_array().cloned().unwrap_or_default();
-        let found = all.into_iter().find(|server| text(server, "name") == name);
-        let unknown = || Failure::new(Ending::SaidNo, format!("no server `{name}` is running"));
-        let server = found.ok_or_else(unknown)?;
-        if args.json {
-            say(&server.to_string());
-        } else {
-            show_server(&server);
-            let lines = server.get("stderr").and_then(Value::as_array);
-            lines.into_iter().flatten().filter_map(Value::as_str).for_each(|line| {
-                say(&format!("    | {line}"));
-            });
-        }
-        return Ok(Ending::Fine);
-    }
-    if args.json {
-        say(&status.to_string());
-    } else {
-        show(&status);
-    }
-    Ok(Ending::Fine)
-}
-
 pub(super) fn engage(args: &EngageArgs) -> Result<Ending, Failure> {
     let body = json!({ "reason": args.reason });
     let state = ask(&args.config, Method::POST, "/admin/estop", Some(&body))?;
@@ -108,7 +70,7 @@ pub(super) fn estop(action: Estop) -> Result<Ending, Failure> {
     }
 }
 
-fn ask(
+pub(super) fn ask(
     config: &ConfigArg,
     method: Method,
     path: &str,
@@ -127,61 +89,6 @@ fn ask(
     })
 }
 
-fn show(status: &Value) {
-    let number = |key: &str| status.get(key).and_then(Value::as_u64).unwrap_or_default();
-    let stop = status.get("stop").cloned().unwrap_or_default();
-    let audit = status.pointer("/audit/healthy").and_then(Value::as_bool).unwrap_or(false);
-    say(&format!(
-        "portcullis {} · generation {} · {} tools · {} in flight · {} sessions · audit {}",
-        text(status, "version"),
-        number("generation"),
-        number("tools"),
-        number("in_flight"),
-        number("sessions"),
-        if audit { "healthy" } else { "FAILED" },
-    ));
-    if engaged(&stop) {
-        show_stop(&stop);
-    }
-    show_refusal(status);
-    let servers = status.get("servers").and_then(Value::as_array);
-    servers.into_iter().flatten().for_each(show_server);
-}
-
-/// A refused reload is news until another one goes well.
-fn show_refusal(status: &Value) {
-    let last = status.pointer("/config/last_reload").cloned().unwrap_or_default();
-    if text(&last, "result") != "refused" {
-        return;
-    }
-    say(&format!("RELOAD REFUSED ({}): {}", text(&last, "who"), text(&last, "error")));
-    for error in last.get("errors").and_then(Value::as_array).into_iter().flatten() {
-        let number = |key: &str| error.get(key).and_then(Value::as_u64).unwrap_or_default();
-        let (line, column) = (number("line"), number("column"));
-        let (file, message) = (text(error, "file"), text(error, "message"));
-        say(&format!("  {file}:{line}:{column}: {message}"));
-    }
-}
-
-fn show_server(server: &Value) {
-    let number = |key: &str| server.get(key).and_then(Value::as_u64).unwrap_or_default();
-    let detail = match text(server, "why") {
-        "" => format!("{} tools · {}", number("tools"), text(server, "protocol")),
-        why => why.to_owned(),
-    };
-    say(&format!(
-        "  {:20} {:9} {} restarts · {} in flight · {detail}",
-        text(server, "name"),
-        text(server, "state"),
-        number("restarts"),
-        number("in_flight"),
-    ));
-    let problems = server.get("problems").and_then(Value::as_array);
-    problems.into_iter().flatten().filter_map(Value::as_str).for_each(|problem| {
-        say(&format!("    ! {problem}"));
-    });
-}
-
 /// How a state is printed.
 #[derive(Clone, Copy)]
 enum Form {
@@ -196,7 +103,7 @@ fn tell_stop(state: &Value, form: Form) {
     }
 }
 
-fn show_stop(state: &Value) {
+pub(super) fn show_stop(state: &Value) {
     if engaged(state) {
         let (id, who, why) = (text(state, "id"), text(state, "who"), text(state, "why"));
         say(&format!("STOPPED by {who}: {why} (id {id})"));
@@ -206,10 +113,10 @@ fn show_stop(state: &Value) {
     }
 }
 
-fn engaged(state: &Value) -> bool {
+pub(super) fn engaged(state: &Value) -> bool {
     state.get("engaged").and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }

@@ -172,6 +172,8 @@ pub const SLOW_START: Duration = Duration::from_secs(10);
 pub const SLOW_START_PERCENT_MIN: u32 = 10;
 /// In this time what is left of an old estimate of a replica's latency shrinks to a third.
 pub const LATENCY_DECAY: Duration = Duration::from_secs(10);
+/// The status tells how long calls took in so much time, and in as much before it at most.
+pub const LATELY_WINDOW: Duration = Duration::from_secs(60);
 /// Failures in a row that eject a replica.
 pub const BREAKER_IN_A_ROW: u32 = 5;
 /// So far back calls count for the share of those that failed.

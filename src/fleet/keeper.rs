@@ -4,7 +4,10 @@
 //! others get no calls until they list that as well. A server that goes down keeps its entries
 //! listed: they come back. Decides nothing about names: the catalog does.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +21,7 @@ use super::{
 use crate::{
     domain::{Generation, ReplicaNo},
     gate::Policy,
+    sys,
 };
 
 /// What the keeper is told.
@@ -33,7 +37,7 @@ pub(super) enum News {
     /// Its session is over: what it listed no longer counts.
     Lost { server: Arc<Server>, replica: ReplicaNo },
     /// Another generation takes the place of the one that stands.
-    Next { generation: Generation, aside: Box<Aside>, published: oneshot::Sender<()> },
+    Next { aside: Box<Aside>, published: oneshot::Sender<()> },
 }
 
 /// What a server is known for, and what each of its replicas lists.
@@ -54,12 +58,27 @@ pub struct Edition {
 
 pub(super) struct Keeper<P> {
     pub(super) publish: P,
-    /// The roster for those who hold no edition.
-    pub(super) current: Arc<ArcSwap<Roster>>,
-    pub(super) clashes: Arc<ArcSwap<Clashes>>,
+    pub(super) shown: Arc<Shown>,
     pub(super) generation: Generation,
     pub(super) policy: Arc<Policy>,
     pub(super) roster: Arc<Roster>,
+}
+
+/// What stands, for those who hold no edition.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) roster: ArcSwap<Roster>,
+    /// What the catalog could not take from each server as it is.
+    pub(super) clashes: ArcSwap<Clashes>,
+    /// Those that no new call gets to, until their processes are gone.
+    leaving: Mutex<Vec<Leaving>>,
+}
+
+/// A server that is in no configuration any more.
+#[derive(Clone, Debug)]
+pub(super) struct Leaving {
+    pub(super) server: Arc<Server>,
+    pub(super) since_us: u64,
 }
 
 type Votes = BTreeMap<ReplicaNo, Arc<Shelf>>;
@@ -68,6 +87,33 @@ impl Offer {
     /// For the server that takes its place.
     pub(super) fn inherit(&self) -> Self {
         Self { votes: Votes::new(), stands: self.stands.clone() }
+    }
+}
+
+impl Shown {
+    pub(super) fn new(roster: Arc<Roster>) -> Self {
+        Self {
+            roster: ArcSwap::new(roster),
+            clashes: ArcSwap::default(),
+            leaving: Mutex::default(),
+        }
+    }
+
+    fn depart<'a>(&self, servers: impl Iterator<Item = &'a Arc<Server>>) {
+        let since_us = sys::unix_micros();
+        let leaving = servers.map(|server| Leaving { server: server.clone(), since_us });
+        self.still_there().extend(leaving);
+    }
+
+    pub(super) fn leaving(&self) -> Vec<Leaving> {
+        self.still_there().clone()
+    }
+
+    /// Whoever looks forgets those that are gone.
+    fn still_there(&self) -> MutexGuard<'_, Vec<Leaving>> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|leaving| !leaving.server.is_gone());
+        leaving
     }
 }
 
@@ -83,8 +129,9 @@ impl<P: Fn(Edition)> Keeper<P> {
                     self.note(&server, replica, None);
                     None
                 }
-                News::Next { generation, aside, published } => {
-                    self.generation = generation;
+                News::Next { aside, published } => {
+                    self.shown.depart(self.roster.servers().filter(|old| !aside.roster.has(old)));
+                    self.generation = aside.generation;
                     (self.policy, self.roster) = (aside.policy, aside.roster);
                     self.publish();
                     Some(published)
@@ -126,7 +173,7 @@ impl<P: Fn(Edition)> Keeper<P> {
         let shelves: Shelves = self.roster.servers().filter_map(shelf).collect();
         let catalog = Catalog::merge(&shelves, self.roster.forward(), &self.policy);
         self.tell_clashes(catalog.clashes());
-        self.current.store(self.roster.clone());
+        self.shown.roster.store(self.roster.clone());
         (self.publish)(Edition {
             generation: self.generation,
             policy: self.policy.clone(),
@@ -136,7 +183,7 @@ impl<P: Fn(Edition)> Keeper<P> {
     }
 
     fn tell_clashes(&self, clashes: &Clashes) {
-        if **self.clashes.load() == *clashes {
+        if **self.shown.clashes.load() == *clashes {
             return;
         }
         for (server, sentences) in clashes {
@@ -144,7 +191,7 @@ impl<P: Fn(Edition)> Keeper<P> {
                 tracing::warn!(server.id = %server, problem, "Resources do not stand under their own URIs");
             }
         }
-        self.clashes.store(Arc::new(clashes.clone()));
+        self.shown.clashes.store(Arc::new(clashes.clone()));
     }
 }
 

@@ -15,12 +15,12 @@ mod relist;
 mod replica;
 mod roster;
 mod server;
+mod status;
 mod stocking;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::{
@@ -30,18 +30,18 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use balance::queue::Place;
-use catalog::Clashes;
 pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
 use health::retry::may_retry;
 pub use keeper::Edition;
-use keeper::{Keeper, News};
+use keeper::{Keeper, News, Shown};
 use lease::Key;
 pub use lease::Parked;
 use replica::Running;
-pub use replica::{Ready, ReplicaStatus, State};
+pub use replica::{Mishap, Ready, State};
 use roster::Nursery;
 pub use roster::{Aside, Roster};
 use server::Server;
+pub use status::{Condition, Quantiles, ReplicaStatus, ServerStatus};
 use watch::Listener;
 pub use watch::{Mailbox, NotWatched, Watch};
 
@@ -59,10 +59,7 @@ use crate::{
 /// The handle on all servers; cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct Fleet {
-    /// The servers of the generation that stands.
-    roster: Arc<ArcSwap<Roster>>,
-    /// What the catalog that stands could not take from each server as it is.
-    clashes: Arc<ArcSwap<Clashes>>,
+    shown: Arc<Shown>,
     nursery: Nursery,
 }
 
@@ -166,20 +163,13 @@ async fn call_own(
     let caller = &permit.call().caller;
     let key = Key::of(server.isolation(), caller, outgoing.params.declared());
     let seat = server.own_sessions.seat(key).await?;
-    let response = seat.session().call(permit, outgoing, notices).await?;
+    let begun = Instant::now();
+    let ended = seat.session().call(permit, outgoing, notices).await;
+    let now = Instant::now();
+    server.own_sessions.lately.observe(now.saturating_duration_since(begun), now);
+    let response = ended?;
     // Whoever comes back has the same session of its own, wherever that is.
     Ok(Answered { response, at: ReplicaNo::default() })
-}
-
-/// One line of the status.
-#[derive(Clone, Debug)]
-pub struct ServerStatus {
-    pub server: ServerName,
-    pub state: State,
-    pub in_flight: usize,
-    /// Calls that wait for a place.
-    pub waiting: usize,
-    pub replicas: Vec<ReplicaStatus>,
 }
 
 impl Fleet {
@@ -195,11 +185,10 @@ impl Fleet {
         let (news, inbox) = mpsc::channel(CATALOG_NEWS_MAX);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let nursery = Nursery { connector: connector.clone(), names, news, stop, tasks };
-        let Aside { roster, policy, .. } = nursery.raise(&Roster::default(), servers);
-        let current = Arc::new(ArcSwap::new(roster.clone()));
-        let clashes = Arc::<ArcSwap<Clashes>>::default();
-        let (of_fleet, of_clashes) = (current.clone(), clashes.clone());
-        let keeper = Keeper { publish, current, clashes: of_clashes, generation, policy, roster };
+        let first = nursery.raise(generation, &Roster::default(), servers);
+        let Aside { roster, policy, .. } = first;
+        let shown = Arc::new(Shown::new(roster.clone()));
+        let keeper = Keeper { publish, shown: shown.clone(), generation, policy, roster };
         keeper.publish();
         let stop = nursery.stop.clone();
         nursery.tasks.spawn(async move {
@@ -209,14 +198,14 @@ impl Fleet {
             }
         });
         nursery.tasks.close();
-        Self { roster: of_fleet, clashes, nursery }
+        Self { shown, nursery }
     }
 
     /// Starts what these servers need beside what runs, and waits until it is known how it is.
     /// Dropping it ends what was started; nobody has seen it.
-    pub async fn build(&self, servers: Vec<ServerConfig>) -> Aside {
-        let before = self.roster.load_full();
-        let aside = self.nursery.raise(&before, servers);
+    pub async fn build(&self, generation: Generation, servers: Vec<ServerConfig>) -> Aside {
+        let before = self.shown.roster.load_full();
+        let aside = self.nursery.raise(generation, &before, servers);
         drop(before);
         aside.settled().await;
         aside
@@ -224,10 +213,10 @@ impl Fleet {
 
     /// Publishes all of it at once. The servers that are left behind finish their calls. Gives
     /// the new servers that are not ready, and why.
-    pub async fn publish(&self, aside: Aside, generation: Generation) -> Vec<(ServerName, String)> {
+    pub async fn publish(&self, aside: Aside) -> Vec<(ServerName, String)> {
         let down = aside.down();
         let (published, done) = oneshot::channel();
-        let next = News::Next { generation, aside: Box::new(aside), published };
+        let next = News::Next { aside: Box::new(aside), published };
         // Without a keeper the gateway is about to end.
         if self.nursery.news.send(next).await.is_err() || done.await.is_err() {
             tracing::debug!("The gateway ended before a reload");
@@ -238,7 +227,7 @@ impl Fleet {
     /// The operator may have mended what makes servers crash: those in a crash loop are started
     /// at once.
     pub fn retry_now(&self) {
-        for server in self.roster.load().servers() {
+        for server in self.shown.roster.load().servers() {
             server.replicas.iter().for_each(|replica| replica.retry_now());
         }
     }
@@ -278,7 +267,7 @@ impl Fleet {
         declared: Bytes,
         token: &str,
     ) -> Option<Parked> {
-        let roster = self.roster.load();
+        let roster = self.shown.roster.load();
         let server = roster.server(server)?;
         match server.isolation() {
             Isolation::Shared => None,
@@ -291,7 +280,7 @@ impl Fleet {
     /// This caller, who has declared so much, says that its roots are others now: its own sessions
     /// are told, as far as there are any.
     pub fn roots_changed(&self, caller: &Caller, declared: &Bytes, epoch: Epoch) {
-        for server in self.roster.load().servers() {
+        for server in self.shown.roster.load().servers() {
             let session = match server.isolation() {
                 Isolation::Shared => None,
                 isolation @ (Isolation::PerPrincipal | Isolation::PerSession) => {
@@ -311,7 +300,7 @@ impl Fleet {
         caller: &Caller,
         declared: Bytes,
     ) -> Option<broadcast::Receiver<upstream::News>> {
-        let roster = self.roster.load();
+        let roster = self.shown.roster.load();
         let server = roster.server(server)?;
         match server.isolation() {
             Isolation::Shared => None,
@@ -324,7 +313,7 @@ impl Fleet {
 
     /// This caller's conversation is over, and with it every session that was opened for it.
     pub fn forget(&self, caller: &Caller) {
-        for server in self.roster.load().servers() {
+        for server in self.shown.roster.load().servers() {
             server.own_sessions.forget(caller);
         }
     }
@@ -338,7 +327,7 @@ impl Fleet {
         mailbox: Arc<Mailbox>,
     ) -> Result<Watch, NotWatched> {
         let Wish { server, topic, .. } = permit.matter();
-        let roster = self.roster.load();
+        let roster = self.shown.roster.load();
         let server = roster.server(server).ok_or(NotWatched::Unavailable)?;
         match (topic, server.isolation()) {
             // It runs where only its caller gets to, and nobody listens there.
@@ -357,16 +346,30 @@ impl Fleet {
 
     /// Every server, in order of name.
     pub fn status(&self) -> Vec<ServerStatus> {
-        let clashes = self.clashes.load_full();
-        let status = |server: &Arc<Server>| status(server, &clashes);
-        let mut all: Vec<_> = self.roster.load().servers().map(status).collect();
+        let clashes = self.shown.clashes.load_full();
+        let told = |server: &Arc<Server>| {
+            status::standing(server, clashes.get(&server.config.name).map_or(&[], Vec::as_slice))
+        };
+        let mut all: Vec<_> = self.shown.roster.load().servers().map(told).collect();
         all.sort_by(|a, b| a.server.cmp(&b.server));
         all
     }
 
+    /// Servers that are in no configuration any more and not gone yet, in the order of leaving.
+    pub fn leaving(&self) -> Vec<ServerStatus> {
+        let roster = self.shown.roster.load();
+        self.shown.leaving().iter().map(|leaving| status::leaving(leaving, &roster)).collect()
+    }
+
+    /// The state of every server, in no order.
+    pub fn states(&self) -> Vec<(ServerName, State)> {
+        let state = |server: &Arc<Server>| (server.config.name.clone(), server.state());
+        self.shown.roster.load().servers().map(state).collect()
+    }
+
     /// Waits until no server is in its first start any more.
     pub async fn settled(&self) {
-        for server in self.roster.load_full().servers() {
+        for server in self.shown.roster.load_full().servers() {
             server.settled().await;
         }
     }
@@ -377,19 +380,5 @@ impl Fleet {
         if tokio::time::timeout(grace, self.nursery.tasks.wait()).await.is_err() {
             tracing::warn!("Some servers did not end in time");
         }
-    }
-}
-
-fn status(server: &Server, clashes: &Clashes) -> ServerStatus {
-    let (mut state, (in_flight, waiting)) = (server.state(), server.crowd());
-    if let State::Ready(ready) = &mut state {
-        ready.problems.extend(clashes.get(&server.config.name).into_iter().flatten().cloned());
-    }
-    ServerStatus {
-        server: server.config.name.clone(),
-        state,
-        in_flight,
-        waiting,
-        replicas: server.replicas.iter().map(|replica| replica.status()).collect(),
     }
 }

@@ -24,18 +24,20 @@ use super::{
     },
     keeper::Offer,
     lease::Leases,
-    replica::{Replica, Running, State, Up},
+    replica::{Replica, Running, Stage, State, Up},
     watch::Board,
 };
 use crate::{
     config::{Affinity, Isolation, ServerConfig},
-    domain::{Call, CallError, Principal, ReplicaNo, Subject},
+    domain::{Call, CallError, Generation, Principal, ReplicaNo, Subject},
     upstream::{Connector, Session},
     wire::Object,
 };
 
 #[derive(Debug)]
 pub(super) struct Server {
+    /// In which it was started.
+    pub(super) generation: Generation,
     pub(super) config: Arc<ServerConfig>,
     pub(super) replicas: Vec<Arc<Replica>>,
     bulkhead: Bulkhead,
@@ -54,13 +56,15 @@ impl Server {
     /// The server, and each replica's state for whoever runs its life. If it takes the place of
     /// another, what is watched there goes on here, and it is known for the same until it lists.
     pub(super) fn new(
+        generation: Generation,
         config: ServerConfig,
         (connector, stop, tasks): (&Connector, &CancellationToken, &TaskTracker),
         before: Option<&Self>,
-    ) -> (Arc<Self>, Vec<watch::Sender<State>>) {
+    ) -> (Arc<Self>, Vec<watch::Sender<Stage>>) {
         let config = Arc::new(config);
-        let (replicas, states) = Replica::all(&config);
+        let (replicas, stages) = Replica::all(&config);
         let server = Self {
+            generation,
             replicas,
             bulkhead: Bulkhead::new(config.in_flight, config.queue),
             own_sessions: Leases::new(config.clone(), connector, stop, tasks),
@@ -71,7 +75,7 @@ impl Server {
             budget: RetryBudget::new(Instant::now()),
             config,
         };
-        (Arc::new(server), states)
+        (Arc::new(server), stages)
     }
 
     /// A place among the calls of this server, if one is free.
@@ -197,6 +201,11 @@ impl Server {
             State::Gone => 4,
         };
         states.into_iter().min_by_key(rank).unwrap_or(State::Gone)
+    }
+
+    /// Whether all of its replicas are over and done with.
+    pub(super) fn is_gone(&self) -> bool {
+        self.replicas.iter().all(|replica| matches!(replica.state(), State::Gone))
     }
 
     /// Waits until some replica is ready or none is in its first start any more.

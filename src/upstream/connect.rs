@@ -23,7 +23,7 @@ use super::{
         modern_params,
     },
     http,
-    stdio::{Ask, Stdio},
+    stdio::{Ask, Stdio, Tail},
 };
 use crate::{
     config::{Isolation, Program, ProtocolPin, Secret, ServerConfig, StdioTarget, Target},
@@ -59,18 +59,20 @@ impl Connector {
     }
 
     /// Opens a session within the server's start-up timeout. Dropping the future undoes it.
+    /// What a child writes to its stderr, before and after, ends up in the tail.
     /// Nobody is asked on it. Where callers have sessions of their own it is there for the lists,
     /// and some servers list what asks only to those who can be asked.
     pub async fn connect(
         &self,
         server: &ServerConfig,
         target: &Target,
+        tail: &Tail,
     ) -> Result<Session, ConnectError> {
         let face = match server.isolation {
             Isolation::Shared => &self.face,
             Isolation::PerPrincipal | Isolation::PerSession => &self.able,
         };
-        self.connect_as((server, target), (Whose::Everybodys, Arc::clone(face))).await
+        self.connect_as((server, target), (Whose::Everybodys, Arc::clone(face)), tail).await
     }
 
     /// The same for one caller's own session: a legacy server is told what that caller can be
@@ -80,23 +82,25 @@ impl Connector {
         server: &ServerConfig,
         target: &Target,
         capabilities: Bytes,
+        tail: &Tail,
     ) -> Result<Session, ConnectError> {
         let face = ClientFace { capabilities, info: self.face.info.clone() };
-        self.connect_as((server, target), (Whose::OneCallers, Arc::new(face))).await
+        self.connect_as((server, target), (Whose::OneCallers, Arc::new(face)), tail).await
     }
 
     async fn connect_as(
         &self,
         (server, target): (&ServerConfig, &Target),
         (whose, face): (Whose, Arc<ClientFace>),
+        tail: &Tail,
     ) -> Result<Session, ConnectError> {
         let known = match server.protocol {
             ProtocolPin::Auto => self.eras.get(server, target),
             ProtocolPin::Modern => Some(Era::Modern),
             ProtocolPin::Legacy => Some(Era::Legacy),
         };
-        let opened =
-            timeout(server.startup_timeout, self.open((server, target), known, &face)).await;
+        let open = self.open((server, target), known, &face, tail);
+        let opened = timeout(server.startup_timeout, open).await;
         let opened = opened.unwrap_or_else(|_| {
             let after = server.startup_timeout;
             Err(ConnectError::Silent { server: server.name.clone(), after })
@@ -119,10 +123,11 @@ impl Connector {
         (server, target): (&ServerConfig, &Target),
         era: Option<Era>,
         face: &Arc<ClientFace>,
+        tail: &Tail,
     ) -> Result<(Line, Greeting), ConnectError> {
         match target {
             Target::Stdio(target) => {
-                let launch = || self.launch(server, target, face);
+                let launch = || self.launch(server, target, face, tail);
                 let (child, greeting) = shake_hands(server, face, era, launch).await?;
                 Ok((Line::Stdio(child), greeting))
             }
@@ -139,6 +144,7 @@ impl Connector {
         server: &ServerConfig,
         target: &StdioTarget,
         face: &ClientFace,
+        tail: &Tail,
     ) -> Result<Stdio, ConnectError> {
         let program = match &target.program {
             // Also right when the file was replaced meanwhile.
@@ -158,7 +164,7 @@ impl Connector {
             .spawn(spec)
             .await
             .map_err(|source| ConnectError::Spawn { server: server.name.clone(), source })?;
-        Ok(Stdio::adopt(&server.name, child, self.latch.clone(), declared(face)))
+        Ok(Stdio::adopt(&server.name, child, tail, (self.latch.clone(), declared(face))))
     }
 }
 
@@ -310,5 +316,5 @@ async fn ask(
 async fn ended(server: &ServerConfig, child: Stdio) -> ConnectError {
     let why = child.closed().await;
     child.close().await;
-    ConnectError::Ended { server: server.name.clone(), why, stderr: child.stderr_tail().pop() }
+    ConnectError::Ended { server: server.name.clone(), why, stderr: child.last_words() }
 }

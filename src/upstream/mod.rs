@@ -40,6 +40,7 @@ pub use error::ConnectError;
 pub use news::{Honoured, ListenEnd, News};
 pub use outgoing::{Draft, Manner, Outgoing, Runs};
 pub use pace::Oddities;
+pub use stdio::Tail;
 
 use handshake::Greeting;
 use news::Told;
@@ -280,14 +281,6 @@ impl Session {
         match &self.line {
             Line::Stdio(line) => line.counts().read(),
             Line::Http(line) => line.counts().read(),
-        }
-    }
-
-    /// The last lines that a child wrote to stderr.
-    pub fn stderr_tail(&self) -> Vec<String> {
-        match &self.line {
-            Line::Stdio(line) => line.stderr_tail(),
-            Line::Http(_) => Vec::new(),
         }
     }
 

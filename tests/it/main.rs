@@ -35,6 +35,7 @@ mod reload;
 mod replicas;
 mod resume;
 mod slow;
+mod status;
 mod stop;
 mod subscriptions;
 mod supervise;

@@ -77,6 +77,8 @@ enum State {
         window: Window,
     },
     Open {
+        /// Probes that failed do not begin it anew.
+        since: Instant,
         until: Instant,
         /// When the probe was let in that has not come back.
         probe: Option<Instant>,
@@ -103,6 +105,15 @@ impl Sign {
 }
 
 impl Standing {
+    /// `closed` is well; `open` has no calls for a while; `half-open` is being tried.
+    pub(in crate::fleet) fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen | Self::Probed => "half-open",
+        }
+    }
+
     /// Whether a call may come here without being the last resort.
     pub(in crate::fleet) fn is_usable(self) -> bool {
         match self {
@@ -200,10 +211,19 @@ impl Breaker {
         }
     }
 
+    /// When the replica was ejected, if it was and no call has shown since that it is well.
+    pub(in crate::fleet) fn ejected_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Closed { .. } => None,
+            State::Open { since, .. } => Some(since),
+        }
+    }
+
     fn eject(&mut self, now: Instant) {
         self.ejections = self.ejections.saturating_add(1);
         let pause = EJECTION.saturating_mul(self.ejections).min(EJECTION_MAX);
-        self.turn(State::Open { until: now + pause, probe: None });
+        let since = self.ejected_since().unwrap_or(now);
+        self.turn(State::Open { since, until: now + pause, probe: None });
     }
 
     fn turn(&mut self, state: State) {

@@ -20,7 +20,7 @@ use crate::{
     config::{ServerConfig, Target},
     domain::limits::LEASE_IDLE_MAX,
     fleet::{backoff::Backoff, replica::chain},
-    upstream::{Connector, Session},
+    upstream::{Connector, Session, Tail},
 };
 
 /// What the task works with.
@@ -30,6 +30,7 @@ pub(super) struct Keeper {
     pub(super) table: Arc<Table>,
     pub(super) config: Arc<ServerConfig>,
     pub(super) connector: Connector,
+    pub(super) tail: Tail,
     pub(super) stop: CancellationToken,
 }
 
@@ -80,15 +81,15 @@ impl Keeper {
     }
 
     async fn live_once(&self, target: &Target, standing: &watch::Sender<Standing>) -> Ended {
+        let capabilities = self.key.capabilities.clone();
+        let connecting = self.connector.connect_for(&self.config, target, capabilities, &self.tail);
         let connected = tokio::select! {
             biased;
             () = self.dismissed() => {
                 self.leave();
                 return Ended::Left;
             }
-            connected = self.connector.connect_for(&self.config, target, self.key.capabilities.clone()) => {
-                connected
-            }
+            connected = connecting => connected,
         };
         let session = match connected {
             Ok(session) => Arc::new(session),

@@ -14,13 +14,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{Isolation, ServerConfig},
     domain::{CallError, Caller, Principal, Sent, limits::LEASES_MAX},
-    upstream::{Connector, Session},
+    fleet::status::lately::Lately,
+    upstream::{Connector, Session, Tail},
 };
 use keeper::Keeper;
 pub use parked::Parked;
@@ -40,6 +41,9 @@ pub(super) struct Leases {
     table: Arc<Table>,
     config: Arc<ServerConfig>,
     connector: Connector,
+    pub(super) lately: Lately,
+    /// What all of their children have written to their standard error.
+    pub(super) tail: Tail,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -92,8 +96,20 @@ impl Leases {
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
-        let (connector, stop, tasks) = (connector.clone(), stop.clone(), tasks.clone());
-        Self { table: Arc::default(), config, connector, stop, tasks }
+        Self {
+            table: Arc::default(),
+            config,
+            connector: connector.clone(),
+            lately: Lately::new(Instant::now()),
+            tail: Tail::default(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.table).len()
     }
 
     /// A place in the caller's own session, which is opened if there is none.
@@ -153,6 +169,7 @@ impl Leases {
             table: self.table.clone(),
             config: self.config.clone(),
             connector: self.connector.clone(),
+            tail: self.tail.clone(),
             stop: self.stop.clone(),
         };
         self.tasks.spawn(keeper.run(sender));

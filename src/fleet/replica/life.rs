@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Ready, Replica, State,
+    Ready, Replica, Stage, State,
     restarts::{Next, Restarts},
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
 pub(in crate::fleet) struct Life {
     pub(in crate::fleet) server: Arc<Server>,
     pub(in crate::fleet) replica: Arc<Replica>,
-    pub(in crate::fleet) state: watch::Sender<State>,
+    pub(in crate::fleet) stage: watch::Sender<Stage>,
     pub(in crate::fleet) connector: Connector,
     pub(in crate::fleet) names: Names,
     pub(in crate::fleet) news: mpsc::Sender<News>,
@@ -72,7 +72,11 @@ impl Life {
                 () = retried, if next == Next::CrashLoop => {}
             }
         }
-        self.state.send_replace(State::Gone);
+        self.turn(State::Gone);
+    }
+
+    fn turn(&self, next: State) {
+        self.stage.send_modify(|stage| stage.turn(next));
     }
 
     fn go_down(&self, why: String, next: Next) {
@@ -90,17 +94,18 @@ impl Life {
         };
         // The count first: who sees the state sees it complete.
         self.replica.count_restart();
-        self.state.send_replace(state);
+        self.turn(state);
     }
 
     /// One session from birth to death.
     async fn live_once(&self) -> Ended {
         let stillborn = |why| Ended { why, ready_for: Duration::ZERO };
         let config = &self.replica.config;
+        let connecting = self.connector.connect(config, &self.replica.target, &self.replica.tail);
         let connected = tokio::select! {
             biased;
             () = self.stop.cancelled() => return stillborn(String::new()),
-            connected = self.connector.connect(config, &self.replica.target) => connected,
+            connected = connecting => connected,
         };
         let session = match connected {
             Ok(session) => Arc::new(session),
@@ -199,7 +204,7 @@ impl Life {
         }
         let protocol = session.version().as_str();
         let ready = Ready { protocol, tools: shelf.n_tools(), problems: shelf.problems.clone() };
-        match &*self.replica.state.borrow() {
+        match self.replica.state() {
             State::Ready(_) => {
                 info!(server.id = %config.name, tools = ready.tools, "Lists were renewed")
             }
@@ -215,7 +220,7 @@ impl Life {
         let news = News::Listed { server, replica, shelf: Box::new(shelf), published };
         // Without a keeper the gateway is about to end.
         if self.news.send(news).await.is_ok() && done.await.is_ok() {
-            self.state.send_replace(State::Ready(ready));
+            self.turn(State::Ready(ready));
         }
         Ok(())
     }

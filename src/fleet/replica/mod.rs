@@ -10,10 +10,11 @@ mod restarts;
 mod tests;
 
 use std::{
+    iter, mem,
     num::NonZeroU16,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,11 +31,16 @@ pub(in crate::fleet) use life::{Life, chain};
 use super::{
     balance::{Candidate, latency::Latency},
     health::breaker::{Breaker, Entry, Pass, Sign, Standing},
+    status::{
+        self, ReplicaStatus,
+        lately::{Lately, Spread},
+    },
 };
 use crate::{
     config::{Isolation, ReplicaConfig, ServerConfig, Target},
     domain::{CallError, Era, ReplicaNo},
-    upstream::Session,
+    sys,
+    upstream::{Session, Tail},
 };
 
 /// Where a replica is in its life.
@@ -55,22 +61,19 @@ pub enum State {
     Gone,
 }
 
-/// One line of the status.
+/// A state, since when, and what went wrong last.
 #[derive(Clone, Debug)]
-pub struct ReplicaStatus {
-    pub n: ReplicaNo,
-    pub state: State,
-    /// Whether it lists what its server is known for; if not, it has no calls.
-    pub agrees: bool,
-    /// `closed` is well; `open` has no calls for a while; `half-open` is being tried.
-    pub breaker: &'static str,
-    pub in_flight: usize,
-    /// What a call is expected to take.
-    pub latency_us: u64,
-    pub restarts: u64,
-    pub pid: Option<u32>,
-    /// The last lines that it wrote to its standard error.
-    pub stderr: Vec<String>,
+pub(in crate::fleet) struct Stage {
+    pub(in crate::fleet) state: State,
+    pub(in crate::fleet) since_us: u64,
+    pub(in crate::fleet) last_error: Option<Mishap>,
+}
+
+/// Why a session ended or did not open.
+#[derive(Clone, Debug)]
+pub struct Mishap {
+    pub why: String,
+    pub at_us: u64,
 }
 
 /// What is known of a server that answers.
@@ -91,6 +94,32 @@ impl State {
             Self::Gone => "gone",
         }
     }
+
+    /// Why it is down.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Backoff { why } | Self::CrashLoop { why } => Some(why),
+            Self::Starting | Self::Ready(_) | Self::Gone => None,
+        }
+    }
+}
+
+impl Stage {
+    fn first() -> Self {
+        Self { state: State::Starting, since_us: sys::unix_micros(), last_error: None }
+    }
+
+    /// What comes next. A state that only goes on keeps its beginning.
+    fn turn(&mut self, next: State) {
+        let now_us = sys::unix_micros();
+        if let Some(why) = next.why() {
+            self.last_error = Some(Mishap { why: why.to_owned(), at_us: now_us });
+        }
+        if mem::discriminant(&self.state) != mem::discriminant(&next) {
+            self.since_us = now_us;
+        }
+        self.state = next;
+    }
 }
 
 /// The handle on one replica.
@@ -105,10 +134,13 @@ pub(in crate::fleet) struct Replica {
     generation: AtomicU64,
     in_flight: AtomicUsize,
     latency: Latency,
+    pub(in crate::fleet) lately: Lately,
     breaker: Mutex<Breaker>,
-    /// It lists what its server is known for.
-    agrees: AtomicBool,
-    state: watch::Receiver<State>,
+    /// Since when it lists something else than its server is known for; 0 if it does not.
+    differs_since_us: AtomicU64,
+    stage: watch::Receiver<Stage>,
+    /// What its children have written to their standard error.
+    pub(in crate::fleet) tail: Tail,
     restarts: AtomicU64,
     /// Wakes a life that waits in a crash loop.
     retry: Notify,
@@ -141,10 +173,10 @@ impl Replica {
     /// All replicas of a server, and each one's state for whoever runs its life.
     pub(in crate::fleet) fn all(
         config: &Arc<ServerConfig>,
-    ) -> (Vec<Arc<Self>>, Vec<watch::Sender<State>>) {
+    ) -> (Vec<Arc<Self>>, Vec<watch::Sender<Stage>>) {
         let (numbers, now) = ((0..).map(ReplicaNo), Instant::now());
         let replica = |(n, written): (ReplicaNo, &ReplicaConfig)| {
-            let (sender, state) = watch::channel(State::Starting);
+            let (sender, stage) = watch::channel(Stage::first());
             let replica = Self {
                 n,
                 config: config.clone(),
@@ -154,9 +186,11 @@ impl Replica {
                 generation: AtomicU64::new(0),
                 in_flight: AtomicUsize::new(0),
                 latency: Latency::new(now),
+                lately: Lately::new(now),
                 breaker: Mutex::new(Breaker::new(0, now)),
-                agrees: AtomicBool::new(true),
-                state,
+                differs_since_us: AtomicU64::new(0),
+                stage,
+                tail: Tail::default(),
                 restarts: AtomicU64::new(0),
                 retry: Notify::new(),
             };
@@ -167,7 +201,7 @@ impl Replica {
 
     /// Its session, unless it lists other tools than its server.
     pub(in crate::fleet) fn up(&self) -> Option<Arc<Up>> {
-        self.up.load_full().filter(|_| self.agrees.load(Ordering::Relaxed))
+        self.up.load_full().filter(|_| self.differs_since_us.load(Ordering::Relaxed) == 0)
     }
 
     fn open(&self, session: Arc<Session>) {
@@ -220,10 +254,15 @@ impl Replica {
     }
 
     pub(in crate::fleet) fn set_vote(&self, vote: Vote) {
-        let agrees = vote == Vote::Agrees;
-        if self.agrees.swap(agrees, Ordering::Relaxed) && !agrees {
-            let (server, n) = (&self.config.name, self.n.0);
-            warn!(server.id = %server, replica = n, "Replica has no calls: it lists other tools");
+        let (relaxed, since) = (Ordering::Relaxed, &self.differs_since_us);
+        match vote {
+            Vote::Agrees => since.store(0, relaxed),
+            Vote::Differs => {
+                if since.compare_exchange(0, sys::unix_micros(), relaxed, relaxed).is_ok() {
+                    let (server, n) = (&self.config.name, self.n.0);
+                    warn!(server.id = %server, replica = n, "Replica has no calls: it lists other tools");
+                }
+            }
         }
     }
 
@@ -233,13 +272,13 @@ impl Replica {
     }
 
     pub(in crate::fleet) fn state(&self) -> State {
-        self.state.borrow().clone()
+        self.stage.borrow().state.clone()
     }
 
     /// Returns after its first start, well or not; `false` if there will be none.
     pub(in crate::fleet) async fn tried(&self) -> bool {
-        let mut state = self.state.clone();
-        state.wait_for(|state| !matches!(state, State::Starting)).await.is_ok()
+        let mut stage = self.stage.clone();
+        stage.wait_for(|stage| !matches!(stage.state, State::Starting)).await.is_ok()
     }
 
     /// Whose calls share its session, if it has one.
@@ -257,21 +296,26 @@ impl Replica {
 
     pub(in crate::fleet) fn status(&self) -> ReplicaStatus {
         let (up, now) = (self.up.load_full(), Instant::now());
-        let session = up.as_ref().map(|up| &up.session);
+        let differs_since_us = self.differs_since_us.load(Ordering::Relaxed);
+        let differs_since_us = (differs_since_us > 0).then_some(differs_since_us);
+        let standing = up.as_ref().map_or(Standing::Closed, |up| self.standing(up, now));
+        let ejected = self.breaker().ejected_since().map(|since| (since, standing));
+        let stage = self.stage.borrow().clone();
         ReplicaStatus {
             n: self.n,
-            state: self.state(),
-            agrees: self.agrees.load(Ordering::Relaxed),
-            breaker: match up.as_ref().map(|up| self.standing(up, now)) {
-                None | Some(Standing::Closed) => "closed",
-                Some(Standing::Open { .. }) => "open",
-                Some(Standing::HalfOpen | Standing::Probed) => "half-open",
-            },
+            idle: status::idle(&stage, differs_since_us, ejected, now),
+            state: stage.state,
+            since_us: stage.since_us,
+            last_error: stage.last_error,
+            agrees: differs_since_us.is_none(),
+            breaker: standing.as_str(),
             in_flight: self.in_flight.load(Ordering::Relaxed),
-            latency_us: self.latency.micros(now),
+            expected_us: self.latency.micros(now),
+            lately: Spread::of(iter::once(&self.lately), now).quantiles(),
+            connection: self.generation.load(Ordering::Relaxed),
             restarts: self.restarts.load(Ordering::Relaxed),
-            pid: session.and_then(|session| session.pid()),
-            stderr: session.map(|session| session.stderr_tail()).unwrap_or_default(),
+            pid: up.as_ref().and_then(|up| up.session.pid()),
+            stderr: self.tail.read(),
         }
     }
 }
@@ -290,7 +334,9 @@ impl Running {
         let Some(pass) = self.pass.take() else { return };
         let now = Instant::now();
         self.replica.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.replica.latency.observe(now.saturating_duration_since(self.since), now);
+        let took = now.saturating_duration_since(self.since);
+        self.replica.latency.observe(took, now);
+        self.replica.lately.observe(took, now);
         self.replica.breaker().leave(pass, sign, now);
     }
 }

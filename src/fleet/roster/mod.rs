@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::{Names, ServerConfig},
     domain::{
-        Call, CallError, Sent, ServerName,
+        Call, CallError, Generation, Sent, ServerName,
         limits::{LAST_CALL_GRACE, RELOAD_START_MAX},
     },
     gate::Policy,
@@ -50,6 +50,7 @@ pub(super) struct Member {
 /// The next generation: started, and known to nobody.
 #[derive(Debug)]
 pub struct Aside {
+    pub(super) generation: Generation,
     pub(super) roster: Arc<Roster>,
     pub(super) policy: Arc<Policy>,
     started: Vec<Arc<Server>>,
@@ -134,7 +135,12 @@ impl Aside {
 
 impl Nursery {
     /// What follows `before`: servers that stay as they are, and others that are started now.
-    pub(super) fn raise(&self, before: &Roster, servers: Vec<ServerConfig>) -> Aside {
+    pub(super) fn raise(
+        &self,
+        generation: Generation,
+        before: &Roster,
+        servers: Vec<ServerConfig>,
+    ) -> Aside {
         let policy = Arc::new(Policy::compile(&servers));
         let forward = match (self.names, servers.as_slice()) {
             (Names::Plain, [only]) => Some(only.name.clone()),
@@ -146,25 +152,32 @@ impl Nursery {
             let member = match old {
                 Some(same) if config.runs_like(&same.server.config) => same.clone(),
                 other => {
-                    let member = self.start(config, other.map(|member| &*member.server));
+                    let before = other.map(|member| &*member.server);
+                    let member = self.start(generation, config, before);
                     started.push(member.server.clone());
                     member
                 }
             };
             members.insert(name, member);
         }
-        Aside { roster: Arc::new(Roster { members, forward }), policy, started }
+        Aside { generation, roster: Arc::new(Roster { members, forward }), policy, started }
     }
 
     /// `before` is the server whose place it takes.
-    fn start(&self, config: ServerConfig, before: Option<&Server>) -> Arc<Member> {
+    fn start(
+        &self,
+        generation: Generation,
+        config: ServerConfig,
+        before: Option<&Server>,
+    ) -> Arc<Member> {
         let stop = self.stop.child_token();
-        let (server, states) = Server::new(config, (&self.connector, &stop, &self.tasks), before);
-        for (replica, state) in server.replicas.iter().zip(states) {
+        let means = (&self.connector, &stop, &self.tasks);
+        let (server, stages) = Server::new(generation, config, means, before);
+        for (replica, stage) in server.replicas.iter().zip(stages) {
             let life = Life {
                 server: server.clone(),
                 replica: replica.clone(),
-                state,
+                stage,
                 connector: self.connector.clone(),
                 names: self.names,
                 news: self.news.clone(),

@@ -6,9 +6,10 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::reload;
+use super::reload::{self, merge};
 use crate::{
-    fleet::{ReplicaStatus, ServerStatus, State},
+    domain::ServerName,
+    fleet::{Mishap, Quantiles, ReplicaStatus, ServerStatus, State},
     front::{
         Front,
         http::{Body, json as json_response},
@@ -19,20 +20,17 @@ use crate::{
 
 /// 200, or 503 with the reasons.
 pub(in crate::front) fn ready(front: &Front) -> Response<Body> {
-    let reasons = reasons(front);
+    let mut states = front.fleet.states();
+    states.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let reasons = reasons(front, &states);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let servers: Value = front
-        .fleet
-        .status()
-        .iter()
-        .map(|server| (server.server.to_string(), Value::from(server.state.as_str())))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
+    let states = states.iter().map(|(name, state)| (name.to_string(), state.as_str().into()));
+    let servers: serde_json::Map<String, Value> = states.collect();
     let body = json!({ "ready": reasons.is_empty(), "reasons": reasons, "servers": servers });
     json_response(status, Body::text(format!("{body}\n")))
 }
 
-fn reasons(front: &Front) -> Vec<String> {
+fn reasons(front: &Front, states: &[(ServerName, State)]) -> Vec<String> {
     let mut reasons = Vec::new();
     if front.gate.latch().epoch().is_err() {
         reasons.push("the emergency stop is engaged".to_owned());
@@ -43,16 +41,15 @@ fn reasons(front: &Front) -> Vec<String> {
     if front.drain.is_cancelled() {
         reasons.push("shutting down".to_owned());
     }
-    let starting = front.fleet.status();
-    let starting = starting.iter().filter(|server| matches!(server.state, State::Starting));
-    reasons.extend(starting.map(|server| format!("server `{}` is starting", server.server)));
+    let starting = states.iter().filter(|(_, state)| matches!(state, State::Starting));
+    reasons.extend(starting.map(|(server, _)| format!("server `{server}` is starting")));
     reasons
 }
 
 /// Everything an operator asks first, as JSON.
 pub(super) fn status(front: &Front) -> Value {
     let snapshot = front.publisher.load();
-    let servers: Vec<Value> = front.fleet.status().iter().map(server).collect();
+    let told = |servers: &[ServerStatus]| servers.iter().map(server).collect::<Vec<_>>();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "endpoint": front.endpoint.get(),
@@ -65,7 +62,8 @@ pub(super) fn status(front: &Front) -> Value {
         "resources": snapshot.catalog.len(List::Resources),
         "sessions": front.sessions.len(),
         "in_flight": front.limits.in_flight - front.in_flight.available_permits(),
-        "servers": servers,
+        "servers": told(&front.fleet.status()),
+        "draining": told(&front.fleet.leaving()),
     })
 }
 
@@ -82,45 +80,56 @@ pub(super) fn stop(front: &Front) -> Value {
 fn server(server: &ServerStatus) -> Value {
     let mut line = json!({
         "name": server.server.as_str(),
-        "state": server.state.as_str(),
+        "state": server.condition.name,
+        "since_us": server.condition.since_us,
+        "generation": server.generation.0,
         "in_flight": server.in_flight,
         "waiting": server.waiting,
+        "own_sessions": { "open": server.own_sessions, "stderr": server.own_stderr },
         "restarts": server.replicas.iter().map(|replica| replica.restarts).sum::<u64>(),
         "stderr": server.replicas.iter().flat_map(|replica| &replica.stderr).collect::<Vec<_>>(),
         "replicas": server.replicas.iter().map(replica).collect::<Vec<_>>(),
     });
-    extend(&mut line, about(&server.state));
+    merge(&mut line, lately(&server.lately));
+    merge(&mut line, about(&server.state, server.condition.why.as_deref()));
     line
 }
 
 fn replica(replica: &ReplicaStatus) -> Value {
+    let mishap = |mishap: &Mishap| json!({ "at_us": mishap.at_us, "why": mishap.why });
     let mut line = json!({
         "n": replica.n.0,
         "state": replica.state.as_str(),
+        "since_us": replica.since_us,
+        "last_error": replica.last_error.as_ref().map(mishap),
         "agrees": replica.agrees,
         "breaker": replica.breaker,
-        "latency_us": replica.latency_us,
+        "connection": replica.connection,
+        "expected_us": replica.expected_us,
         "in_flight": replica.in_flight,
         "restarts": replica.restarts,
         "pid": replica.pid,
         "stderr": replica.stderr,
     });
-    extend(&mut line, about(&replica.state));
+    merge(&mut line, lately(&replica.lately));
+    let why = replica.idle.as_ref().map(|idle| idle.why.as_str());
+    merge(&mut line, about(&replica.state, why));
     line
 }
 
-fn about(state: &State) -> Value {
-    match state {
-        State::Ready(ready) => json!({
-            "protocol": ready.protocol, "tools": ready.tools, "problems": ready.problems,
-        }),
-        State::Backoff { why } | State::CrashLoop { why } => json!({ "why": why }),
-        State::Starting | State::Gone => json!({}),
-    }
+fn lately(lately: &Quantiles) -> Value {
+    json!({ "calls": lately.calls, "p50_us": lately.p50_us, "p99_us": lately.p99_us })
 }
 
-fn extend(line: &mut Value, more: Value) {
-    if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
-        line.extend(more);
+/// `why` is there if something is not as it should be.
+fn about(state: &State, why: Option<&str>) -> Value {
+    let mut about = json!({});
+    if let State::Ready(ready) = state {
+        let (protocol, tools, problems) = (ready.protocol, ready.tools, &ready.problems);
+        about = json!({ "protocol": protocol, "tools": tools, "problems": problems });
     }
+    if let Some(why) = why {
+        merge(&mut about, json!({ "why": why }));
+    }
+    about
 }

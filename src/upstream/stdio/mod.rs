@@ -44,6 +44,7 @@ use crate::{
 use actor::Actor;
 use desk::Desk;
 use outbox::Letter;
+pub use stderr::Tail;
 
 /// The handle to one child's session.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ struct Inner {
     door: Door<Event>,
     next_id: AtomicU64,
     shared: Arc<Shared>,
-    tail: stderr::Tail,
+    tail: Tail,
     life: Option<Life>,
     /// Aborted with the last handle.
     tasks: Mutex<JoinSet<()>>,
@@ -119,11 +120,17 @@ pub(super) struct Pipes<R, W> {
 }
 
 impl Stdio {
-    /// Takes a child over: its pipes, its stderr and its life.
-    pub(super) fn adopt(server: &ServerName, child: Child, latch: Latch, declared: Object) -> Self {
+    /// Takes a child over: its pipes, its stderr and its life. What it writes goes into the tail.
+    pub(super) fn adopt(
+        server: &ServerName,
+        child: Child,
+        tail: &Tail,
+        (latch, declared): (Latch, Object),
+    ) -> Self {
         let Child { stdin, stdout, stderr, life } = child;
-        let this = Self::over(server, Pipes { stdout, stdin }, Some(life), (latch, declared));
-        let tail = this.0.tail.clone();
+        let (pipes, tail) = (Pipes { stdout, stdin }, tail.of_newborn());
+        let born = Some((life, tail.clone()));
+        let this = Self::over(server, pipes, born, (latch, declared));
         this.spawn(stderr::drain(server.clone(), stderr, tail));
         this
     }
@@ -131,7 +138,7 @@ impl Stdio {
     pub(super) fn over<R, W>(
         server: &ServerName,
         pipes: Pipes<R, W>,
-        life: Option<Life>,
+        born: Option<(Life, Tail)>,
         (latch, declared): (Latch, Object),
     ) -> Self
     where
@@ -139,6 +146,7 @@ impl Stdio {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let (door, events, uncounted) = Door::new();
+        let (life, tail) = born.unzip();
         let shared = Arc::new(Shared {
             counts: Counts::default(),
             list_changed: watch::Sender::new(0),
@@ -150,7 +158,7 @@ impl Stdio {
             door,
             next_id: AtomicU64::new(1),
             shared,
-            tail: stderr::Tail::default(),
+            tail: tail.unwrap_or_default(),
             life: life.clone(),
             tasks: Mutex::default(),
         }));
@@ -221,8 +229,9 @@ impl Stdio {
         self.0.shared.news.subscribe()
     }
 
-    pub(super) fn stderr_tail(&self) -> Vec<String> {
-        self.0.tail.read()
+    /// The last line on its stderr.
+    pub(super) fn last_words(&self) -> Option<String> {
+        self.0.tail.last_words()
     }
 
     pub(super) fn pid(&self) -> Option<u32> {

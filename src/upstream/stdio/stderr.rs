@@ -2,11 +2,12 @@
 //!
 //! Promises that the pipe is always drained, whatever the child writes: a line is cut at
 //! `STDERR_LINE_BYTES_MAX`, control characters are escaped so that nobody forges a log line, and
-//! beyond `STDERR_LINES_PER_SECOND_MAX` lines are only counted. The last lines are kept.
+//! beyond `STDERR_LINES_PER_SECOND_MAX` lines are only counted. The last lines are kept, also
+//! when the child is gone: they often say why.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::{
@@ -22,9 +23,19 @@ use crate::{
     upstream::pace::{Pace, Turn},
 };
 
-/// The last lines that a child wrote.
+/// The last lines of one child after another: whoever keeps it reads what the dead have said.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
+pub struct Tail {
+    lines: Arc<Mutex<Lines>>,
+    /// So many lines had been written when the child was born.
+    before: u64,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    last: VecDeque<String>,
+    n_written: u64,
+}
 
 /// A line that is being read.
 #[derive(Debug, Default)]
@@ -34,17 +45,32 @@ struct Line {
 }
 
 impl Tail {
-    pub(super) fn read(&self) -> Vec<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().cloned().collect()
+    pub fn read(&self) -> Vec<String> {
+        self.lines().last.iter().cloned().collect()
+    }
+
+    /// For the next child.
+    pub(super) fn of_newborn(&self) -> Self {
+        Self { lines: self.lines.clone(), before: self.lines().n_written }
+    }
+
+    /// The last line, if it is this child's.
+    pub(super) fn last_words(&self) -> Option<String> {
+        let lines = self.lines();
+        lines.last.back().filter(|_| lines.n_written > self.before).cloned()
     }
 
     fn keep(&self, line: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() >= STDERR_TAIL_LINES {
-            lines.pop_front();
+        let mut lines = self.lines();
+        if lines.last.len() >= STDERR_TAIL_LINES {
+            lines.last.pop_front();
         }
-        lines.push_back(line);
+        lines.last.push_back(line);
+        lines.n_written = lines.n_written.saturating_add(1);
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,7 +148,7 @@ mod tests {
     use super::{Tail, drain, escaped};
     use crate::domain::{ServerName, limits::STDERR_LINE_BYTES_MAX};
 
-    async fn tail_of(written: &[u8]) -> Vec<String> {
+    async fn tail_of(written: &[u8]) -> Tail {
         let (mut child, ours) = tokio::io::duplex(1024);
         let tail = Tail::default();
         let drained = drain(ServerName::parse("noisy").unwrap(), ours, tail.clone());
@@ -131,14 +157,17 @@ mod tests {
             drop(child);
         };
         tokio::join!(drained, write);
-        tail.read()
+        tail
     }
 
     #[tokio::test]
     async fn a_line_cannot_forge_another_or_reach_the_terminal() {
-        assert_eq!(tail_of(b"red \x1b[31m\r2026 ERROR\n").await, ["red \\u{1b}[31m\\r2026 ERROR"]);
+        assert_eq!(
+            tail_of(b"red \x1b[31m\r2026 ERROR\n").await.read(),
+            ["red \\u{1b}[31m\\r2026 ERROR"]
+        );
         assert_eq!(escaped("a\u{202e}b\u{2028}".as_bytes()), "a\\u{202e}b\\u{2028}");
-        assert_eq!(tail_of(b"half \xff\xe2\x82").await, ["half \u{fffd}\u{fffd}"]);
+        assert_eq!(tail_of(b"half \xff\xe2\x82").await.read(), ["half \u{fffd}\u{fffd}"]);
     }
 
     #[tokio::test]
@@ -148,14 +177,24 @@ mod tests {
         for n in 0..10_000 {
             flood.extend_from_slice(format!("line {n}\n").as_bytes());
         }
-        let tail = tail_of(&flood).await;
+        let tail = tail_of(&flood).await.read();
         assert_eq!(tail.len(), 20);
         assert_eq!(tail.last().unwrap(), "line 9999");
     }
 
     #[tokio::test]
+    async fn the_last_words_are_those_of_this_child() {
+        let kept = tail_of(b"the first child's\n").await;
+        assert_eq!((kept.read().len(), kept.last_words().unwrap()), (1, kept.read()[0].clone()));
+        let next = kept.of_newborn();
+        assert_eq!((next.read(), next.last_words()), (kept.read(), None));
+        next.keep("its own".to_owned());
+        assert_eq!((next.last_words().unwrap(), kept.read().len()), ("its own".to_owned(), 2));
+    }
+
+    #[tokio::test]
     async fn a_long_line_is_cut_and_says_so() {
-        let tail = tail_of(&vec![b'x'; STDERR_LINE_BYTES_MAX + 100]).await;
+        let tail = tail_of(&vec![b'x'; STDERR_LINE_BYTES_MAX + 100]).await.read();
         assert_eq!(tail[0].len(), STDERR_LINE_BYTES_MAX + "… (100 bytes more)".len());
     }
 }
