@@ -45,6 +45,8 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const STDIO_READ_BYTES: usize = 64 * 1024;
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
+/// Connections of one listener beyond its bound, for one request each.
+pub const HTTP_SPARE_CONNECTIONS: usize = 16;
 pub const SESSIONS_MAX: usize = 10_000;
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(3600);
 /// When sessions are full, one that was idle for this long may be ended for another.

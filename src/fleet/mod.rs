@@ -51,7 +51,7 @@ use crate::{
         Call, CallError, Caller, Generation, ReplicaNo, Sent, ServerName, Topic, Wish,
         limits::CATALOG_NEWS_MAX,
     },
-    gate::{Epoch, Permit},
+    gate::{Epoch, Latch, Permit},
     upstream::{self, Connector, Draft, NoticeSender, Outgoing, Session},
     wire::Response,
 };
@@ -153,23 +153,18 @@ impl Prepared {
     }
 }
 
-/// In the session that belongs to this caller alone, which is opened if there is none.
-async fn call_own(
-    server: &Server,
+/// What a call waits for before it is sent, but not beyond a stop.
+async fn unless_stopped<T>(
+    latch: &Latch,
     permit: &Permit,
-    outgoing: &Outgoing,
-    notices: Option<&NoticeSender>,
-) -> Result<Answered, CallError> {
-    let caller = &permit.call().caller;
-    let key = Key::of(server.isolation(), caller, outgoing.params.declared());
-    let seat = server.own_sessions.seat(key).await?;
-    let begun = Instant::now();
-    let ended = seat.session().call(permit, outgoing, notices).await;
-    let now = Instant::now();
-    server.own_sessions.lately.observe(now.saturating_duration_since(begun), now);
-    let response = ended?;
-    // Whoever comes back has the same session of its own, wherever that is.
-    Ok(Answered { response, at: ReplicaNo::default() })
+    waiting: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    tokio::select! {
+        biased;
+        // First: whoever need not wait pays nothing, and the latch is asked again by the sender.
+        waited = waiting => waited,
+        () = latch.passed(permit.epoch()) => Err(CallError::Stopped { sent: Sent::No }),
+    }
 }
 
 impl Fleet {
@@ -241,11 +236,17 @@ impl Fleet {
         notices: Option<&NoticeSender>,
     ) -> Result<Answered, Unanswered> {
         let lost = |error| Unanswered { error, again: None };
-        let prepared = prepared.placed(permit.call()).await.map_err(lost)?;
+        let latch = self.nursery.connector.latch();
+        let placed = unless_stopped(latch, &permit, prepared.placed(permit.call()));
+        let prepared = placed.await.map_err(lost)?;
         let Prepared { server, place, outgoing, drafted, tried } = prepared;
         let Some(Drafted { session, draft, running }) = drafted else {
             let _place = place;
-            return call_own(&server, &permit, &outgoing, notices).await.map_err(lost);
+            let (own, isolation) = (&server.own_sessions, server.isolation());
+            let called = own.call(isolation, (latch, &permit), &outgoing, notices).await;
+            // Whoever comes back has the same session of its own, wherever that is.
+            let at = ReplicaNo::default();
+            return called.map(|response| Answered { response, at }).map_err(lost);
         };
         let ended = session.send(&permit, (draft, &outgoing), notices).await;
         let at = running.at();

@@ -39,7 +39,7 @@ use crate::{
     config::{Config, Limits, Listen},
     domain::{
         CallIds, Nonce,
-        limits::{ABANDON_GRACE, DRAIN_GRACE, LISTENS_MAX, REPLAY_SWEEP},
+        limits::{ABANDON_GRACE, ADMIN_CONNECTIONS_MAX, DRAIN_GRACE, LISTENS_MAX, REPLAY_SWEEP},
     },
     fleet::Fleet,
     gate::Gate,
@@ -121,7 +121,7 @@ impl Front {
         let (address, front) = (listener.address(), self.clone());
         let serve = http::Serve {
             answer: move |visitor, request| http::answer(front.clone(), visitor, request),
-            connections: Arc::new(Semaphore::new(self.limits.connections)),
+            places: http::Places::new(self.limits.connections, http::VITAL),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };
@@ -136,7 +136,7 @@ impl Front {
         let (address, front) = (listener.address(), self.clone());
         let serve = http::Serve {
             answer: move |visitor, request| admin::answer(front.clone(), visitor, request),
-            connections: Arc::new(Semaphore::new(crate::domain::limits::ADMIN_CONNECTIONS_MAX)),
+            places: http::Places::new(ADMIN_CONNECTIONS_MAX, admin::VITAL),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };

@@ -201,21 +201,34 @@ async fn limits_on_body_sessions_and_calls_refuse_with_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_over_the_limit_wait_and_are_served_later() {
+async fn connections_over_the_limit_are_told_so_and_health_is_answered_all_the_same() {
     let gateway = Gateway::start("[limits]\nconnections = 1\n");
     let mut first = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
     let ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    first.write_all(ask).await.unwrap();
     let mut buffer = [0_u8; 1024];
-    assert!(within("the first answer", first.read(&mut buffer)).await.unwrap() > 0);
-    let mut second = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
-    second.write_all(ask).await.unwrap();
-    // Not served while the first one stays.
-    first.write_all(ask).await.unwrap();
-    assert!(within("the first's second answer", first.read(&mut buffer)).await.unwrap() > 0);
-    assert!(second.try_read(&mut buffer).is_err(), "two connections were served");
+    for _ in 0..2 {
+        first.write_all(ask).await.unwrap();
+        assert!(within("the first's answer", first.read(&mut buffer)).await.unwrap() > 0);
+    }
+    let refused = gateway.get("/mcp");
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(refused.contains("retry-after: 1") && refused.contains("connections"), "{refused}");
+    assert!(gateway.get("/ready").starts_with("HTTP/1.1 200"));
+
+    // One request each, and not forever to make it: whoever comes after those waits a little.
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        idle.push(TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap());
+    }
+    let mut next = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+    next.write_all(ask).await.unwrap();
+    let mut answer = String::new();
+    within("the end of a spare one", next.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
     drop(first);
-    assert!(within("the second's answer", second.read(&mut buffer)).await.unwrap() > 0);
+    let room = || (!gateway.get("/mcp").starts_with("HTTP/1.1 503")).then_some(());
+    wait_until("room again", room, || gateway.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

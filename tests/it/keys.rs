@@ -23,14 +23,14 @@ use crate::{
 };
 
 /// `serve` for the configuration in `dir`.
-fn serve(config: &Path) -> Command {
+pub(crate) fn serve(config: &Path) -> Command {
     let mut command = Command::new(PORTCULLIS);
     command.args(["serve", "--config"]).arg(config);
     command
 }
 
 /// One HTTP exchange over a unix socket, head and body as they come.
-fn exchange(socket: &Path, request: &str) -> String {
+pub(crate) fn exchange(socket: &Path, request: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -39,11 +39,30 @@ fn exchange(socket: &Path, request: &str) -> String {
     text
 }
 
-fn get(socket: &Path, path: &str) -> String {
+pub(crate) fn get(socket: &Path, path: &str) -> String {
     exchange(
         socket,
         &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
     )
+}
+
+/// A modern call of a tool, head and body.
+pub(crate) fn tool_call(tool: &str, arguments: Value) -> String {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": tool, "arguments": arguments, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    }})
+    .to_string();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+         Mcp-Protocol-Version: {MODERN}\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    head + &body
 }
 
 #[track_caller]
@@ -65,21 +84,7 @@ fn listen_on_a_unix_socket_names_its_visitors_by_uid() {
     assert_eq!(gateway.port, 0, "it listens on TCP");
     assert_private(&socket);
 
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
-        "name": "up__echo", "arguments": { "text": "over the socket" }, "_meta": {
-            "io.modelcontextprotocol/protocolVersion": MODERN,
-            "io.modelcontextprotocol/clientCapabilities": {},
-        },
-    }})
-    .to_string();
-    let head = format!(
-        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
-         Mcp-Protocol-Version: {MODERN}\r\nMcp-Method: tools/call\r\nMcp-Name: up__echo\r\n\
-         Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let answer = exchange(&socket, &(head + &body));
+    let answer = exchange(&socket, &tool_call("up__echo", json!({ "text": "over the socket" })));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("over the socket"), "{answer}");
     let uid = fs::metadata("/proc/self").unwrap().uid();

@@ -18,6 +18,7 @@ mod client;
 mod crossing;
 mod eras;
 mod failover;
+mod flood;
 mod harness;
 mod hostile;
 mod http_rules;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, SOON, journal, stdio_server, wait_until},
+    harness::{Gateway, SOON, fixture, journal, stdio_server, wait_until},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,6 +82,85 @@ async fn the_api_and_the_command_line_engage_the_same_stop() {
     // The admin surface is not on the main listener.
     assert!(gateway.get("/admin/estop").starts_with("HTTP/1.1 404"));
     assert_eq!(gateway.status()["stop"]["engaged"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_wakes_calls_that_wait_for_their_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let args = ["--journal", path.to_str().unwrap()];
+    let full = format!("{}in_flight = 1\nqueue_timeout_sec = 600\n", stdio_server("up", &args));
+    let gateway = Gateway::start_in(dir, &full);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let called = || journal(&path).iter().filter(|e| e["method"] == "tools/call").count();
+    let first = client.begin("up__sleep", json!({ "ms": 600_000, "text": "z" }), None).await;
+    wait_until("the call", || (called() == 1).then_some(()), || gateway.log());
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        waiting.push(client.begin("up__echo", json!({ "text": "x" }), None).await);
+    }
+    let crowd = || {
+        let status = gateway.status();
+        let (server, all) = (&status["servers"][0], &status["in_flight"]);
+        [&server["in_flight"], &server["waiting"], all].map(|n| n.as_u64().unwrap())
+    };
+    wait_until("all to wait", || (crowd() == [1, 5, 6]).then_some(()), || gateway.log());
+
+    gateway.signal("USR1");
+    let told = first.finish().await.response;
+    assert_eq!(told["error"]["data"]["sent"], "yes", "{told}");
+    for call in waiting {
+        let told = call.finish().await.response;
+        assert_eq!(told["error"]["code"], -31001, "{told}");
+        let data = &told["error"]["data"];
+        assert_eq!((&data["reason"], &data["sent"]), (&json!("stopped"), &json!("no")), "{told}");
+    }
+    wait_until("free places", || (crowd() == [0, 0, 0]).then_some(()), || gateway.log());
+    assert_eq!(called(), 1);
+    let outcomes = || {
+        let records = gateway.audit().into_iter();
+        records.filter(|r| r["kind"] == "outcome" && r["error"] == "stopped").count()
+    };
+    wait_until("all outcomes", || (outcomes() == 6).then_some(()), || gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_wakes_calls_that_wait_for_a_session_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (once, program) = (dir.path().join("once"), fixture());
+    let (once, program) = (once.display(), program.display());
+    // The first lists, and every other one sleeps.
+    let script = format!("test -e {once} && exec sleep 600; touch {once}; exec {program}");
+    let table = format!(
+        "[servers.up]\ncommand = \"sh\"\nargs = [\"-c\", {script:?}]\n\
+         isolation = \"per-principal\"\nstartup_timeout_sec = 600\nprotocol = \"legacy\"\n"
+    );
+    let gateway = Gateway::start_in(dir, &table);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let call = client.begin("up__echo", json!({ "text": "x" }), None).await;
+    let opening = || {
+        let open = gateway.status()["servers"][0]["own_sessions"]["open"] == 1;
+        open.then_some(())
+    };
+    wait_until("a session that opens", opening, || gateway.log());
+    gateway.signal("USR1");
+    let told = call.finish().await.response;
+    assert_eq!(told["error"]["data"]["reason"], "stopped", "{told}");
+    assert_eq!(told["error"]["data"]["sent"], "no", "{told}");
+}
+
+#[test]
+fn the_stop_is_heard_when_the_admin_listener_is_full() {
+    let gateway = Gateway::start("");
+    let socket = gateway.dir.path().join("admin.sock");
+    let idle: Vec<_> = (0..32).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let reload = gateway.cli(&["reload"]);
+    assert_eq!(reload.status.code(), Some(1), "{reload:?}");
+    assert!(String::from_utf8_lossy(&reload.stderr).contains("503"), "{reload:?}");
+    let stop = gateway.cli(&["stop"]);
+    assert!(stop.status.success(), "{stop:?}");
+    assert_eq!(gateway.status()["stop"]["engaged"], true);
+    drop(idle);
 }
 
 /// A request on the admin socket, answered whole.

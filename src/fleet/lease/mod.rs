@@ -20,8 +20,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::{Isolation, ServerConfig},
     domain::{CallError, Caller, Principal, Sent, limits::LEASES_MAX},
-    fleet::status::lately::Lately,
-    upstream::{Connector, Session, Tail},
+    fleet::{status::lately::Lately, unless_stopped},
+    gate::{Latch, Permit},
+    upstream::{Connector, NoticeSender, Outgoing, Session, Tail},
+    wire::Response,
 };
 use keeper::Keeper;
 pub use parked::Parked;
@@ -50,7 +52,7 @@ pub(super) struct Leases {
 
 /// The place of one call in a session. While there is one, the session is not idle.
 #[derive(Debug)]
-pub(super) struct Seat {
+struct Seat {
     session: Arc<Session>,
     _user: User,
 }
@@ -112,8 +114,25 @@ impl Leases {
         lock(&self.table).len()
     }
 
+    /// The answer to a call in the session that belongs to its caller alone.
+    pub(super) async fn call(
+        &self,
+        isolation: Isolation,
+        (latch, permit): (&Latch, &Permit),
+        outgoing: &Outgoing,
+        notices: Option<&NoticeSender>,
+    ) -> Result<Response, CallError> {
+        let key = Key::of(isolation, &permit.call().caller, outgoing.params.declared());
+        let seat = unless_stopped(latch, permit, self.seat(key)).await?;
+        let begun = Instant::now();
+        let ended = seat.session.call(permit, outgoing, notices).await;
+        let now = Instant::now();
+        self.lately.observe(now.saturating_duration_since(begun), now);
+        ended
+    }
+
     /// A place in the caller's own session, which is opened if there is none.
-    pub(super) async fn seat(&self, key: Key) -> Result<Seat, CallError> {
+    async fn seat(&self, key: Key) -> Result<Seat, CallError> {
         let user = self.user(key)?;
         let mut standing = user.0.standing.clone();
         let settled = standing.wait_for(|now| !matches!(now, Standing::Opening)).await;
@@ -174,12 +193,6 @@ impl Leases {
         };
         self.tasks.spawn(keeper.run(sender));
         Ok(user)
-    }
-}
-
-impl Seat {
-    pub(super) fn session(&self) -> &Session {
-        &self.session
     }
 }
 

@@ -41,6 +41,10 @@ struct Reset {
     reason: String,
 }
 
+/// What is answered also when there is no room for more.
+pub(super) const VITAL: &[&str] =
+    &["/health", "/ready", "/admin/status", "/admin/estop", "/admin/estop/reset"];
+
 /// Every request on the admin listener.
 pub(super) async fn answer(
     front: Arc<Front>,

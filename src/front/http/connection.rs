@@ -1,6 +1,7 @@
 //! Listening sockets and the life of one connection.
 //!
-//! Bounds the number of connections, the time a request's head may take, and the size of heads.
+//! Bounds the number of connections and the size of heads. Beyond the bound a few more are taken,
+//! one request each: what must be answered under a flood is, and the others are told to come back.
 //! On drain it stops accepting and lets every connection finish the request it is in. A unix
 //! socket is the owner's alone, and its visitor is named by uid.
 
@@ -8,33 +9,31 @@ use std::{
     io,
     os::unix::fs::FileTypeExt,
     path::Path,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Body, Visitor};
+use super::{Body, Visitor, patient::Patient, plain};
 use crate::{
     config::Listen,
     domain::{
         Principal,
         limits::{
             HTTP_BUFFER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_TIMEOUT, HTTP_HEADERS_MAX,
-            HTTP_IDLE_MAX, HTTP_WRITE_STALL_MAX,
+            HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
         },
     },
     front::FrontError,
@@ -51,9 +50,62 @@ pub(in crate::front) enum Listener {
 #[derive(Clone, Debug)]
 pub(in crate::front) struct Serve<A> {
     pub(in crate::front) answer: A,
-    pub(in crate::front) connections: Arc<Semaphore>,
+    pub(in crate::front) places: Places,
     pub(in crate::front) drain: CancellationToken,
     pub(in crate::front) tasks: TaskTracker,
+}
+
+/// How many connections are taken.
+#[derive(Clone, Debug)]
+pub(in crate::front) struct Places {
+    usual: Arc<Semaphore>,
+    /// Beyond those, for one request each.
+    spare: Arc<Semaphore>,
+    /// The paths that are served there, too.
+    vital: &'static [&'static str],
+}
+
+/// The place of one connection.
+#[derive(Debug)]
+struct Place {
+    /// A spare one serves these paths alone, and once.
+    only: Option<&'static [&'static str]>,
+    _held: OwnedSemaphorePermit,
+}
+
+impl Places {
+    pub(in crate::front) fn new(n_usual: usize, vital: &'static [&'static str]) -> Self {
+        let (usual, spare) = (Semaphore::new(n_usual), Semaphore::new(HTTP_SPARE_CONNECTIONS));
+        Self { usual: Arc::new(usual), spare: Arc::new(spare), vital }
+    }
+
+    /// Waits only while there is not even a spare one.
+    async fn take(&self) -> Result<Place, AcquireError> {
+        let (held, only) = tokio::select! {
+            biased;
+            held = self.usual.clone().acquire_owned() => (held, None),
+            held = self.spare.clone().acquire_owned() => (held, Some(self.vital)),
+        };
+        Ok(Place { only, _held: held? })
+    }
+}
+
+impl Place {
+    /// How long the next head may take to begin.
+    fn idle_max(&self) -> Duration {
+        if self.only.is_some() { HTTP_HEADER_TIMEOUT } else { HTTP_IDLE_MAX }
+    }
+
+    fn serves(&self, path: &str) -> bool {
+        self.only.is_none_or(|only| only.contains(&path))
+    }
+
+    fn ends(&self, mut response: Response<Body>) -> Response<Body> {
+        if self.only.is_some() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
 }
 
 impl Listener {
@@ -110,24 +162,27 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     loop {
+        let arrived = tokio::select! {
+            biased;
+            () = serve.drain.cancelled() => return,
+            accepted = accept(&listener) => accepted,
+        };
+        let arrived = match arrived {
+            Ok(arrived) => arrived,
+            Err(error) => {
+                tracing::warn!(%error, "A connection could not be accepted");
+                // Out of descriptors: waiting is all that helps.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
         let place = tokio::select! {
             biased;
             () = serve.drain.cancelled() => return,
-            place = serve.connections.clone().acquire_owned() => place,
+            place = serve.places.take() => place,
         };
         let Ok(place) = place else { return };
-        tokio::select! {
-            biased;
-            () = serve.drain.cancelled() => return,
-            accepted = accept(&listener) => match accepted {
-                Ok(arrived) => start(&serve, arrived, place),
-                Err(error) => {
-                    tracing::warn!(%error, "A connection could not be accepted");
-                    // Out of descriptors: waiting is all that helps.
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
-            },
-        }
+        start(&serve, arrived, place);
     }
 }
 
@@ -151,7 +206,7 @@ async fn accept(listener: &Listener) -> io::Result<Arrived> {
     }
 }
 
-fn start<A, F>(serve: &Serve<A>, arrived: Arrived, place: OwnedSemaphorePermit)
+fn start<A, F>(serve: &Serve<A>, arrived: Arrived, place: Place)
 where
     A: Fn(Visitor, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -173,28 +228,32 @@ async fn converse<S, A, F>(
     visitor: Visitor,
     answer: A,
     drain: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Visitor, Request<Incoming>) -> F,
     F: Future<Output = Response<Body>>,
 {
     let whole = Arc::new(AtomicBool::new(false));
-    let io = Patient { stream, head_is_whole: whole.clone(), patience: None, stall: None };
+    let io = Patient::new(stream, whole.clone());
     let service = service_fn(|request| {
         whole.store(true, Ordering::Relaxed);
         // In a box, which goes with the answer: the connection may last, idle or in a long stream.
-        let answered = Box::pin(answer(visitor.clone(), request));
-        let whole = whole.clone();
+        let is_served = place.serves(request.uri().path());
+        let answered = is_served.then(|| Box::pin(answer(visitor.clone(), request)));
+        let (whole, place) = (whole.clone(), &place);
         async move {
-            let response = answered.await;
+            let response = match answered {
+                Some(answered) => answered.await,
+                None => too_many(),
+            };
             whole.store(false, Ordering::Relaxed);
-            Ok::<_, std::convert::Infallible>(response)
+            Ok::<_, std::convert::Infallible>(place.ends(response))
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HTTP_IDLE_MAX)
+        .header_read_timeout(place.idle_max())
         .max_headers(HTTP_HEADERS_MAX)
         .max_header_size(HTTP_HEADER_BYTES_MAX)
         .max_buf_size(HTTP_BUFFER_BYTES_MAX)
@@ -212,91 +271,11 @@ async fn converse<S, A, F>(
     }
 }
 
-/// A stream that loses patience with a request head that dribbles in: the clock starts with the
-/// first bytes of a head and stops when the whole head is there. Idle connections wait longer.
-struct Patient<S> {
-    stream: S,
-    head_is_whole: Arc<AtomicBool>,
-    patience: Option<Pin<Box<Sleep>>>,
-    /// Runs while the other end takes nothing of what is written.
-    stall: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Patient<S> {
-    /// A write that is pending for too long fails.
-    fn unless_stalled<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        wrote: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if wrote.is_ready() {
-            self.stall = None;
-            return wrote;
-        }
-        let fresh = || Box::pin(tokio::time::sleep(HTTP_WRITE_STALL_MAX));
-        let stall = self.stall.get_or_insert_with(fresh);
-        std::task::ready!(stall.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.head_is_whole.load(Ordering::Relaxed) {
-            self.patience = None;
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if read.is_ready() && buf.filled().len() > before && self.patience.is_none() {
-            // Armed only if this head needs more than one read.
-            let deadline = Instant::now() + HTTP_HEADER_TIMEOUT;
-            self.patience = Some(Box::pin(tokio::time::sleep_until(deadline)));
-        }
-        match &mut self.patience {
-            Some(patience) if read.is_pending() => {
-                std::task::ready!(patience.as_mut().poll(cx));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            Some(_) | None => read,
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.unless_stalled(cx, wrote)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.unless_stalled(cx, wrote)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+fn too_many() -> Response<Body> {
+    let told = "too many connections; close some, or try again in a second";
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, told);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 #[cfg(test)]
@@ -312,14 +291,16 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    use super::{Body, HTTP_WRITE_STALL_MAX, Principal, Visitor, converse};
+    use super::{Body, Place, Principal, Visitor, converse};
+    use crate::domain::limits::HTTP_WRITE_STALL_MAX;
 
     /// How long a connection with a long answer on it lasts, for a client that does `read` and
     /// then takes nothing more.
     async fn lasts(read: impl AsyncFn(&mut DuplexStream)) -> Duration {
         let (ours, mut client) = duplex(64);
         let visitor = Visitor { principal: Principal::new("local") };
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let held = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let place = Place { only: None, _held: held };
         let answer = async |_, _| Response::new(Body::text("x".repeat(1 << 20)));
         let began = Instant::now();
         let connection = async {

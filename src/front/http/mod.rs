@@ -11,6 +11,7 @@ mod guard;
 mod legacy;
 mod listen;
 mod modern;
+mod patient;
 mod post;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 pub(super) use body::Body;
-pub(super) use connection::{Listener, Serve, serve};
+pub(super) use connection::{Listener, Places, Serve, serve};
 pub(super) use guard::Doors;
 use legacy::old;
 pub(super) use legacy::old::OldStreams;
@@ -36,6 +37,9 @@ use crate::{
 pub(super) struct Visitor {
     pub(super) principal: Principal,
 }
+
+/// What is answered also when there is no room for more.
+pub(super) const VITAL: &[&str] = &["/health", "/ready"];
 
 /// Every request on the main listener.
 pub(super) async fn answer(
