@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -63,8 +64,12 @@ async fn a_killed_replica_costs_its_calls_in_flight_and_none_is_done_twice() {
     };
     wait_done(Box::new(done(100)));
     let victim = replicas(&gateway)[0]["pid"].to_string();
+    let signal = |signal: &str| Command::new("kill").args([signal, &victim]).status().unwrap();
+    // So that it surely has calls when it dies.
+    signal("-STOP");
+    wait_replicas(&gateway, "calls in flight", |all| all[0]["in_flight"].as_u64() > Some(0));
     let killed = Instant::now();
-    std::process::Command::new("kill").args(["-9", &victim]).status().unwrap();
+    signal("-KILL");
     wait_replicas(&gateway, "the end", |all| all[0]["restarts"] == 1);
     let noticed = killed.elapsed();
     wait_replicas(&gateway, "the new one", |all| all[0]["state"] == "ready");
@@ -74,7 +79,6 @@ async fn a_killed_replica_costs_its_calls_in_flight_and_none_is_done_twice() {
     goes_on.store(false, Ordering::Relaxed);
     let failed: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
     eprintln!("noticed after {noticed:?}, back after {back:?}, {} failed", failed.len());
-    // Each of them has a call somewhere at nearly all times, so the victim had some.
     assert!((1..=CALLERS).contains(&failed.len()), "not those in flight: {failed:?}");
     for (text, response) in &failed {
         let sent = &response["error"]["data"]["sent"];
