@@ -129,7 +129,7 @@ def inspector(place: Place, endpoint: list[str], era: str, prefix: Callable, cal
 def rmcp(program: str, url: str, mode: str, version: str, prefix: Callable, calls: list) -> list[str]:
     """The Rust client prints one JSON line for the session and one for each call."""
     asked = json.dumps([{"name": prefix(call), "arguments": call["arguments"]} for call in calls])
-    done = subprocess.run([program, url, mode], input=asked, capture_output=True, text=True,
+    done = subprocess.run([program, "calls", url, mode], input=asked, capture_output=True, text=True,
                           timeout=PATIENCE)
     if done.returncode != 0:
         return [f"rmcp exited with {done.returncode}: {done.stderr[-800:]}"]

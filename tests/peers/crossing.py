@@ -1,19 +1,19 @@
 """What crosses besides plain calls: one table of checks, for real clients and servers of both eras.
 
-Owns the table: what is done (a function each), at which servers, with what. The python client makes
-every check, once in each era. A check returns what went wrong, or None. Knows nothing of how the
-gateway does it; the audit says that a withdrawn call was cancelled at its server.
+Owns the table (what is done, at which servers, with what), and says whether what a client saw is what
+had to be seen. The clients are programs with one protocol, `PROGRAM ENDPOINT MODE`: a URL or a command
+as JSON, `auto` or `legacy`; each line of input is a check, each line of output what came of it, and the
+connection lasts until the input ends. Knows nothing of how the gateway does it; the audit says that a
+withdrawn call was cancelled at its server.
 """
 
-import asyncio
 import json
-import traceback
-from dataclasses import dataclass, field
+import os
+import subprocess
+import threading
+import time
 from pathlib import Path
 from uuid import uuid4
-
-import mcp_types as types
-from mcp import Client
 
 from gateway import Gateway
 
@@ -21,6 +21,7 @@ PATIENCE = 60
 ROOT = "file:///r"
 # $NEW is another word each time.
 FILE = {"name": "$NEW", "data": "data:text/plain,hello", "outputType": "resourceLink"}
+UPDATED = "notifications/resources/updated"
 
 # Server -> check -> what it takes, and what has to be in the answer.
 #   talker, talker-own: python SDK, modern     talker-legacy: the same, held to the old handshake
@@ -73,172 +74,95 @@ TABLE = {
 }
 
 
-@dataclass
-class Heard:
-    """The client's side of what nobody asked for, and of what servers ask."""
-
-    logs: list = field(default_factory=list)
-    news: asyncio.Queue = field(default_factory=asyncio.Queue)
-    asked: list = field(default_factory=list)
-
-    async def log(self, params) -> None:
-        self.logs.append(params.data)
-
-    async def message(self, message) -> None:
-        await self.news.put(getattr(message, "method", repr(message)))
-
-    async def elicit(self, context, params) -> types.ElicitResult:
-        self.asked.append(params.mode)
-        content = None if params.mode == "url" else {"name": "Ann"}
-        return types.ElicitResult(action="accept", content=content)
-
-    async def sample(self, context, params) -> types.CreateMessageResult:
-        self.asked.append("sample")
-        text = types.TextContent(type="text", text="Paris")
-        return types.CreateMessageResult(role="assistant", model="m", content=text)
-
-    async def roots(self, context) -> types.ListRootsResult:
-        self.asked.append("roots")
-        return types.ListRootsResult(roots=[types.Root(uri=ROOT)])
-
-    async def until(self, method: str) -> None:
-        while await self.news.get() != method:
-            pass
+def request(check: str, prefix: str, row: tuple) -> dict:
+    """What a client is told to do: whatever it is to see, it is not told."""
+    match check:
+        case "prompt":
+            return {"name": prefix + row[0], "arguments": row[1]}
+        case "resource":
+            return {"uri": row[0]}
+        case "template":
+            return {"uri": row[1]}
+        case "completion":
+            return {"name": prefix + row[0], "argument": row[1], "typed": row[2]}
+        case "updated":
+            return {"uri": row[0], "tool": prefix + row[1], "arguments": row[2]}
+        case "list_changed":
+            arguments = {key: value.replace("$NEW", uuid4().hex) for key, value in row[2].items()}
+            return {"which": row[0], "tool": prefix + row[1], "arguments": arguments}
+        case _:
+            return {"tool": prefix + row[0], "arguments": row[1]}
 
 
-@dataclass
-class Cell:
-    client: Client
-    heard: Heard
-    modern: bool
-    prefix: str
-    audit: Path
-
-    async def call(self, tool: str, arguments: dict, **more) -> str:
-        result = await self.client.call_tool(self.prefix + tool, arguments, **more)
-        return "\n".join(getattr(block, "text", "") for block in result.content)
-
-    def cancelled(self) -> int:
-        lines = self.audit.read_text().splitlines()
-        records = [json.loads(line) for line in lines if line.endswith("}")]
-        return sum(record.get("error") == "cancelled" for record in records)
-
-
-async def prompt(cell, name, arguments, want):
-    listed = [one.name for one in (await cell.client.list_prompts()).prompts]
-    got = await cell.client.get_prompt(cell.prefix + name, arguments)
-    return cell.prefix + name in listed and want in got.messages[0].content.text
-
-
-async def resource(cell, uri, want):
-    listed = (await cell.client.list_resources()).resources
-    got = (await cell.client.read_resource(uri)).contents[0]
-    return bool(listed) and want in got.text
+def right(check: str, prefix: str, row: tuple, saw: dict) -> bool:
+    match check:
+        case "prompt":
+            return prefix + row[0] in saw["listed"] and row[2] in saw["text"]
+        case "resource":
+            return bool(saw["listed"]) and row[1] in saw["text"]
+        case "template":
+            return row[0] in saw["listed"] and row[2] in saw["text"]
+        case "completion":
+            return saw["values"] == [row[3]]
+        case "updated":
+            return saw["uri"] == row[0]
+        case "list_changed":
+            return saw["changed"] == row[0]
+        case "progress":
+            # The last note may be overtaken by the answer; the first ones may not.
+            return len(saw["notes"]) >= 2 and saw["notes"] == sorted(saw["notes"])
+        case "cancel":
+            return True
+        case "log":
+            return saw["logs"] == ["one message"]
+        case _:
+            return row[2] in saw["text"] and saw["asked"] == [check]
 
 
-async def template(cell, pattern, uri, want):
-    listed = (await cell.client.list_resource_templates()).resource_templates
-    got = (await cell.client.read_resource(uri)).contents[0]
-    return pattern in [one.uri_template for one in listed] and want in got.text
+def cancelled(audit: Path) -> int:
+    lines = [line for file in audit.glob("*.jsonl") for line in file.read_text().splitlines()]
+    return sum(json.loads(line).get("error") == "cancelled" for line in lines if line.endswith("}"))
 
 
-async def completion(cell, name, argument, typed, want):
-    target = types.PromptReference(type="ref/prompt", name=cell.prefix + name)
-    got = await cell.client.complete(target, {"name": argument, "value": typed})
-    return got.completion.values == [want]
-
-
-async def updated(cell, uri, tool, arguments):
-    if cell.modern:
-        async with cell.client.listen(resource_subscriptions=[uri]) as events:
-            await _switch_on(cell, tool, arguments)
-            return getattr(await anext(events), "uri", None) == uri
-    await cell.client.subscribe_resource(uri)
-    await _switch_on(cell, tool, arguments)
-    await cell.heard.until("notifications/resources/updated")
-    return True
-
-
-async def _switch_on(cell, tool, arguments):
-    """One of the servers has a switch for its updates, which a client before us may have left on."""
-    while "Stopped" in await cell.call(tool, arguments):
-        pass
-
-
-async def list_changed(cell, which, tool, arguments):
-    arguments = {key: value.replace("$NEW", uuid4().hex) for key, value in arguments.items()}
-    if cell.modern:
-        wish = {f"{which}_list_changed": True}
-        async with cell.client.listen(**wish) as events:
-            await cell.call(tool, arguments)
-            return which[:4] in type(await anext(events)).__name__.lower()
-    await cell.call(tool, arguments)
-    await cell.heard.until(f"notifications/{which}/list_changed")
-    return True
-
-
-async def progress(cell, tool, arguments):
-    seen = []
-    async def note(progress, total, message):
-        seen.append(progress)
-    await cell.call(tool, arguments, progress_callback=note)
-    # The last note may be overtaken by the answer; the first ones may not.
-    return len(seen) >= 2 and seen == sorted(seen)
-
-
-async def cancel(cell, tool, arguments):
-    runs, before = asyncio.Event(), cell.cancelled()
-    async def note(progress, total, message):
-        runs.set()
-    call = asyncio.create_task(cell.call(tool, arguments, progress_callback=note))
-    await runs.wait()
-    call.cancel()
-    while cell.cancelled() == before:
-        await asyncio.sleep(0.05)
-    return True
-
-
-async def asked(cell, tool, arguments, want):
-    before = len(cell.heard.asked)
-    return want in await cell.call(tool, arguments) and len(cell.heard.asked) > before
-
-
-async def log(cell, tool, arguments):
-    if not cell.modern:
-        await cell.client.set_logging_level("info")
-    await cell.call(tool, arguments)
-    return cell.heard.logs == ["one message"]
-
-
-CHECKS = {"prompt": prompt, "resource": resource, "template": template, "completion": completion,
-          "updated": updated, "list_changed": list_changed, "progress": progress, "cancel": cancel,
-          "form": asked, "page": asked, "sample": asked, "roots": asked, "log": log}
-
-
-def crosses(gateway: Gateway, mode: str, prefix: str, checks: dict) -> list[str]:
-    """All checks of one server, by one client; what went wrong, by check."""
-    audit = gateway.folder / "state/audit/000001.jsonl"
-    return asyncio.run(_crosses(gateway.url, audit, mode, prefix, checks))
-
-
-async def _crosses(url, audit, mode, prefix, checks) -> list[str]:
+def crosses(gateway: Gateway, program: list, mode: str, prefix: str, checks: dict, stdio: bool) -> list[str]:
+    """All checks of one server, by one client on one connection; what went wrong, by check."""
+    command = {"command": str(gateway.program), "env": gateway.environment(),
+               "args": ["serve", "--stdio", "--config", str(gateway.config)]}
+    endpoint = json.dumps(command) if stdio else gateway.url
+    said = gateway.folder / "client.log"
     wrong = []
-    for what, arguments in checks.items():
-        try:
-            # A client of its own each: what an earlier check left unread is no answer to a later one.
-            async with asyncio.timeout(PATIENCE):
-                if not await _check(url, audit, mode, prefix, CHECKS[what], arguments):
-                    wrong.append(f"{what}: not what was to be expected")
-        except BaseException as error:  # noqa: BLE001 - a group of exceptions is no Exception
-            wrong.append(f"{what}: " + "".join(traceback.format_exception(error, limit=-2)))
-    return wrong
+    with said.open("w") as log, subprocess.Popen(
+            [*map(str, program), endpoint, mode], text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as client:
+        for check, row in checks.items():
+            if fault := _checked(gateway, client, check, prefix, row):
+                wrong.append(f"{check}: {fault}")
+        client.stdin.close()
+        client.wait(PATIENCE)
+    return wrong + [f"it said: {said.read_text()[-2000:]}"] if wrong else []
 
 
-async def _check(url, audit, mode, prefix, check, arguments) -> bool:
-    heard = Heard()
-    async with Client(url, mode=mode, read_timeout_seconds=30, log_level="info", cache=None,
-                      elicitation_callback=heard.elicit, sampling_callback=heard.sample,
-                      list_roots_callback=heard.roots, logging_callback=heard.log,
-                      message_handler=heard.message) as client:
-        cell = Cell(client, heard, mode != "legacy", prefix, audit)
-        return await check(cell, *arguments)
+def _checked(gateway: Gateway, client: subprocess.Popen, check: str, prefix: str, row: tuple) -> str | None:
+    audit = gateway.folder / "state/audit"
+    before = cancelled(audit)
+    late = threading.Timer(PATIENCE, client.kill)
+    late.start()
+    try:
+        client.stdin.write(json.dumps({"check": check, **request(check, prefix, row)}) + "\n")
+        client.stdin.flush()
+        line = client.stdout.readline()
+    except BrokenPipeError:
+        line = ""
+    finally:
+        late.cancel()
+    if not line:
+        return "the client is gone"
+    saw = json.loads(line)
+    if "failed" in saw or not right(check, prefix, row, saw):
+        return f"not what was to be expected: {saw}"
+    deadline = time.monotonic() + PATIENCE
+    while check == "cancel" and cancelled(audit) == before:
+        if time.monotonic() > deadline:
+            return "the call was not cancelled at its server"
+        time.sleep(0.05)
+    return None

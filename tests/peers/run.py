@@ -7,11 +7,12 @@ Five servers (three of npm, two of PyPI, of both eras) stand behind one gateway 
 python `mcp` in three modes over HTTP and stdio, the Inspector and rmcp in both eras must list them
 all and get the right answer from each; one of the servers and one client once more by the transport
 of 2024-11-05. Then whatever else crosses (`crossing.py`): prompts, resources, news, questions, logs,
-with two more servers. Prints one line for each client; exit status 1 if any failed or if a process
-survived.
+between two servers and the clients of the python, TypeScript and Rust SDKs, in both eras, over HTTP and
+stdio. Prints one line for each client; exit status 1 if any failed or if a process survived.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -77,29 +78,39 @@ def through_the_gateway(report: Report, place: Place, folder: Path, program: Pat
         report.check("closed stdin leaves nothing behind", gone, alone)
 
 
-def crossings(report: Report, place: Place, folder: Path, program: Path) -> None:
+def crossings(report: Report, place: Place, folder: Path, program: Path, rmcp: Path) -> None:
     """What crosses besides plain calls, from and to both eras: the table of `crossing.py`."""
     everything = place.servers()["everything"]
     talker = {"command": str(place.venv / "python"), "args": [str(HERE / "talker.py")], "env": {}}
     own = {"isolation": "per-session"}
-    servers = {"talker": talker, "talker-own": talker | own, "talker-legacy": talker | own | {"protocol": "legacy"},
-               "everything": everything}
-    for gateway, names in [
-        (Gateway(program, folder / "crossing", servers), servers),
-        (Gateway(program, folder / "plain", {"everything": everything | own}, "plain"),
-         ["everything-plain"]),
-    ]:
-        gateway.start()
+    prefixed = {"talker": talker, "talker-own": talker | own,
+                "talker-legacy": talker | own | {"protocol": "legacy"}, "everything": everything}
+    plain = {"everything-plain": everything | own}
+    peers = {"python mcp": [place.venv / "python", HERE / "crossing_python.py"],
+             "typescript": [place.node, HERE / "crossing.mjs", place.npm.parent],
+             "rmcp": [rmcp, "checks"]}
+
+    def cross(gateway: Gateway, client: str, mode: str, server: str, over: str) -> None:
+        checks = crossing.TABLE[server]
+        prefix = "" if gateway.names == "plain" else f"{server}__"
         n_failed = report.failed
-        for mode in ["auto", "legacy"]:
-            for server in names:
-                checks = crossing.TABLE[server]
-                prefix = "" if gateway.names == "plain" else f"{server}__"
-                report.check(f"python mcp, {mode}, {server}: {', '.join(checks)}", crossing.crosses,
-                             gateway, mode, prefix, checks)
-        report.check("sigterm leaves nothing behind", gateway.stop)
+        report.check(f"{client}, {mode}, {over}, {server}: {', '.join(checks)}", crossing.crosses,
+                     gateway, peers[client], mode, prefix, checks, over == "stdio")
         if report.failed > n_failed:
             print(gateway.tail())
+
+    for names, servers in [("prefixed", prefixed), ("plain", plain)]:
+        gateway = Gateway(program, folder / f"crossing-{names}", servers, names)
+        gateway.start()
+        for client, mode, server in itertools.product(peers, ["auto", "legacy"], servers):
+            cross(gateway, client, mode, server, "http")
+        report.check("sigterm leaves nothing behind", gateway.stop)
+        # A desktop host starts a gateway of its own, here with the one server that is asked.
+        for client, mode, server in itertools.product(peers, ["auto", "legacy"], servers):
+            place_of_its_own = folder / f"crossing-{names}-{client}-{mode}-{server}"
+            alone = Gateway(program, place_of_its_own, {server: servers[server]}, names)
+            cross(alone, client, mode, server, "stdio")
+            report.check("closed stdin leaves nothing behind", gone, alone)
 
 
 def by_the_old_transport(report: Report, place: Place, folder: Path, program: Path) -> None:
@@ -192,7 +203,7 @@ def main() -> int:
         else:
             through_the_gateway(report, place, Path(folder), options.gateway.resolve(), rmcp)
             by_the_old_transport(report, place, Path(folder), options.gateway.resolve())
-            crossings(report, place, Path(folder), options.gateway.resolve())
+            crossings(report, place, Path(folder), options.gateway.resolve(), rmcp)
             what_asks_is_listed(report, place, Path(folder), options.gateway.resolve())
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
