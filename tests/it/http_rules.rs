@@ -124,6 +124,8 @@ async fn modern_requests_are_checked_in_the_order_of_the_specification() {
         headers(&[("mcp-method", method), ("mcp-protocol-version", version)])
     };
     let modern = |method: &'static str| said(method, MODERN);
+    let mut loud = whole(MODERN);
+    loud["io.modelcontextprotocol/logLevel"] = json!("loud");
     let cases = [
         (body("no/such", json!({})), modern("server/discover"), 404, -32601),
         (body("initialize", whole(MODERN)), modern("initialize"), 404, -32601),
@@ -136,6 +138,7 @@ async fn modern_requests_are_checked_in_the_order_of_the_specification() {
             400,
             -32022,
         ),
+        (body("tools/list", loud), modern("tools/list"), 400, -32602),
     ];
     for (body, headers, status, code) in cases {
         let response = post(gateway.port, &body, headers).await;

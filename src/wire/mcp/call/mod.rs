@@ -248,7 +248,7 @@ impl CallParams {
     pub fn log_level(&self) -> Option<Level> {
         match &self.sender {
             Some(sender) => sender.log_level,
-            None => self.meta.log_level().and_then(Level::parse),
+            None => self.meta.log_level(),
         }
     }
 

@@ -49,6 +49,10 @@ fn parameters_must_have_their_types() {
         &meta(r#""io.modelcontextprotocol/clientCapabilities":"x""#),
         Err("`io.modelcontextprotocol/clientCapabilities` must be an object"),
     );
+    let level = Err("`io.modelcontextprotocol/logLevel` must be a log level");
+    check(&meta(r#""io.modelcontextprotocol/logLevel":1"#), level);
+    check(&meta(r#""io.modelcontextprotocol/logLevel":"loud""#), level);
+    check(&meta(r#""io.modelcontextprotocol/logLevel":"emergency""#), Ok("{}"));
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn meta_says_what_the_client_said() {
     assert_eq!(meta.version(), Some("2026-07-28"));
     assert_eq!(meta.client_info().unwrap().text("name").as_deref(), Some("c"));
     assert_eq!(meta.capabilities().unwrap().raw(), r#"{"x":{}}"#);
-    assert_eq!(meta.log_level(), Some("info"));
+    assert_eq!(meta.log_level(), Some(Level::Info));
     assert_eq!(call.progress_token().unwrap().as_bytes(), b"\"p\"");
 }
 

@@ -12,6 +12,7 @@ use crate::{
     wire::{
         WireError,
         json::{Object, Text},
+        mcp::Level,
         rpc::{ProgressToken, RequestId},
     },
 };
@@ -31,7 +32,7 @@ pub struct Meta {
     version: Option<Text>,
     client_info: Option<Object>,
     capabilities: Option<Object>,
-    log_level: Option<Text>,
+    log_level: Option<Level>,
     progress_token: Option<ProgressToken>,
     trace: Option<Box<Trace>>,
 }
@@ -46,6 +47,7 @@ impl Meta {
             return Ok(Self::default());
         };
         let token = |meta: &Object, key: &str| RequestId::parse(&meta.get(key)?);
+        let level = |meta: &Object, key: &str| Level::parse(&meta.str(key)?);
         let meta = Some(&raw);
         Ok(Self {
             version: optional(meta, VERSION, Object::str).map_err(|()| {
@@ -56,8 +58,8 @@ impl Meta {
             capabilities: optional(meta, CAPABILITIES, Object::object).map_err(|()| {
                 refuse("`io.modelcontextprotocol/clientCapabilities` must be an object")
             })?,
-            log_level: optional(meta, LOG_LEVEL, Object::str)
-                .map_err(|()| refuse("`io.modelcontextprotocol/logLevel` must be a string"))?,
+            log_level: optional(meta, LOG_LEVEL, level)
+                .map_err(|()| refuse("`io.modelcontextprotocol/logLevel` must be a log level"))?,
             progress_token: optional(meta, PROGRESS_TOKEN, token)
                 .map_err(|()| refuse("`progressToken` must be a string or an integer"))?,
             trace: Trace::of(&raw),
@@ -81,8 +83,8 @@ impl Meta {
         self.capabilities.as_ref()
     }
 
-    pub fn log_level(&self) -> Option<&str> {
-        self.log_level.as_deref()
+    pub fn log_level(&self) -> Option<Level> {
+        self.log_level
     }
 
     pub fn progress_token(&self) -> Option<&ProgressToken> {
