@@ -4,15 +4,14 @@
 //! modern request whose headers say something else is refused (-32020), since somebody before us
 //! may have decided by the headers.
 
+mod annotations;
 mod params;
 mod value;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use params::{
-    MCP_PARAM_PREFIX, ParamHeader, ParamKind, check_param_headers, param_headers,
-    parse_param_headers,
-};
+pub use annotations::parse_param_headers;
+pub use params::{MCP_PARAM_PREFIX, ParamHeader, ParamKind, check_param_headers, param_headers};
 pub use value::{decode_value, encode_value};
 
 pub const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");

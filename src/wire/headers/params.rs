@@ -1,8 +1,7 @@
-//! `x-mcp-header`: arguments that a modern HTTP client repeats in `Mcp-Param-*` headers.
+//! Arguments that a modern HTTP client repeats in `Mcp-Param-*` headers.
 //!
-//! The annotation stands on a property of a tool's input schema that is a string, an integer or a
-//! boolean and is reached through `properties` alone. Its name is an HTTP token and unique without
-//! regard to case. One broken annotation makes the tool unusable over HTTP, so it is an error.
+//! What a header says of an argument, and whether headers that came say the same: integers as
+//! numbers, and none that is not safe. Which arguments they are stands in `annotations`. Pure.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,15 +10,8 @@ use super::{
     Mismatch,
     value::{decode_value, encode_value},
 };
-use crate::{
-    domain::limits::PARAM_HEADERS_MAX,
-    wire::{
-        WireError,
-        json::{Object, Text, elements},
-    },
-};
+use crate::wire::json::{Object, Text};
 
-const ANNOTATION: &str = "x-mcp-header";
 pub const MCP_PARAM_PREFIX: &str = "mcp-param-";
 
 /// One argument that is repeated in a header.
@@ -38,25 +30,14 @@ pub enum ParamKind {
     Boolean,
 }
 
-/// Reads the annotations of an input schema.
-pub fn parse_param_headers(schema: &Object) -> Result<Vec<ParamHeader>, WireError> {
-    let mut found = Vec::new();
-    if memchr::memmem::find(schema.raw(), b"x-mcp-").is_none()
-        && memchr::memchr(b'\\', schema.raw()).is_none()
-    {
-        return Ok(found);
-    }
-    properties(schema, &mut Vec::new(), &mut found)?;
-    Ok(found)
-}
-
 /// The headers that repeat `arguments`; an absent or null argument has none.
 pub fn param_headers(
     headers: &[ParamHeader],
     arguments: &Object,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let said = |header: &ParamHeader| {
-        Some((header.header.clone(), encode_value(&header.spoken(arguments)?)))
+    let said = |header: &ParamHeader| match header.spoken(arguments) {
+        Spoken::As(text) => Some((header.header.clone(), encode_value(&text))),
+        Spoken::Nothing | Spoken::Unsafe => None,
     };
     headers.iter().filter_map(said).collect()
 }
@@ -71,11 +52,11 @@ pub fn check_param_headers(
         let mut values = sent.get_all(&header.header).iter();
         let mismatch = || Mismatch { header: header.header.clone() };
         let same = match (header.spoken(arguments), values.next()) {
-            (None, None) => true,
-            (Some(want), Some(value)) => {
+            (Spoken::Nothing, None) => true,
+            (Spoken::As(want), Some(value)) => {
                 decode_value(value.as_bytes()).is_some_and(|said| header.kind.same(&want, &said))
             }
-            (None, Some(_)) | (Some(_), None) => false,
+            (Spoken::Nothing, Some(_)) | (Spoken::As(_), None) | (Spoken::Unsafe, _) => false,
         };
         if !same || values.next().is_some() {
             return Err(mismatch());
@@ -84,39 +65,48 @@ pub fn check_param_headers(
     Ok(())
 }
 
+/// What a header says of an argument.
+#[derive(Debug)]
+enum Spoken {
+    /// It is absent, null, or not of the kind.
+    Nothing,
+    As(String),
+    /// An integer that the specification keeps out of headers, because not everybody reads it
+    /// exactly. No header repeats it, so no request with it is right.
+    Unsafe,
+}
+
 impl ParamHeader {
-    /// The argument as a header says it; none when it is absent, null, or not of the kind.
-    fn spoken(&self, arguments: &Object) -> Option<String> {
+    fn spoken(&self, arguments: &Object) -> Spoken {
+        let Some(value) = self.argument(arguments) else { return Spoken::Nothing };
+        match (self.kind, value.first()) {
+            (ParamKind::String, Some(b'"')) => match Text::of(&value, &value) {
+                Some(text) => Spoken::As(text.as_str().to_owned()),
+                None => Spoken::Nothing,
+            },
+            (ParamKind::Boolean, Some(b't' | b'f')) => {
+                Spoken::As(String::from_utf8_lossy(&value).into_owned())
+            }
+            (ParamKind::Integer, Some(b'-' | b'0'..=b'9')) => {
+                let number = integer(&String::from_utf8_lossy(&value));
+                number.map_or(Spoken::Unsafe, |number| Spoken::As(number.to_string()))
+            }
+            (ParamKind::String | ParamKind::Boolean | ParamKind::Integer, _) => Spoken::Nothing,
+        }
+    }
+
+    /// The text of the value at the path.
+    fn argument(&self, arguments: &Object) -> Option<Bytes> {
         let (last, parents) = self.path.split_last()?;
         let mut at = arguments.clone();
         for key in parents {
             at = at.object(key)?;
         }
-        let value = at.get(last)?;
-        match (self.kind, value.first()?) {
-            (ParamKind::String, b'"') => {
-                Text::of(&value, &value).map(|text| text.as_str().to_owned())
-            }
-            (ParamKind::Boolean, b't' | b'f') => Some(String::from_utf8_lossy(&value).into_owned()),
-            (ParamKind::Integer, b'-' | b'0'..=b'9') => {
-                let written = String::from_utf8_lossy(&value);
-                Some(integer(&written).map_or(written.into_owned(), |number| number.to_string()))
-            }
-            (ParamKind::String | ParamKind::Boolean | ParamKind::Integer, _) => None,
-        }
+        at.get(last)
     }
 }
 
 impl ParamKind {
-    fn of(schema: &Object) -> Option<Self> {
-        match schema.str("type")?.as_str() {
-            "string" => Some(Self::String),
-            "integer" => Some(Self::Integer),
-            "boolean" => Some(Self::Boolean),
-            _ => None,
-        }
-    }
-
     /// Whether a header that says `said` means the argument that is spoken as `want`.
     fn same(self, want: &str, said: &str) -> bool {
         let numbers = || integer(want).zip(integer(said)).is_some_and(|(a, b)| a == b);
@@ -124,167 +114,32 @@ impl ParamKind {
     }
 }
 
-/// What `text` says as an integer, also when written `42.0` or `4.2e1`. Exact or none: beyond 2^53
-/// a fraction or an exponent is not read, since two numbers could become one.
+/// Beyond it two integers can be one to whoever reads them as floating-point numbers.
+const SAFE_MAX: i64 = 9_007_199_254_740_991;
+
+/// What `text` says as a safe integer, also when written `42.0` or `4.2e1`.
 fn integer(text: &str) -> Option<i64> {
-    if let Ok(number) = text.parse::<i64>() {
-        return (!text.starts_with('+')).then_some(number);
-    }
-    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
-    let fraction = text.parse::<f64>().ok()?;
-    let plain =
-        text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
-    let exact = plain && fraction.fract() == 0.0 && fraction.abs() <= EXACT_MAX;
-    if !exact { None } else { format!("{fraction:.0}").parse().ok() }
-}
-
-fn properties(
-    schema: &Object,
-    path: &mut Vec<String>,
-    found: &mut Vec<ParamHeader>,
-) -> Result<(), WireError> {
-    for (key, value) in schema.members() {
-        match key.as_ref() {
-            // The root is not a property.
-            ANNOTATION if path.is_empty() => return Err(misplaced()),
-            // Data, not schemas.
-            ANNOTATION | "const" | "default" | "enum" | "examples" => {}
-            "properties" => {
-                for (name, property) in Object::parse(value)?.members() {
-                    let Ok(property) = Object::parse(property) else { continue };
-                    path.push(name.into_owned());
-                    if property.contains(ANNOTATION) {
-                        found.push(annotated(&property, path, found)?);
-                    }
-                    properties(&property, path, found)?;
-                    path.pop();
-                }
-            }
-            _ => unannotated(value)?,
+    let number = match text.parse::<i64>() {
+        Ok(number) => Some(number).filter(|_| !text.starts_with('+')),
+        Err(_) => {
+            let plain = |byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+            let fraction = text.parse::<f64>().ok().filter(|_| text.bytes().all(plain))?;
+            let whole = Some(fraction).filter(|fraction| fraction.fract() == 0.0)?;
+            format!("{whole:.0}").parse().ok()
         }
-    }
-    Ok(())
-}
-
-fn annotated(
-    property: &Object,
-    path: &[String],
-    found: &[ParamHeader],
-) -> Result<ParamHeader, WireError> {
-    let refuse = |rule| WireError::Tool { rule };
-    let name = property.str(ANNOTATION).filter(|name| !name.is_empty());
-    let name = name.ok_or(refuse("`x-mcp-header` must be a name"))?;
-    let header = HeaderName::from_bytes(format!("{MCP_PARAM_PREFIX}{name}").as_bytes())
-        .map_err(|_| refuse("`x-mcp-header` must be an HTTP token"))?;
-    let kind = ParamKind::of(property).ok_or(refuse(
-        "`x-mcp-header` must stand on a property of type string, integer or boolean",
-    ))?;
-    // Header names are kept in lower case, so this is without regard to case.
-    if found.len() >= PARAM_HEADERS_MAX {
-        return Err(refuse("at most 64 properties may have an `x-mcp-header`"));
-    }
-    if found.iter().any(|other| other.header == header) {
-        return Err(refuse("two properties share one `x-mcp-header`"));
-    }
-    Ok(ParamHeader { header, path: path.to_vec(), kind })
-}
-
-/// Anything below another keyword than `properties` must not be annotated.
-fn unannotated(value: Bytes) -> Result<(), WireError> {
-    match value.first() {
-        Some(b'{') => {
-            let object = Object::parse(value)?;
-            if object.contains(ANNOTATION) {
-                return Err(misplaced());
-            }
-            object.members().try_for_each(|(_, value)| unannotated(value))
-        }
-        Some(b'[') => elements(value, usize::MAX)?.into_iter().try_for_each(unannotated),
-        _ => Ok(()),
-    }
-}
-
-fn misplaced() -> WireError {
-    WireError::Tool { rule: "`x-mcp-header` must be reached through `properties` alone" }
+    };
+    number.filter(|number| (-SAFE_MAX..=SAFE_MAX).contains(number))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        HeaderMap, HeaderName, HeaderValue, Object, ParamHeader, check_param_headers,
-        param_headers, parse_param_headers,
+        super::parse_param_headers, HeaderMap, HeaderName, HeaderValue, Object,
+        check_param_headers, param_headers,
     };
 
     fn object(text: &str) -> Object {
         Object::parse(text.to_owned().into()).unwrap()
-    }
-
-    /// The headers that a schema asks for, or why it cannot.
-    fn parsed(schema: &str) -> Result<Vec<String>, String> {
-        let headers = parse_param_headers(&object(schema)).map_err(|error| error.to_string())?;
-        let show = |header: &ParamHeader| {
-            format!("{}={}:{:?}", header.header, header.path.join("."), header.kind)
-        };
-        Ok(headers.iter().map(show).collect())
-    }
-
-    #[track_caller]
-    fn refused(schema: &str, rule: &str) {
-        let want = format!("invalid tool definition: `x-mcp-header` {rule}");
-        assert_eq!(parsed(schema).unwrap_err(), want, "{schema}");
-    }
-
-    #[test]
-    fn annotations_are_found_through_properties_alone() {
-        let nested = r#"{"type":"object","properties":{
-            "region":{"type":"string","x-mcp-header":"Region"},
-            "where":{"type":"object","properties":{"limit":{"x-mcp-header":"limit","type":"integer"}}},
-            "x-mcp-header":{"type":"boolean"},
-            "plain":{"default":{"x-mcp-header":"data"},"enum":[{"x-mcp-header":1}]}}}"#;
-        let want = ["mcp-param-region=region:String", "mcp-param-limit=where.limit:Integer"];
-        assert_eq!(parsed(nested).unwrap(), want);
-        assert!(parsed(r#"{"properties":{"a":{"type":"number"}}}"#).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_broken_annotation_breaks_the_tool() {
-        for schema in [
-            r#"{"x-mcp-header":"A","type":"string"}"#,
-            r#"{"items":{"type":"string","x-mcp-header":"A"}}"#,
-            r#"{"oneOf":[{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}]}"#,
-            r#"{"$defs":{"a":{"type":"string","x-mcp-header":"A"}}}"#,
-            r#"{"properties":{"a":{"items":{"type":"string","x-mcp-header":"A"}}}}"#,
-            r#"{"if":{"properties":{"a":{"type":"string","x-mcp\u002dheader":"A"}}}}"#,
-        ] {
-            refused(schema, "must be reached through `properties` alone");
-        }
-        let one = |annotated: &str| format!(r#"{{"properties":{{"a":{{{annotated}}}}}}}"#);
-        let kind = "must stand on a property of type string, integer or boolean";
-        refused(&one(r#""type":"number","x-mcp-header":"A""#), kind);
-        refused(&one(r#""type":"object","x-mcp-header":"A""#), kind);
-        refused(&one(r#""x-mcp-header":"A""#), kind);
-        refused(&one(r#""type":"string","x-mcp-header":"""#), "must be a name");
-        refused(&one(r#""type":"string","x-mcp-header":7"#), "must be a name");
-        refused(&one(r#""type":"string","x-mcp-header":"a b""#), "must be an HTTP token");
-        refused(&one(r#""type":"string","x-mcp-header":"a\r\nb""#), "must be an HTTP token");
-        refused(&one(r#""type":"string","x-mcp-header":"ä""#), "must be an HTTP token");
-        let twice = r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"},
-            "b":{"type":"string","x-mcp-header":"a"}}}"#;
-        let shared = "invalid tool definition: two properties share one `x-mcp-header`";
-        assert_eq!(parsed(twice).unwrap_err(), shared);
-    }
-
-    #[test]
-    fn annotations_are_bounded() {
-        let many = |n: usize| {
-            let one = |nth| format!(r#""p{nth}":{{"type":"string","x-mcp-header":"P{nth}"}}"#);
-            let all: Vec<_> = (0..n).map(one).collect();
-            parsed(&format!(r#"{{"properties":{{{}}}}}"#, all.join(",")))
-        };
-        assert_eq!(many(64).unwrap().len(), 64);
-        assert!(
-            many(65).unwrap_err().ends_with("at most 64 properties may have an `x-mcp-header`")
-        );
     }
 
     const SCHEMA: &str = r#"{"properties":{
@@ -364,13 +219,21 @@ mod tests {
         check("42", "+42", false);
         check("42", "42x", false);
         check("42", "nan", false);
-        check("9007199254740993", "9007199254740993", true);
-        check("9007199254740993", "9007199254740992", false);
-        check("9007199254740993", "9007199254740992.0", false);
-        check("9007199254740992", "9007199254740993.0", false);
         check("9007199254740991", "9007199254740991.0", true);
-        check("99999999999999999999", "99999999999999999999", true);
-        check("99999999999999999999", "99999999999999999998", false);
-        check("1e400", "1e401", false);
+        check("-9007199254740991", "-9.007199254740991e15", true);
+        check("1", "9007199254740993", false);
+    }
+
+    #[test]
+    fn an_integer_that_is_not_safe_is_in_no_header_and_no_request() {
+        let headers = parse_param_headers(&object(SCHEMA)).unwrap();
+        for written in
+            ["9007199254740992", "-9007199254740992", "9007199254740992.0", "1e400", "1.5"]
+        {
+            let arguments = format!(r#"{{"n":{{"i":{written}}}}}"#);
+            assert!(param_headers(&headers, &object(&arguments)).is_empty(), "{written}");
+            check(&arguments, &[], Err("mcp-param-i"));
+            check(&arguments, &[("mcp-param-i", written)], Err("mcp-param-i"));
+        }
     }
 }
