@@ -25,7 +25,7 @@ pub enum DenyReason {
     Headers,
     /// The state that came with answers was not given out for this request.
     State,
-    /// The arguments do not fit the tool's schema.
+    /// The arguments do not fit the tool's schema, or its client cannot read that of a form.
     Schema,
     /// The record could not be written, so nothing may be sent.
     AuditUnavailable,

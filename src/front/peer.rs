@@ -187,10 +187,11 @@ impl Peer {
             if rounds == QUESTION_ROUNDS_MAX {
                 return failed(CallError::Protocol { what: "it asks without end" });
             }
-            let responses = match questions::inquire(&front, &self.known, &asked, &lines).await {
-                Ok(responses) => responses,
-                Err(error) => return failed(error),
-            };
+            let responses =
+                match questions::inquire(&front, &self.known, self.version, &asked, &lines).await {
+                    Ok(responses) => responses,
+                    Err(error) => return failed(error),
+                };
             params = match first.again(responses, asked.asks.state()) {
                 Ok(again) => Arc::new(again),
                 Err(error) => return refused(error),

@@ -26,29 +26,14 @@ use crate::harness::{PORTCULLIS, within};
 mod answers;
 mod ears;
 mod events;
+mod kind;
 
 pub(crate) use ears::Ear;
 use events::read;
 pub(crate) use events::{Event, Events, is_stream};
+pub(crate) use kind::{Kind, LEGACY, MODERN};
 
 const SUBSCRIPTION: &str = "/params/_meta/io.modelcontextprotocol~1subscriptionId";
-pub(crate) const MODERN: &str = "2026-07-28";
-pub(crate) const LEGACY: &str = "2025-11-25";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    ModernHttp,
-    LegacyHttp,
-    ModernStdio,
-    LegacyStdio,
-}
-
-impl Kind {
-    pub(crate) fn is_modern(self) -> bool {
-        matches!(self, Self::ModernHttp | Self::ModernStdio)
-    }
-}
-
 /// A connected client.
 pub(crate) struct Client {
     kind: Kind,
@@ -98,7 +83,7 @@ impl Client {
     pub(crate) async fn able_http(kind: Kind, port: u16, capabilities: Value) -> Self {
         let line = Line::Http { port, session: None };
         let mut client = Self { kind, capabilities, line, next: AtomicU64::new(1) };
-        if kind == Kind::LegacyHttp {
+        if !kind.is_modern() {
             client.initialize().await;
         }
         client
@@ -159,13 +144,13 @@ impl Client {
 
     async fn initialize(&mut self) {
         let params = json!({
-            "protocolVersion": LEGACY, "capabilities": self.capabilities,
+            "protocolVersion": self.kind.version(), "capabilities": self.capabilities,
             "clientInfo": { "name": "it", "version": "1" },
         });
         let started = self.start("initialize", params).await;
         let session = started.1.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
         let answer = started.0.finish().await;
-        assert_eq!(answer.response["result"]["protocolVersion"], LEGACY, "{answer:?}");
+        assert_eq!(answer.response["result"]["protocolVersion"], self.kind.version(), "{answer:?}");
         if let Line::Http { session: kept, .. } = &mut self.line {
             *kept = Some(session.expect("a session id"));
         }
@@ -212,7 +197,7 @@ impl Client {
         match self.kind {
             // Closing the response is cancelling.
             Kind::ModernHttp => drop(call),
-            Kind::LegacyHttp | Kind::ModernStdio | Kind::LegacyStdio => {
+            Kind::OldHttp | Kind::LegacyHttp | Kind::ModernStdio | Kind::LegacyStdio => {
                 let params = json!({ "requestId": call.id, "reason": "test" });
                 self.notify("notifications/cancelled", params).await;
             }
@@ -235,7 +220,7 @@ impl Client {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         if self.is_modern() {
             let meta = params.as_object_mut().unwrap().entry("_meta").or_insert(json!({}));
-            meta["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
+            meta["io.modelcontextprotocol/protocolVersion"] = self.kind.version().into();
             meta["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
             meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "it", "version": "1" });
         }
@@ -283,13 +268,13 @@ impl Client {
             headers.insert(key, value.parse().unwrap());
         };
         if self.is_modern() {
-            set("mcp-protocol-version", MODERN);
+            set("mcp-protocol-version", self.kind.version());
             set("mcp-method", method);
             if let Some(name) = name {
                 set("mcp-name", name);
             }
         } else if let Some(session) = session {
-            set("mcp-protocol-version", LEGACY);
+            set("mcp-protocol-version", self.kind.version());
             set("mcp-session-id", session);
         }
         headers

@@ -116,8 +116,8 @@ async fn a_question_is_on_record_before_its_client_has_it() {
             let cell = Cell::with(kind, server, able(), keys).await;
             let mut call = cell.client.begin(TOOL, json!({ "message": "secret?" }), None).await;
             let asked = match kind {
-                Kind::LegacyHttp | Kind::LegacyStdio => cell.client.question(&mut call).await,
-                Kind::ModernHttp | Kind::ModernStdio => call.next().await.unwrap(),
+                kind if kind.is_modern() => call.next().await.unwrap(),
+                _ => cell.client.question(&mut call).await,
             };
             let records = audit_in(&cell.audit);
             let context = || format!("{kind:?} {server:?} {asked} {}", cell.describe());

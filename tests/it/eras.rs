@@ -69,7 +69,7 @@ impl Cell {
         };
         let tables = tables + keys;
         let (client, gateway, dir) = match kind {
-            Kind::ModernHttp | Kind::LegacyHttp => {
+            Kind::ModernHttp | Kind::LegacyHttp | Kind::OldHttp => {
                 let gateway = Gateway::start_in(dir, &tables);
                 (Client::able_http(kind, gateway.port, capabilities).await, Some(gateway), None)
             }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{Client, Kind},
     eras::{Cell, Server},
-    harness::{Gateway, HttpFixture, audit_in, journal},
+    harness::{Gateway, HttpFixture, audit_in, journal, wait_until},
 };
 
 pub(crate) const KINDS: [Kind; 4] =
@@ -105,4 +105,37 @@ async fn an_answer_counts_only_in_the_session_that_was_asked() {
     asked.respond(&question, answer("elicitation/create")).await;
     let got = call.finish().await.response;
     assert!(text(&got).contains("ann") && !text(&got).contains("eve"), "{got}");
+}
+
+/// Servers of both eras ask as they would ask a client of 2025-11-25.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_client_is_asked_in_the_words_of_its_revision_or_not_at_all() {
+    let tool = "up__test_elicitation_sep1330_enums";
+    for (server, keys) in [
+        (Server::ModernHttp, ""),
+        (Server::LegacyHttp, "isolation = \"per-session\"\n"),
+        (Server::LegacyStdio, "isolation = \"per-session\"\n"),
+    ] {
+        let cell = Cell::with(Kind::OldHttp, server, able(), keys).await;
+        let mut call = cell.client.begin(tool, json!({ "only": "titledSingle" }), None).await;
+        let asked = cell.client.question(&mut call).await;
+        let choice = json!({
+            "type": "string", "enum": ["value1", "value2", "value3"],
+            "enumNames": ["First Option", "Second Option", "Third Option"],
+        });
+        assert_eq!(asked["params"]["requestedSchema"]["properties"]["titledSingle"], choice);
+        let chosen = json!({ "action": "accept", "content": { "titledSingle": "value2" } });
+        cell.client.respond(&asked, chosen).await;
+        let done = call.finish().await.response;
+        assert!(text(&done).contains("value2"), "{done}");
+
+        let (got, n) = cell.client.call_answering(tool, json!({}), answer).await;
+        assert_eq!((&got["error"]["code"], n), (&json!(-32603), 0), "{server:?} {got}");
+        assert_eq!(got["error"]["data"]["reason"], "schema", "{got}");
+        if !server.is_modern() {
+            let is_withdrawn = |one: &Value| one["method"] == "notifications/cancelled";
+            let told = || journal(&cell.journal).into_iter().find(is_withdrawn);
+            wait_until("the server to hear of it", told, || cell.describe());
+        }
+    }
 }

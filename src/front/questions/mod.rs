@@ -26,7 +26,7 @@ use super::{Front, exchange::Lines};
 
 use crate::{
     domain::{
-        CallError, Kind, Questions, Sent,
+        CallError, DenyReason, Kind, Questions, Sent,
         limits::{
             CLIENT_CAPABILITIES_BYTES_MAX, QUESTION_RETRY_PAUSE, QUESTION_WAIT_MAX, QUESTIONS_MAX,
         },
@@ -35,7 +35,7 @@ use crate::{
     gate::{Epoch, Latch, Permit},
     wire::{
         Body, CallParams, Frame, InputRequired, Level, Object, Progressed, Question, RequestId,
-        Response, Sender, TaskNews, encode_cancelled, encode_request, input_responses,
+        Response, Sender, TaskNews, Version, encode_cancelled, encode_request, input_responses,
         relayable_in_session,
     },
 };
@@ -84,6 +84,8 @@ pub(super) enum Unanswered {
     Gone,
     /// It answered with an error, or with what is no answer.
     Declined,
+    /// Its revision of MCP has no form for it; nothing was asked.
+    Unsayable,
 }
 
 impl Acquaintance {
@@ -131,17 +133,21 @@ impl Acquaintance {
 
     /// Puts all questions of a round to the client and waits for all answers: the text of
     /// `inputResponses`. Dropped before its end, it tells the client that nobody waits any more.
-    pub(super) async fn ask(
+    async fn ask(
         &self,
+        to: Version,
         asks: &InputRequired,
         voice: &Voice,
     ) -> Result<Bytes, Unanswered> {
-        let mut asked = Vec::with_capacity(asks.questions.len());
-        for question in &asks.questions {
-            asked.push((question, self.put(question, voice).await?));
+        let prepared = asks.questions.iter().map(|question| self.prepare(to, question));
+        // All, before the first is put: a round is asked as a whole or not at all.
+        let mut prepared = prepared.collect::<Result<Vec<_>, _>>()?;
+        for (pending, frame) in &mut prepared {
+            voice.send(std::mem::take(frame)).await.map_err(|_| Unanswered::Gone)?;
+            pending.voice = Some(voice.clone());
         }
-        let mut answers = Vec::with_capacity(asked.len());
-        for (question, mut pending) in asked {
+        let mut answers = Vec::with_capacity(prepared.len());
+        for (question, (mut pending, _)) in asks.questions.iter().zip(prepared) {
             let body = (&mut pending.answer).await.map_err(|_| Unanswered::Gone)?;
             pending.voice = None;
             match body {
@@ -152,15 +158,14 @@ impl Acquaintance {
         Ok(input_responses(answers))
     }
 
-    async fn put(&self, question: &Question, voice: &Voice) -> Result<Pending, Unanswered> {
+    fn prepare(&self, to: Version, question: &Question) -> Result<(Pending, Frame), Unanswered> {
         let id = self.open.last.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let params = question.legacy_params(to, id).map_err(|_| Unanswered::Unsayable)?;
+        let method = question.method.method();
+        let frame = encode_request(&RequestId::from_u64(id), method, params.as_deref());
         let (waiting, answer) = oneshot::channel();
         self.open.lock().insert(id, waiting);
-        let pending = Pending { open: self.open.clone(), id, answer, voice: Some(voice.clone()) };
-        let (method, params) = (question.method.method(), question.legacy_params(id));
-        let frame = encode_request(&RequestId::from_u64(id), method, params.as_deref());
-        voice.send(frame).await.map_err(|_| Unanswered::Gone)?;
-        Ok(pending)
+        Ok((Pending { open: self.open.clone(), id, answer, voice: None }, frame))
     }
 }
 
@@ -175,7 +180,7 @@ struct Pending {
     open: Arc<Open>,
     id: u64,
     answer: oneshot::Receiver<Body>,
-    /// Where to say that the answer is not wanted any more.
+    /// Where to say that the answer is not wanted any more, while the client owes it.
     voice: Option<Voice>,
 }
 
@@ -226,6 +231,7 @@ pub(super) fn pages(error: &Object, params: &CallParams) -> Option<InputRequired
 pub(super) async fn inquire(
     front: &Front,
     client: &Acquaintance,
+    to: Version,
     asked: &Asked,
     lines: &Lines,
 ) -> Result<Option<Bytes>, CallError> {
@@ -236,14 +242,17 @@ pub(super) async fn inquire(
             tokio::time::sleep(QUESTION_RETRY_PAUSE).await;
             return Ok(None);
         };
-        client.ask(asks, voice).await.map(Some)
+        client.ask(to, asks, voice).await.map(Some)
     };
     tokio::select! {
         biased;
         // First, so that nothing is asked under an epoch that is past.
         () = stopped(front.gate.latch(), permit.epoch()) => Err(CallError::Stopped { sent }),
         () = front.abandon.cancelled() => Err(CallError::Unavailable { sent }),
-        asked = asked => asked.map_err(|_| CallError::Cancelled { sent }),
+        asked = asked => asked.map_err(|unanswered| match unanswered {
+            Unanswered::Gone | Unanswered::Declined => CallError::Cancelled { sent },
+            Unanswered::Unsayable => CallError::Withheld { reason: DenyReason::Schema },
+        }),
         () = tokio::time::sleep(QUESTION_WAIT_MAX) => Err(CallError::Deadline { sent }),
     }
 }

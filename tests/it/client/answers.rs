@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::{Client, InFlight, Line, bare, post};
 use crate::harness::within;
 
+/// More than any tool of the fixture asks in one call, and more rounds.
+const QUESTIONS_MAX: usize = 8;
+
 impl Client {
     /// Any notification of the client.
     pub(crate) async fn tell(&self, method: &str, params: Value) {
@@ -90,6 +93,7 @@ impl Client {
             match message["method"].as_str() {
                 Some(method) if message.get("id").is_some() => {
                     n_questions += 1;
+                    assert!(n_questions <= QUESTIONS_MAX, "it asks without end: {message}");
                     let is_page = message["params"]["mode"] == "url";
                     let has_id = message["params"]["elicitationId"].is_string();
                     assert_eq!(is_page, has_id, "a legacy page has an id: {message}");
@@ -112,7 +116,7 @@ impl Client {
     ) -> (Value, usize) {
         let mut params = json!({ "name": tool, "arguments": arguments });
         let mut n_questions = 0;
-        loop {
+        for _round in 0..=QUESTIONS_MAX {
             let response = self.ask("tools/call", params.clone()).await.response;
             if response["result"]["resultType"] != "input_required" {
                 return (response, n_questions);
@@ -128,6 +132,7 @@ impl Client {
                 None => drop(params.as_object_mut().unwrap().remove("requestState")),
             }
         }
+        panic!("{tool} asks without end");
     }
 
     /// The notifications that a stdio client got so far without a request, in order.

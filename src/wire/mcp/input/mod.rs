@@ -4,13 +4,14 @@
 //! the same request comes again with the answers. What a client can be asked is what it declared,
 //! and of that only what we know how to relay. Asks nobody and keeps nothing.
 
+mod forms;
 mod pages;
 
 use bytes::Bytes;
 
 pub use pages::{encode_visited, input_required, question_key};
 
-use super::tasks::TaskNews;
+use super::{Version, tasks::TaskNews};
 use crate::{
     domain::Asking,
     wire::{
@@ -135,14 +136,19 @@ fn questions(asked: &Object) -> Result<Vec<Question>, WireError> {
 }
 
 impl Question {
-    /// What a legacy client is asked by its request of this number. It knows a page by an id, which
-    /// modern servers do not give.
-    pub fn legacy_params(&self, number: u64) -> Option<Bytes> {
-        let params = self.params.as_ref()?;
-        if self.method != Asking::Url || params.contains(ELICITATION_ID) {
-            return Some(params.raw().clone());
-        }
-        Some(params.edit().set(ELICITATION_ID, quote(&number.to_string())).finish().into_bytes())
+    /// What a legacy client of this version is asked by its request of this number. It knows a
+    /// page by an id, which modern servers do not give. An error for what has no form there.
+    pub fn legacy_params(&self, to: Version, number: u64) -> Result<Option<Bytes>, WireError> {
+        let Some(params) = &self.params else { return Ok(None) };
+        let asked = match self.method {
+            Asking::Form if to < Version::V2025_11_25 => forms::for_older_clients(params)?,
+            Asking::Url if !params.contains(ELICITATION_ID) => {
+                let known = params.edit().set(ELICITATION_ID, quote(&number.to_string()));
+                return Ok(Some(known.finish().into_bytes()));
+            }
+            Asking::Form | Asking::Url | Asking::Sampling | Asking::Roots => None,
+        };
+        Ok(Some(asked.as_ref().unwrap_or(params).raw().clone()))
     }
 }
 
