@@ -14,6 +14,7 @@ stdio. Prints one line for each client; exit status 1 if any failed or if a proc
 import argparse
 import itertools
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -80,15 +81,10 @@ def through_the_gateway(report: Report, place: Place, folder: Path, program: Pat
 
 def crossings(report: Report, place: Place, folder: Path, program: Path, rmcp: Path) -> None:
     """What crosses besides plain calls, from and to both eras: the table of `crossing.py`."""
-    everything = place.servers()["everything"]
-    talker = {"command": str(place.venv / "python"), "args": [str(HERE / "talker.py")], "env": {}}
-    own = {"isolation": "per-session"}
-    prefixed = {"talker": talker, "talker-own": talker | own,
-                "talker-legacy": talker | own | {"protocol": "legacy"}, "everything": everything}
-    plain = {"everything-plain": everything | own}
     peers = {"python mcp": [place.venv / "python", HERE / "crossing_python.py"],
              "typescript": [place.node, HERE / "crossing.mjs", place.npm.parent],
              "rmcp": [rmcp, "checks"]}
+    pairs = lambda servers: itertools.product(peers, ["auto", "legacy"], servers)
 
     def cross(gateway: Gateway, client: str, mode: str, server: str, over: str) -> None:
         checks = crossing.TABLE[server]
@@ -99,18 +95,41 @@ def crossings(report: Report, place: Place, folder: Path, program: Path, rmcp: P
         if report.failed > n_failed:
             print(gateway.tail())
 
-    for names, servers in [("prefixed", prefixed), ("plain", plain)]:
-        gateway = Gateway(program, folder / f"crossing-{names}", servers, names)
+    def all_over_http(way: str, names: str, servers: dict) -> None:
+        gateway = Gateway(program, folder / f"crossing-{way}-{names}", servers, names)
         gateway.start()
-        for client, mode, server in itertools.product(peers, ["auto", "legacy"], servers):
-            cross(gateway, client, mode, server, "http")
+        for client, mode, server in pairs(servers):
+            cross(gateway, client, mode, server, f"http to {way}")
         report.check("sigterm leaves nothing behind", gateway.stop)
+
+    talker = {"command": str(place.venv / "python"), "args": [str(HERE / "talker.py")], "env": {}}
+    for names, servers in sorts(talker, place.servers()["everything"]):
+        all_over_http("children", names, servers)
         # A desktop host starts a gateway of its own, here with the one server that is asked.
-        for client, mode, server in itertools.product(peers, ["auto", "legacy"], servers):
+        for client, mode, server in pairs(servers):
             place_of_its_own = folder / f"crossing-{names}-{client}-{mode}-{server}"
             alone = Gateway(program, place_of_its_own, {server: servers[server]}, names)
             cross(alone, client, mode, server, "stdio")
             report.check("closed stdin leaves nothing behind", gone, alone)
+
+    port = free_port()
+    talks = serving([talker["command"], *talker["args"], str(port)], port)
+    everything_else, url = everything(place, "streamableHttp")
+    try:
+        for names, servers in sorts({"url": f"http://127.0.0.1:{port}/mcp"}, {"url": url}):
+            all_over_http("http", names, servers)
+    finally:
+        for process in [talks, everything_else]:
+            process.terminate()
+            process.wait()
+
+
+def sorts(talker: dict, everything: dict) -> list[tuple[str, dict]]:
+    """The servers of the table, by the names that tools have there."""
+    own = {"isolation": "per-session"}
+    prefixed = {"talker": talker, "talker-own": talker | own,
+                "talker-legacy": talker | own | {"protocol": "legacy"}, "everything": everything}
+    return [("prefixed", prefixed), ("plain", {"everything-plain": everything | own})]
 
 
 def by_the_old_transport(report: Report, place: Place, folder: Path, program: Path) -> None:
@@ -147,11 +166,23 @@ def everything(place: Place, transport: str) -> tuple[subprocess.Popen, str]:
     """The server of that name over HTTP, and its URL."""
     port = free_port()
     of = place.servers()["everything"]
-    command = [of["command"], of["args"][0], transport]
-    env = os.environ | of["env"] | {"PORT": str(port)}
-    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(3)
+    server = serving([of["command"], of["args"][0], transport], port, of["env"] | {"PORT": str(port)})
     return server, f"http://localhost:{port}/{'sse' if transport == 'sse' else 'mcp'}"
+
+
+def serving(command: list[str], port: int, env: dict = {}) -> subprocess.Popen:
+    """A server that listens there."""
+    server = subprocess.Popen(command, env=os.environ | env,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("localhost", port), timeout=1).close()
+            return server
+        except OSError:
+            time.sleep(0.1)
+    server.kill()
+    raise RuntimeError(f"{command} does not listen on {port}")
 
 
 def gone(gateway: Gateway) -> list[str]:

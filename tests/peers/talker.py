@@ -1,12 +1,14 @@
 """A server made with the python SDK that says and asks whatever MCP knows, in both eras.
 
-    python tests/peers/talker.py       # on its pipes; the first message decides its era
+    python tests/peers/talker.py            # on its pipes; the first message decides its era
+    python tests/peers/talker.py PORT       # Streamable HTTP, both eras
 
 Uses the SDK as its documentation does and nothing of ours. What it is asked, and what has to come
 of it, stands in `crossing.py`.
 """
 
 import asyncio
+import sys
 from typing import Annotated
 
 import mcp_types as types
@@ -116,4 +118,7 @@ async def complete(ref, argument, context) -> types.Completion:
     return types.Completion(values=[name for name in ["Ann", "Bob"] if name.startswith(argument.value)])
 
 
-server.run()
+if sys.argv[1:]:
+    server.run(transport="streamable-http", port=int(sys.argv[1]))
+else:
+    server.run()
