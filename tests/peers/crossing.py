@@ -7,6 +7,7 @@ connection lasts until the input ends. Knows nothing of how the gateway does it;
 withdrawn call was cancelled at its server.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -25,6 +26,7 @@ UPDATED = "notifications/resources/updated"
 
 # Server -> check -> what it takes, and what has to be in the answer.
 #   talker, talker-own: python SDK, modern     talker-legacy: the same, held to the old handshake
+#   talker-ts, talker-ts-own: the same names, made with the TypeScript SDK
 #   everything: npm, legacy        everything-plain: the same alone, under its own
 #   names and with a session for each caller, without which it is told of nobody to ask
 TABLE = {
@@ -72,6 +74,7 @@ TABLE = {
         "roots": ("get-roots-list", {}, ROOT),
     },
 }
+TABLE |= {"talker-ts": TABLE["talker"], "talker-ts-own": TABLE["talker-own"]}
 
 
 def request(check: str, prefix: str, row: tuple) -> dict:
@@ -137,7 +140,9 @@ def crosses(gateway: Gateway, program: list, mode: str, prefix: str, checks: dic
         for check, row in checks.items():
             if fault := _checked(gateway, client, check, prefix, row):
                 wrong.append(f"{check}: {fault}")
-        client.stdin.close()
+        # A client that was too slow is gone.
+        with contextlib.suppress(BrokenPipeError):
+            client.stdin.close()
         client.wait(PATIENCE)
     return wrong + [f"it said: {said.read_text()[-2000:]}"] if wrong else []
 

@@ -7,7 +7,7 @@ Five servers (three of npm, two of PyPI, of both eras) stand behind one gateway 
 python `mcp` in three modes over HTTP and stdio, the Inspector and rmcp in both eras must list them
 all and get the right answer from each; one of the servers and one client once more by the transport
 of 2024-11-05. Then whatever else crosses (`crossing.py`): prompts, resources, news, questions, logs,
-between two servers and the clients of the python, TypeScript and Rust SDKs, in both eras, over HTTP and
+between three servers and the clients of the python, TypeScript and Rust SDKs, in both eras, over HTTP and
 stdio. Prints one line for each client; exit status 1 if any failed or if a process survived.
 """
 
@@ -96,18 +96,23 @@ def crossings(report: Report, place: Place, folder: Path, program: Path, rmcp: P
             print(gateway.tail())
 
     def all_over_http(way: str, names: str, servers: dict) -> None:
-        gateway = Gateway(program, folder / f"crossing-{way}-{names}", servers, names)
+        gateway = Gateway(program, folder / f"crossing-{way}-{min(servers)}", servers, names)
         gateway.start()
         for client, mode, server in pairs(servers):
             cross(gateway, client, mode, server, f"http to {way}")
         report.check("sigterm leaves nothing behind", gateway.stop)
 
     talker = {"command": str(place.venv / "python"), "args": [str(HERE / "talker.py")], "env": {}}
-    for names, servers in sorts(talker, place.servers()["everything"]):
+    modules = place.npm.parent
+    ts = {"command": str(place.node), "args": [str(HERE / "talker.mjs"), str(modules)], "env": {}}
+    # Apart from the other talker, whose URIs it has as well.
+    typescript = {"talker-ts": ts, "talker-ts-own": ts | {"isolation": "per-session"}}
+    children = [*sorts(talker, place.servers()["everything"]), ("prefixed", typescript)]
+    for names, servers in children:
         all_over_http("children", names, servers)
         # A desktop host starts a gateway of its own, here with the one server that is asked.
         for client, mode, server in pairs(servers):
-            place_of_its_own = folder / f"crossing-{names}-{client}-{mode}-{server}"
+            place_of_its_own = folder / f"crossing-{client}-{mode}-{server}"
             alone = Gateway(program, place_of_its_own, {server: servers[server]}, names)
             cross(alone, client, mode, server, "stdio")
             report.check("closed stdin leaves nothing behind", gone, alone)

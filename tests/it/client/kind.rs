@@ -1,4 +1,4 @@
-//! The kinds of client: an era, a transport, and one revision that is older than the last legacy one.
+//! The kinds of client: an era and a transport, and one of an older revision than the rest.
 
 pub(crate) const MODERN: &str = "2026-07-28";
 pub(crate) const LEGACY: &str = "2025-11-25";

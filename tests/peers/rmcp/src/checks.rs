@@ -1,4 +1,5 @@
-//! The checks of `crossing.py`: what a client does, and what it sees. A check a line, an answer a line.
+//! The checks of `crossing.py`: what a client does, and what it sees. Each is a line, and so is its
+//! answer. Judges nothing.
 
 #![expect(deprecated, reason = "legacy servers are spoken to by what 2026-07-28 removed")]
 

@@ -1,7 +1,7 @@
 //! The rmcp client as a peer, in two ways; it judges nothing.
 //!
-//! `rmcp-peer calls URL auto|legacy|modern` reads calls as a JSON array from standard input, lists the
-//! tools and prints one JSON line for the session and one for each result, for `clients.py`.
+//! `rmcp-peer calls URL auto|legacy|modern` reads calls as a JSON array from standard input, lists
+//! the tools and prints one JSON line for the session and one for each result, for `clients.py`.
 //! `rmcp-peer checks ENDPOINT auto|legacy` makes the checks of `crossing.py`, a line each.
 
 mod checks;
