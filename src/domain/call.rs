@@ -184,6 +184,8 @@ pub enum CallError {
     Unavailable { sent: Sent },
     #[error("the server's queue is full")]
     Busy,
+    #[error("the server has its share of all calls of the gateway already")]
+    Crowded,
     #[error("the call waited too long for its turn at the server")]
     Queued,
     #[error("the server did not answer in time")]
@@ -205,7 +207,7 @@ impl CallError {
             | Self::Unavailable { sent }
             | Self::Deadline { sent }
             | Self::Cancelled { sent } => sent,
-            Self::Busy | Self::Queued => Sent::No,
+            Self::Busy | Self::Crowded | Self::Queued => Sent::No,
             Self::Unauthorised | Self::Protocol { .. } | Self::Withheld { .. } => Sent::Yes,
         }
     }
@@ -220,6 +222,7 @@ impl CallError {
             Self::Deadline { .. } => Self::Deadline { sent },
             Self::Cancelled { .. } => Self::Cancelled { sent },
             Self::Busy
+            | Self::Crowded
             | Self::Queued
             | Self::Unauthorised
             | Self::Protocol { .. }
@@ -233,6 +236,7 @@ impl CallError {
             Self::Stopped { .. } => "stopped",
             Self::Unavailable { .. } => "unavailable",
             Self::Busy => "queue_full",
+            Self::Crowded => "crowded",
             Self::Queued => "queue_timeout",
             Self::Deadline { .. } => "deadline",
             Self::Unauthorised => "upstream_unauthorised",

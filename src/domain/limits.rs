@@ -312,6 +312,8 @@ pub const RELOAD_MISTAKES_MAX: usize = 32;
 pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// A listener's socket path, as the kernel bounds it.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// So many times the calls that could still be taken, all servers together, may one server have.
+pub const SERVER_SHARE_OF_ROOM: usize = 2;
 /// Calls to one server at once, unless `servers.NAME.in_flight` says otherwise.
 pub const SERVER_IN_FLIGHT: usize = 256;
 // What may be written in [limits] and [servers.NAME].

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     balance::{
         Balancer, Candidate,
-        queue::{Bulkhead, NoPlace, Place},
+        queue::{Bulkhead, Crowded, NoPlace, Place},
     },
     health::{
         breaker::{Entry, last_resort},
@@ -78,9 +78,9 @@ impl Server {
         (Arc::new(server), stages)
     }
 
-    /// A place among the calls of this server, if one is free.
-    pub(super) fn place(&self) -> Option<Place> {
-        self.bulkhead.try_enter()
+    /// A place among the calls of this server, if one is free and it has fewer than its share.
+    pub(super) fn place(&self, share: usize) -> Result<Option<Place>, CallError> {
+        self.bulkhead.try_enter(share).map_err(|Crowded| CallError::Crowded)
     }
 
     /// Returns when it has no call. Nobody may ask for a place any more.

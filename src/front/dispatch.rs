@@ -212,7 +212,8 @@ impl Front {
         let refused = |refusal| refused(id, ask, refusal);
         let allowed = self.gate.allow(&snapshot.policy, call, definition).await;
         let admission = allowed.map_err(refused)?;
-        let prepared = snapshot.roster.prepare(admission.call(), params, manner);
+        let room = self.in_flight.available_permits();
+        let prepared = snapshot.roster.prepare(admission.call(), params, manner, room);
         let (permit, ticket) = admission.on_record().await.map_err(refused)?;
         Ok(Admitted { permit, ticket, prepared })
     }

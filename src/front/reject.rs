@@ -154,7 +154,7 @@ fn failed(call: CallId, error: CallError) -> ErrorObject {
         CallError::Stopped { .. } => (STOPPED, None),
         CallError::Unavailable { .. } => (UNAVAILABLE, Some(RETRY_UNAVAILABLE_MS)),
         CallError::Unauthorised => (UNAVAILABLE, None),
-        CallError::Busy | CallError::Queued => (BUSY, Some(RETRY_BUSY_MS)),
+        CallError::Busy | CallError::Crowded | CallError::Queued => (BUSY, Some(RETRY_BUSY_MS)),
         CallError::Deadline { .. } => (DEADLINE, None),
         CallError::Protocol { .. } => (PROTOCOL, None),
         CallError::Cancelled { .. } => (code::INTERNAL, None),

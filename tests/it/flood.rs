@@ -94,6 +94,42 @@ async fn a_flood_is_refused_with_reasons_while_health_status_and_stop_answer() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_hang_leave_room_for_the_others() {
+    let servers = ["bad", "good", "worse"].map(|name| stdio_server(name, &[])).concat();
+    let gateway = Gateway::start(&format!("[limits]\nin_flight = 20\n{servers}"));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let (mut hanging, long) = (Vec::new(), json!({ "ms": 600_000, "text": "z" }));
+    for name in ["bad", "worse"].repeat(12) {
+        hanging.push(client.begin(&format!("{name}__sleep"), long.clone(), None).await);
+        let settled = || {
+            let refused = gateway.audit().iter().filter(|r| r["error"] == "crowded").count();
+            let status = gateway.status();
+            let servers = status["servers"].as_array().unwrap().iter();
+            let taken: u64 = servers.map(|server| server["in_flight"].as_u64().unwrap()).sum();
+            (taken + refused as u64 == hanging.len() as u64).then_some(())
+        };
+        wait_until("the call to be there, or refused", settled, || gateway.log());
+    }
+    let status = gateway.status();
+    // Twice as many each as are left, 4.
+    assert_eq!(
+        (&status["servers"][0]["in_flight"], &status["servers"][2]["in_flight"]),
+        (&json!(8), &json!(8))
+    );
+    for n in 0..10 {
+        let text = n.to_string();
+        assert_eq!(client.text("good__echo", json!({ "text": text })).await, text);
+    }
+    let told = client.call("bad__echo", json!({ "text": "x" })).await.response;
+    assert_eq!(
+        (&told["error"]["code"], &told["error"]["data"]["reason"]),
+        (&json!(-31003), &json!("crowded"))
+    );
+    assert_eq!(told["error"]["data"]["sent"], "no");
+    drop(hanging);
+}
+
 #[test]
 fn who_floods_a_server_keeps_no_other_caller_out() {
     const NOBODY: u32 = 65_534;

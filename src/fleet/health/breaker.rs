@@ -96,6 +96,7 @@ impl Sign {
                 CallError::Protocol { .. }
                 | CallError::Stopped { .. }
                 | CallError::Busy
+                | CallError::Crowded
                 | CallError::Queued
                 | CallError::Unauthorised
                 | CallError::Cancelled { .. },

@@ -62,6 +62,7 @@ pub(in crate::fleet) fn may_retry(
         | CallError::Cancelled { .. }
         | CallError::Deadline { .. }
         | CallError::Busy
+        | CallError::Crowded
         | CallError::Queued
         | CallError::Unauthorised
         | CallError::Protocol { .. }

@@ -24,7 +24,7 @@ use crate::{
     config::{Names, ServerConfig},
     domain::{
         Call, CallError, Generation, Sent, ServerName,
-        limits::{LAST_CALL_GRACE, RELOAD_START_MAX},
+        limits::{LAST_CALL_GRACE, RELOAD_START_MAX, SERVER_SHARE_OF_ROOM},
     },
     gate::Policy,
     upstream::{Connector, Manner, Outgoing},
@@ -68,16 +68,17 @@ pub(super) struct Nursery {
 
 impl Roster {
     /// A place at the server for a call that is being put on record, and the call as it will be
-    /// written. Nothing is sent or started for it.
+    /// written. Nothing is sent or started for it. `room` calls more could be taken in all.
     pub fn prepare(
         &self,
         judged: &Call,
         params: Arc<CallParams>,
         manner: Manner,
+        room: usize,
     ) -> Result<Prepared, CallError> {
         let down = CallError::Unavailable { sent: Sent::No };
         let server = self.server(&judged.server).ok_or(down)?.clone();
-        let place = server.place();
+        let place = server.place(self.share(room))?;
         let deadline = server.config.tool_timeout;
         let baggage = server.config.baggage.clone();
         let outgoing = Outgoing { params, deadline, manner, baggage };
@@ -85,6 +86,15 @@ impl Roster {
         let prepared = Prepared { server, place, outgoing, drafted: None, tried: SmallVec::new() };
         // Without a place it waits, and nobody knows yet who will be there for it.
         if prepared.place.is_some() { prepared.drafted(judged) } else { Ok(prepared) }
+    }
+
+    /// How many calls one server may have: a part of what is left, so that any number of servers
+    /// that hang leave something for the others. A server that is alone shares with nobody.
+    fn share(&self, room: usize) -> usize {
+        if self.members.len() < 2 {
+            return usize::MAX;
+        }
+        room.saturating_mul(SERVER_SHARE_OF_ROOM).saturating_add(1)
     }
 
     pub(super) fn server(&self, name: &ServerName) -> Option<&Arc<Server>> {

@@ -91,7 +91,7 @@ impl Running<'_> {
         let told = match self.ask("tasks/get").await {
             Ok(told) => told,
             // There is no room for it now. The next look may find some.
-            Err(CallError::Busy | CallError::Queued) => return Ok(()),
+            Err(CallError::Busy | CallError::Crowded | CallError::Queued) => return Ok(()),
             Err(error) => return Err(error),
         };
         let Body::Result(told) = &told.body else {

@@ -42,6 +42,10 @@ pub(in crate::fleet) enum NoPlace {
     Late,
 }
 
+/// The server has its share of all calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fleet) struct Crowded;
+
 #[derive(Debug)]
 struct Inner {
     places: usize,
@@ -83,12 +87,16 @@ impl Bulkhead {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A place, if there is one at once.
-    pub(in crate::fleet) fn try_enter(&self) -> Option<Place> {
+    /// A place, if there is one at once. Nobody comes in, nor has to wait, where so many are
+    /// already.
+    pub(in crate::fleet) fn try_enter(&self, share: usize) -> Result<Option<Place>, Crowded> {
         let mut queue = self.inner.queue();
+        if queue.taken.saturating_add(queue.waiting) >= share {
+            return Err(Crowded);
+        }
         let is_free = queue.taken < self.inner.places;
         queue.taken = queue.taken.saturating_add(usize::from(is_free));
-        is_free.then(|| Place { inner: self.inner.clone() })
+        Ok(is_free.then(|| Place { inner: self.inner.clone() }))
     }
 
     /// A place at once if there is one, else in turn, but not later than `until`.
