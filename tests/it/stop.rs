@@ -1,15 +1,13 @@
 //! The emergency stop, from outside: it acts on calls in flight, stays, and is undone on purpose.
 
-use std::{
-    io::{Read, Write},
-    os::unix::net::UnixStream,
-};
+use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, SOON, fixture, journal, stdio_server, wait_until},
+    harness::{Gateway, fixture, journal, stdio_server, wait_until},
+    keys::exchange,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,18 +163,13 @@ fn the_stop_is_heard_when_the_admin_listener_is_full() {
 
 /// A request on the admin socket, answered whole.
 pub(crate) fn admin(gateway: &Gateway, request: &str, header: &str, body: &str) -> String {
-    let mut stream = UnixStream::connect(gateway.dir.path().join("admin.sock")).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
     let n_bytes = body.len();
-    write!(
-        stream,
+    let whole = format!(
         "{request} HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: {n_bytes}\r\n\
          Connection: close\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
+    );
+    // In one piece: who is refused by its head may find nobody who reads the rest.
+    exchange(&gateway.dir.path().join("admin.sock"), &whole)
 }
 
 #[test]
