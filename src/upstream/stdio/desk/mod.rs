@@ -1,13 +1,14 @@
 //! The actor's desk: what is done about each thing that happens, without touching a pipe.
 //!
 //! Owns the queue, the timer and the course of the session; who waits and is asked what is with
-//! `Calls`. Promises that every request is answered exactly once and with the exact `sent`, that
-//! the latch is asked of each call as it enters a batch, and that nothing a child says out of turn
-//! does more than be counted. Knows nothing of eras, tools or why a call is made.
+//! `Calls`, what the child says with `hearing`. Promises that every request is answered exactly
+//! once and with the exact `sent`, and that the latch is asked of each call as it enters a batch.
+//! Knows nothing of eras, tools or why a call is made.
+
+mod hearing;
 
 use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
-use bytes::Bytes;
 use tokio::{
     sync::watch,
     time::{Instant, Sleep},
@@ -16,7 +17,6 @@ use tokio::{
 use super::{
     Asked, Event, Shared,
     outbox::{Letter, Outbox},
-    stderr::escaped,
 };
 use crate::{
     domain::{
@@ -28,13 +28,10 @@ use crate::{
     },
     gate::{Latch, LatchState},
     upstream::{
-        inbound::{self, Heard, MALFORMED, Question, meant, understand},
-        pace::{Pace, Turn},
+        pace::Pace,
         talk::{Act, Calls, Entered, Uncounted},
     },
-    wire::{
-        Frame, LineReader, Notice, Object, Request, RequestId, Response, decode, encode_cancelled,
-    },
+    wire::{Frame, LineReader, Object, RequestId, encode_cancelled},
 };
 
 /// Everything but the pipes.
@@ -223,112 +220,6 @@ impl Desk {
         }
     }
 
-    pub(super) fn read(&mut self, read: std::io::Result<usize>) {
-        match read {
-            Ok(1..) => {
-                while let Some(line) = self.reader.next() {
-                    match line {
-                        Ok(line) => self.line(line),
-                        Err(error) => self.noise(&error.to_string(), b""),
-                    }
-                }
-            }
-            Ok(_) => self.over("the server closed its stdout"),
-            Err(_) => self.over("the server's stdout could not be read"),
-        }
-    }
-
-    fn line(&mut self, line: Bytes) {
-        match decode(line.clone(), UPSTREAM_MESSAGE_BYTES_MAX) {
-            Ok(message) => self.heard(understand(message, &self.declared)),
-            Err(error) => {
-                self.noise(&error.to_string(), &line);
-                // It is counted as noise; whether anybody waited makes no difference.
-                if let Some(id) = self.asked(meant(&line, &error)) {
-                    let acts = self.calls.answered(id, Err(MALFORMED));
-                    self.carry_out(acts.unwrap_or_default());
-                }
-            }
-        }
-    }
-
-    fn heard(&mut self, heard: Heard) {
-        match heard {
-            Heard::Answer { id, response } => self.answer(id, response),
-            Heard::Progress { id, notice } => self.progress(id, notice),
-            Heard::Log(notice) => self.log(notice),
-            Heard::Other => {}
-            // Without anybody who attends nobody is told.
-            Heard::News(news) => drop(self.shared.news.send(news)),
-            Heard::ListChanged => self.shared.list_changed.send_modify(|n| *n += 1),
-            Heard::Asked(inbound::Asked { reply, kind, request }) => {
-                if kind == Question::Refused {
-                    if self.question(request) {
-                        return;
-                    }
-                    self.shared.counts.question();
-                }
-                self.say(reply);
-            }
-        }
-    }
-
-    fn answer(&mut self, id: Option<u64>, response: Response) {
-        let Some(id) = self.asked(id) else {
-            self.shared.counts.stray();
-            return;
-        };
-        if self.sent_off.remove(&id) {
-            return;
-        }
-        match self.calls.answered(id, Ok(response)) {
-            Some(acts) => self.carry_out(acts),
-            None => self.shared.counts.stray(),
-        }
-    }
-
-    /// Whether there is somebody who can be asked. Only a call that the child has can be meant.
-    fn question(&mut self, request: Request) -> bool {
-        let Self { calls, outbox, .. } = self;
-        let by = calls.question(None, request, |call| outbox.sent(call) == Sent::Yes);
-        if let Some(by) = by {
-            self.ring_by(by);
-        }
-        by.is_some()
-    }
-
-    /// An answer to what was not asked yet is as much an answer to nobody as a repeated one.
-    fn asked(&self, id: Option<u64>) -> Option<u64> {
-        id.filter(|id| self.outbox.sent(*id) == Sent::Yes)
-    }
-
-    fn progress(&mut self, id: Option<u64>, notice: Notice) {
-        let taken = id
-            .and_then(|id| self.calls.ear(id))
-            .is_some_and(|ear| ear.notices.try_send(notice).is_ok());
-        if !taken {
-            self.shared.counts.notice_dropped();
-        }
-    }
-
-    /// A log message names no call. On a shared session nobody can tell whose it is.
-    fn log(&mut self, notice: Notice) {
-        if let Some(notices) = self.calls.only_ear()
-            && notices.try_send(notice).is_err()
-        {
-            self.shared.counts.notice_dropped();
-        }
-    }
-
-    fn noise(&mut self, what: &str, line: &[u8]) {
-        self.shared.counts.noise();
-        if let Turn::Say { n_suppressed } = self.pace.turn(Instant::now()) {
-            let shown = escaped(line.get(..NOISE_SHOWN_BYTES).unwrap_or(line));
-            tracing::warn!(server.id = %self.server, what, shown, n_suppressed,
-                "Server wrote to stdout what is no message");
-        }
-    }
-
     /// Every call of an epoch that is past is answered and, as far as possible, called back.
     pub(super) fn stop(&mut self) {
         let Self { calls, latch, .. } = self;
@@ -390,5 +281,3 @@ impl Desk {
         self.shared.over.send_replace(Some(why.into()));
     }
 }
-
-const NOISE_SHOWN_BYTES: usize = 200;
