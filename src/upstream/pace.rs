@@ -1,7 +1,8 @@
-//! How often something odd may be said in the log, and the counts that never skip one.
+//! What a server may cost us that says what nobody asked for, in the log and in time.
 //!
 //! A hostile server can make us notice a million oddities a second. Each is counted; only a few
-//! a second are logged, and the next line that is logged says how many were not.
+//! a second are logged, and the next line that is logged says how many were not. And whoever says
+//! too much is read more slowly: then it is the server that waits, not we that work.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,6 +10,8 @@ use std::{
 };
 
 use tokio::time::Instant;
+
+use crate::domain::limits::{UNASKED_BYTES_MAX, UNASKED_BYTES_PER_SECOND, UNASKED_LINE_BYTES};
 
 /// At most `per_second` lines in a second.
 #[derive(Debug)]
@@ -24,6 +27,13 @@ pub(super) struct Pace {
 pub(super) enum Turn {
     Say { n_suppressed: u64 },
     Suppress,
+}
+
+/// How much of what nobody asked for is read of one pipe or stream.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    /// When all that was read so far is paid for.
+    paid: Instant,
 }
 
 /// What one server did that it should not have done. Read by the status and by tests.
@@ -69,6 +79,32 @@ impl Pace {
     }
 }
 
+impl Allowance {
+    pub(super) fn new() -> Self {
+        Self { paid: Instant::now() }
+    }
+
+    /// Takes note of so much more; if that was too much, nothing is to be read until then.
+    pub(super) fn spend(
+        &mut self,
+        n_bytes: usize,
+        n_lines: usize,
+        now: Instant,
+    ) -> Option<Instant> {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let spent = count(n_lines).saturating_mul(UNASKED_LINE_BYTES);
+        self.paid = self.paid.max(now) + price(spent.saturating_add(count(n_bytes)));
+        let until = self.paid.checked_sub(price(UNASKED_BYTES_MAX))?;
+        (until > now).then_some(until)
+    }
+}
+
+/// The time in which so many bytes may be said.
+fn price(n_bytes: u64) -> Duration {
+    const NANOS_PER_BYTE: u64 = 1_000_000_000 / UNASKED_BYTES_PER_SECOND;
+    Duration::from_nanos(n_bytes.saturating_mul(NANOS_PER_BYTE))
+}
+
 impl Counts {
     pub(super) fn noise(&self) {
         self.noise.fetch_add(1, Relaxed);
@@ -105,7 +141,10 @@ impl Counts {
 mod tests {
     use std::time::Duration;
 
-    use super::{Pace, Turn};
+    use tokio::time::{Instant, advance};
+
+    use super::{Allowance, Pace, Turn};
+    use crate::domain::limits::{UNASKED_BYTES_MAX, UNASKED_BYTES_PER_SECOND, UNASKED_LINE_BYTES};
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_logged_a_few_times_a_second_and_the_rest_is_counted() {
@@ -116,5 +155,37 @@ mod tests {
         assert_eq!(said[2..], [Turn::Suppress; 3]);
         let later = now + Duration::from_secs(1);
         assert_eq!(pace.turn(later), Turn::Say { n_suppressed: 3 });
+    }
+    /// How long it takes to read so many lines of a server that says them without a pause.
+    async fn time_of_a_flood(length: usize, n_lines: u64) -> Duration {
+        let (mut allowance, begun) = (Allowance::new(), Instant::now());
+        for _ in 0..n_lines {
+            if let Some(until) = allowance.spend(length, 1, Instant::now()) {
+                advance(until - Instant::now()).await;
+            }
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_read_as_fast_as_is_allowed_in_the_long_run() {
+        for length in [10, 1000, 1 << 16] {
+            let minute = UNASKED_BYTES_MAX + 60 * UNASKED_BYTES_PER_SECOND;
+            let n_lines = minute / (length as u64 + UNASKED_LINE_BYTES);
+            let took = time_of_a_flood(length, n_lines).await.as_secs_f64();
+            assert!((59.0..61.0).contains(&took), "{length}: {took} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_little_never_waits_and_who_was_silent_may_say_more() {
+        let mut allowance = Allowance::new();
+        let most = usize::try_from(UNASKED_BYTES_MAX).unwrap();
+        for _ in 0..3 {
+            assert_eq!(allowance.spend(most, 0, Instant::now()), None);
+            let one_more = allowance.spend(1, 0, Instant::now());
+            assert!(one_more.is_some_and(|until| until > Instant::now()));
+            advance(Duration::from_secs(5)).await;
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Servers that lie, flood, hang and die, beside one that does not: each fails its own calls only.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -60,6 +62,31 @@ async fn a_hostile_server_fails_alone(mode: &str, want: &[End]) {
     }
     let (status, _dir) = gateway.end();
     assert!(status.success());
+}
+
+/// What the process has used so far of any core.
+fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u32>().unwrap());
+    Duration::from_millis(10) * ticks.sum::<u32>()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flooding_server_costs_the_gateway_little() {
+    let bad = stdio_server("bad", &["--hostile", "flood"]);
+    let gateway = Gateway::start(&format!("{bad}tool_timeout_sec = 1.0\n"));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let mut spent = Vec::new();
+    // At first it may say more: that is over in the last second.
+    for _ in 0..3 {
+        let (begun, before) = (Instant::now(), cpu(gateway.pid()));
+        client.call("bad__echo", json!({ "text": "x" })).await;
+        tokio::time::sleep_until((begun + Duration::from_secs(1)).into()).await;
+        spent.push((cpu(gateway.pid()) - before).div_duration_f64(begun.elapsed()));
+    }
+    assert!(gateway.log().contains("Server wrote more to stderr than is logged"));
+    assert!(spent[2] < 0.5, "the gateway is busy with the flood: {spent:?} of a core");
 }
 
 macro_rules! hostile {

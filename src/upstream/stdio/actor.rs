@@ -45,11 +45,14 @@ where
                 break;
             }
             let (has_to_write, has_alarm) = (desk.has_to_write(), desk.has_alarm());
+            let listens = desk.listens();
             let moved = async {
                 // Fair: a flood on one side starves no other.
                 select! {
                     n = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => Moved::In(n),
-                    read = read_more(&mut self.stdout, desk.reader.buffer_mut()) => Moved::Read(read),
+                    read = read_more(&mut self.stdout, desk.reader.buffer_mut()), if listens => {
+                        Moved::Read(read)
+                    }
                     wrote = self.stdin.write(desk.outbox.unwritten()), if has_to_write => {
                         Moved::Wrote(wrote)
                     }

@@ -129,9 +129,12 @@ impl Stdio {
     ) -> Self {
         let Child { stdin, stdout, stderr, life } = child;
         let (pipes, tail) = (Pipes { stdout, stdin }, tail.of_newborn());
-        let born = Some((life, tail.clone()));
+        let born = Some((life.clone(), tail.clone()));
         let this = Self::over(server, pipes, born, (latch, declared));
-        this.spawn(stderr::drain(server.clone(), stderr, tail));
+        let exited = async move || {
+            life.exited().await;
+        };
+        this.spawn(stderr::drain(server.clone(), stderr, tail, exited));
         this
     }
 

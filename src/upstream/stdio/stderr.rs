@@ -1,9 +1,9 @@
 //! A child's stderr: into our log, bounded, escaped and tagged.
 //!
-//! Promises that the pipe is always drained, whatever the child writes: a line is cut at
-//! `STDERR_LINE_BYTES_MAX`, control characters are escaped so that nobody forges a log line, and
-//! beyond `STDERR_LINES_PER_SECOND_MAX` lines are only counted. The last lines are kept, also
-//! when the child is gone: they often say why.
+//! Promises that the pipe is drained, whatever the child writes, if a flood no faster than others
+//! can bear: a line is cut at `STDERR_LINE_BYTES_MAX`, control characters are escaped so that
+//! nobody forges a log line, and beyond `STDERR_LINES_PER_SECOND_MAX` lines are only counted. The
+//! last lines are kept, also when the child is gone: they often say why.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         ServerName,
         limits::{STDERR_LINE_BYTES_MAX, STDERR_LINES_PER_SECOND_MAX, STDERR_TAIL_LINES},
     },
-    upstream::pace::{Pace, Turn},
+    upstream::pace::{Allowance, Pace, Turn},
 };
 
 /// The last lines of one child after another: whoever keeps it reads what the dead have said.
@@ -74,17 +74,32 @@ impl Tail {
     }
 }
 
-/// Reads until the last holder of the other end is gone.
-pub(super) async fn drain(server: ServerName, mut stderr: impl AsyncRead + Unpin, tail: Tail) {
+/// Reads until the last holder of the other end is gone; without a pause once the child has
+/// `exited`.
+pub(super) async fn drain(
+    server: ServerName,
+    mut stderr: impl AsyncRead + Unpin,
+    tail: Tail,
+    exited: impl AsyncFn(),
+) {
     let mut pace = Pace::new(STDERR_LINES_PER_SECOND_MAX);
+    let mut allowance = Allowance::new();
     let mut chunk = vec![0; READ_BYTES];
     let mut line = Line::default();
     while let Ok(n_bytes @ 1..) = stderr.read(&mut chunk).await {
         let read = chunk.get(..n_bytes).unwrap_or_default();
+        let mut n_lines = 0;
         for piece in read.split_inclusive(|byte| *byte == b'\n') {
             line.push(piece);
             if piece.ends_with(b"\n") {
+                n_lines += 1;
                 say(&server, &mut pace, &tail, line.take());
+            }
+        }
+        if let Some(until) = allowance.spend(n_bytes, n_lines, Instant::now()) {
+            tokio::select! {
+                () = sleep_until(until) => {}
+                () = exited() => {}
             }
         }
     }
@@ -151,7 +166,8 @@ mod tests {
     async fn tail_of(written: &[u8]) -> Tail {
         let (mut child, ours) = tokio::io::duplex(1024);
         let tail = Tail::default();
-        let drained = drain(ServerName::parse("noisy").unwrap(), ours, tail.clone());
+        let name = ServerName::parse("noisy").unwrap();
+        let drained = drain(name, ours, tail.clone(), std::future::pending);
         let write = async {
             child.write_all(written).await.unwrap();
             drop(child);

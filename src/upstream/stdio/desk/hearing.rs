@@ -1,7 +1,8 @@
 //! What a child says: each message to whoever it is meant for, what is none into the counts.
 //!
-//! Owns nothing beyond the desk. Promises that an answer is taken only for what was sent, and that
-//! nothing said out of turn does more than be counted.
+//! Promises that an answer is taken only for what was sent, and that nothing said out of turn does
+//! more than be counted. A child that says too much of that is not listened to for a while, and
+//! then waits itself.
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use crate::{
         pace::Turn,
         stdio::stderr::escaped,
     },
-    wire::{Notice, Request, Response, decode},
+    wire::{Notice, Request, Response, WireError, decode},
 };
 
 const NOISE_SHOWN_BYTES: usize = 200;
@@ -22,36 +23,54 @@ const NOISE_SHOWN_BYTES: usize = 200;
 impl Desk {
     pub(in crate::upstream::stdio) fn read(&mut self, read: std::io::Result<usize>) {
         match read {
-            Ok(1..) => {
-                while let Some(line) = self.reader.next() {
-                    match line {
-                        Ok(line) => self.line(line),
-                        Err(error) => self.noise(&error.to_string(), b""),
-                    }
-                }
-            }
+            Ok(1..) => self.heed(),
             Ok(_) => self.over("the server closed its stdout"),
             Err(_) => self.over("the server's stdout could not be read"),
         }
     }
 
-    fn line(&mut self, line: Bytes) {
-        match decode(line.clone(), UPSTREAM_MESSAGE_BYTES_MAX) {
-            Ok(message) => self.heard(understand(message, &self.declared)),
-            Err(error) => {
-                self.noise(&error.to_string(), &line);
-                // It is counted as noise; whether anybody waited makes no difference.
-                if let Some(id) = self.asked(meant(&line, &error)) {
-                    let acts = self.calls.answered(id, Err(MALFORMED));
-                    self.carry_out(acts.unwrap_or_default());
-                }
+    /// All lines that are whole. Only an answer that somebody waits for is free of charge.
+    fn heed(&mut self) {
+        let held = self.reader.buffer_mut().len();
+        let (mut n_asked, mut n_unasked) = (0, 0);
+        while let Some(line) = self.reader.next() {
+            // With its newline.
+            let n_bytes = line.as_ref().map_or(0, |line| line.len() + 1);
+            if self.line(line) {
+                n_asked += n_bytes;
+            } else {
+                n_unasked += 1;
             }
+        }
+        let gone = held.saturating_sub(self.reader.buffer_mut().len());
+        let unasked = gone.saturating_sub(n_asked);
+        if unasked > 0 {
+            self.deaf_until = self.allowance.spend(unasked, n_unasked, Instant::now());
+        }
+        if let Some(until) = self.deaf_until {
+            self.ring_by(until);
         }
     }
 
-    fn heard(&mut self, heard: Heard) {
+    /// Whether it is what somebody waits for.
+    fn line(&mut self, line: Result<Bytes, WireError>) -> bool {
+        let raw = line.as_ref().map_or(Bytes::new(), Bytes::clone);
+        let error = match line.and_then(|line| decode(line, UPSTREAM_MESSAGE_BYTES_MAX)) {
+            Ok(message) => return self.heard(understand(message, &self.declared)),
+            Err(error) => error,
+        };
+        self.noise(&error.to_string(), &raw);
+        // It is counted as noise; whether anybody waited makes no difference.
+        if let Some(id) = self.asked(meant(&raw, &error)) {
+            let acts = self.calls.answered(id, Err(MALFORMED));
+            self.carry_out(acts.unwrap_or_default());
+        }
+        false
+    }
+
+    fn heard(&mut self, heard: Heard) -> bool {
         match heard {
-            Heard::Answer { id, response } => self.answer(id, response),
+            Heard::Answer { id, response } => return self.answer(id, response),
             Heard::Progress { id, notice } => self.progress(id, notice),
             Heard::Log(notice) => self.log(notice),
             Heard::Other => {}
@@ -61,27 +80,31 @@ impl Desk {
             Heard::Asked(inbound::Asked { reply, kind, request }) => {
                 if kind == Question::Refused {
                     if self.question(request) {
-                        return;
+                        return false;
                     }
                     self.shared.counts.question();
                 }
                 self.say(reply);
             }
         }
+        false
     }
 
-    fn answer(&mut self, id: Option<u64>, response: Response) {
+    fn answer(&mut self, id: Option<u64>, response: Response) -> bool {
         let Some(id) = self.asked(id) else {
             self.shared.counts.stray();
-            return;
+            return false;
         };
         if self.sent_off.remove(&id) {
-            return;
+            return true;
         }
-        match self.calls.answered(id, Ok(response)) {
+        let acts = self.calls.answered(id, Ok(response));
+        let is_awaited = acts.is_some();
+        match acts {
             Some(acts) => self.carry_out(acts),
             None => self.shared.counts.stray(),
         }
+        is_awaited
     }
 
     /// Whether there is somebody who can be asked. Only a call that the child has can be meant.

@@ -28,7 +28,7 @@ use crate::{
     },
     gate::{Latch, LatchState},
     upstream::{
-        pace::Pace,
+        pace::{Allowance, Pace},
         talk::{Act, Calls, Entered, Uncounted},
     },
     wire::{Frame, LineReader, Object, RequestId, encode_cancelled},
@@ -48,6 +48,9 @@ pub(super) struct Desk {
     /// Requests whose answers nobody waits for; of too many the oldest are forgotten.
     sent_off: BTreeSet<u64>,
     pace: Pace,
+    allowance: Allowance,
+    /// The child has said too much: until then it is not heard.
+    deaf_until: Option<Instant>,
     /// The timer is set to this moment, which is never later than the first deadline.
     alarm: Option<Instant>,
     course: Course,
@@ -84,6 +87,8 @@ impl Desk {
             uncounted,
             sent_off: BTreeSet::new(),
             pace: Pace::new(ODDITIES_LOGGED_PER_SECOND_MAX),
+            allowance: Allowance::new(),
+            deaf_until: None,
             alarm: None,
             course: Course::Open,
         }
@@ -99,6 +104,11 @@ impl Desk {
 
     pub(super) fn has_alarm(&self) -> bool {
         self.alarm.is_some()
+    }
+
+    /// The last words are few, and nobody waits for them long.
+    pub(super) fn listens(&self) -> bool {
+        self.deaf_until.is_none() || !matches!(self.course, Course::Open)
     }
 
     pub(super) fn hear(&mut self, n_events: usize, events: &mut Vec<Event>) {
@@ -223,7 +233,7 @@ impl Desk {
     /// Every call of an epoch that is past is answered and, as far as possible, called back.
     pub(super) fn stop(&mut self) {
         let Self { calls, latch, .. } = self;
-        let acts = calls.stop(|epoch| latch.holds(epoch));
+        let acts = calls.stop(|_| true);
         self.carry_out(acts);
         // What is left are answers, and calls of which a part is written.
         self.outbox.revoke(|epoch| self.latch.holds(epoch));
@@ -237,13 +247,15 @@ impl Desk {
         {
             self.course = Course::Over { why: why.clone() };
         }
+        self.deaf_until = self.deaf_until.filter(|until| *until > now);
         let acts = self.calls.wake(now);
         self.carry_out(acts);
         let last_words = match &self.course {
             Course::Ending { until, .. } => Some(*until),
             Course::Open | Course::Over { .. } => None,
         };
-        self.alarm = self.calls.earliest().into_iter().chain(last_words).min();
+        self.alarm =
+            self.calls.earliest().into_iter().chain(last_words).chain(self.deaf_until).min();
     }
 
     /// Sets the timer if an earlier moment has come up. It is never set later before it rings.

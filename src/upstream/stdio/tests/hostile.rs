@@ -6,13 +6,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf},
+    time::Instant,
+};
 
 use super::{Rig, WAIT, result_of, until};
 use crate::{
     domain::{
         CallError, Sent,
-        limits::{STDIO_CONTROL_QUEUE_MAX, STDIO_EXIT_GRACE},
+        limits::{
+            STDIO_CONTROL_QUEUE_MAX, STDIO_EXIT_GRACE, UNASKED_BYTES_MAX, UNASKED_BYTES_PER_SECOND,
+            UNASKED_LINE_BYTES,
+        },
     },
     upstream::{Oddities, stdio::Ask},
     wire::{RequestId, encode_request},
@@ -134,7 +140,7 @@ async fn an_answer_before_the_question_is_an_answer_to_nobody() {
     assert_eq!(result_of(call.await.unwrap()), "{}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_line_of_64_mib_costs_one_complaint_and_no_call() {
     let mut rig = Rig::new();
     let (id, call) = rig.call();
@@ -281,4 +287,34 @@ async fn a_defect_of_ours_ends_the_session_for_everybody() {
     let (_, late) = rig.call();
     assert_eq!(late.await.unwrap().unwrap_err(), CallError::Unavailable { sent: Sent::No });
     tokio::time::timeout(WAIT, rig.session.close()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_floods_is_read_slowly_and_waits() {
+    let mut rig = Rig::new();
+    let line = "Server is thinking\n";
+    let charged = line.len() as u64 + UNASKED_LINE_BYTES;
+    let n_lines = 2 * UNASKED_BYTES_MAX / charged;
+    let begun = Instant::now();
+    for _ in 0..n_lines {
+        rig.say(line).await;
+    }
+    // Half of them at once, and some are in the pipe and not read yet.
+    let seconds = UNASKED_BYTES_MAX / UNASKED_BYTES_PER_SECOND;
+    let took = begun.elapsed().as_secs();
+    assert!((seconds / 4..=seconds + 1).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_cost_a_child_nothing_however_long_they_are() {
+    let mut rig = Rig::new();
+    let begun = Instant::now();
+    let long = format!("{{\"text\":\"{}\"}}", "x".repeat(4 << 20));
+    for _ in 0..10 {
+        let (id, call) = rig.call();
+        rig.line().await;
+        rig.answer(id, &long).await;
+        assert_eq!(result_of(call.await.unwrap()).len(), long.len());
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
 }
