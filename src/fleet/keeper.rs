@@ -19,7 +19,7 @@ use super::{
     server::Server,
 };
 use crate::{
-    domain::{Generation, ReplicaNo},
+    domain::{Generation, ReplicaNo, limits::CATALOG_NEWS_MAX},
     gate::Policy,
     sys,
 };
@@ -118,34 +118,44 @@ impl Shown {
 }
 
 impl<P: Fn(Edition)> Keeper<P> {
+    /// All that waits becomes one edition: while one is made, many servers may list.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<News>) {
-        while let Some(news) = inbox.recv().await {
-            let published = match news {
-                News::Listed { server, replica, shelf, published } => {
-                    self.note(&server, replica, Some(shelf));
-                    Some(published)
+        let mut waiting = Vec::with_capacity(CATALOG_NEWS_MAX);
+        while inbox.recv_many(&mut waiting, CATALOG_NEWS_MAX).await > 0 {
+            let (mut is_another, mut told) = (false, Vec::new());
+            for news in waiting.drain(..) {
+                match news {
+                    News::Listed { server, replica, shelf, published } => {
+                        is_another |= self.note(&server, replica, Some(shelf));
+                        told.push(published);
+                    }
+                    News::Lost { server, replica } => {
+                        is_another |= self.note(&server, replica, None);
+                    }
+                    News::Next { aside, published } => {
+                        let left = self.roster.servers().filter(|old| !aside.roster.has(old));
+                        self.shown.depart(left);
+                        self.generation = aside.generation;
+                        (self.policy, self.roster) = (aside.policy, aside.roster);
+                        is_another = true;
+                        told.push(published);
+                    }
                 }
-                News::Lost { server, replica } => {
-                    self.note(&server, replica, None);
-                    None
+            }
+            if is_another {
+                self.publish();
+            }
+            for published in told {
+                if published.send(()).is_err() {
+                    tracing::debug!("A server went down while its lists were published");
                 }
-                News::Next { aside, published } => {
-                    self.shown.depart(self.roster.servers().filter(|old| !aside.roster.has(old)));
-                    self.generation = aside.generation;
-                    (self.policy, self.roster) = (aside.policy, aside.roster);
-                    self.publish();
-                    Some(published)
-                }
-            };
-            if published.is_some_and(|published| published.send(()).is_err()) {
-                tracing::debug!("A server went down while its lists were published");
             }
         }
     }
 
-    /// What a replica lists now, or that it lists nothing. Of a server that is not yet on the
-    /// roster, or no longer, nobody is told.
-    fn note(&self, server: &Arc<Server>, replica: ReplicaNo, shelf: Option<Box<Shelf>>) {
+    /// What a replica lists now, or that it lists nothing; whether the catalog is another then. Of
+    /// a server that is not yet on the roster, or no longer, nobody is told.
+    fn note(&self, server: &Arc<Server>, replica: ReplicaNo, shelf: Option<Box<Shelf>>) -> bool {
         let mut offer = server.offer();
         let before = offer.stands.clone();
         let latest = shelf.map(|mut shelf| {
@@ -158,12 +168,10 @@ impl<P: Fn(Edition)> Keeper<P> {
             Some(shelf) => offer.votes.insert(replica, shelf.clone()),
             None => offer.votes.remove(&replica),
         };
-        let Some(shelf) = settle(server, &offer.votes, before.as_deref(), latest) else { return };
+        let settled = settle(server, &offer.votes, before.as_deref(), latest);
+        let Some(shelf) = settled else { return false };
         offer.stands = Some(shelf);
-        drop(offer);
-        if self.roster.has(server) {
-            self.publish();
-        }
+        self.roster.has(server)
     }
 
     pub(super) fn publish(&self) {
@@ -225,7 +233,38 @@ fn agree(listed: &[Likeness], stands: Option<Likeness>) -> Option<Likeness> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Likeness, agree};
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::{Aside, Edition, Generation, Keeper, Likeness, News, Shown, agree};
+
+    #[tokio::test]
+    async fn what_waits_together_becomes_one_edition() {
+        let published = Mutex::new(Vec::new());
+        let keeper = Keeper {
+            publish: |edition: Edition| published.lock().unwrap().push(edition.generation),
+            shown: Arc::new(Shown::new(Default::default())),
+            generation: Generation(1),
+            policy: Default::default(),
+            roster: Default::default(),
+        };
+        let (news, inbox) = mpsc::channel(8);
+        let mut all_done = Vec::new();
+        for n in 2..8 {
+            let (published, done) = oneshot::channel();
+            let mut aside = Box::<Aside>::default();
+            aside.generation = Generation(n);
+            news.try_send(News::Next { aside, published }).unwrap();
+            all_done.push(done);
+        }
+        drop(news);
+        keeper.run(inbox).await;
+        assert_eq!(*published.lock().unwrap(), [Generation(7)]);
+        for done in all_done {
+            done.await.unwrap();
+        }
+    }
 
     #[test]
     fn what_most_replicas_list_is_what_the_server_offers() {

@@ -48,7 +48,7 @@ pub(super) struct Member {
 }
 
 /// The next generation: started, and known to nobody.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Aside {
     pub(super) generation: Generation,
     pub(super) roster: Arc<Roster>,

@@ -233,7 +233,7 @@ impl Desk {
     /// Every call of an epoch that is past is answered and, as far as possible, called back.
     pub(super) fn stop(&mut self) {
         let Self { calls, latch, .. } = self;
-        let acts = calls.stop(|_| true);
+        let acts = calls.stop(|epoch| latch.holds(epoch));
         self.carry_out(acts);
         // What is left are answers, and calls of which a part is written.
         self.outbox.revoke(|epoch| self.latch.holds(epoch));
