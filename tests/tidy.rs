@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reading::{code_only, crate_paths, is_word_in, open_modules};
+use reading::{code_only, crate_paths, is_word_in, open_modules, rows_of_the_matrix, tests_in};
 
 /// The rooms, lowest first: a room may use itself and what stands before it.
 const ROOMS: [&str; 14] = [
@@ -149,18 +149,26 @@ fn every_limit_is_documented() {
     assert_eq!(unlisted(&limits, &read("docs/LIMITS.md")), Vec::<String>::new());
 }
 
-/// Both ways: each test it names is there, and each row of the matrix is in it.
+/// Both ways: each test they name is there, and each row of the matrix and each trap is in them.
 #[test]
-fn the_table_of_the_protocol_names_tests_that_are_there() {
-    let table = read("docs/PROTOCOL.md");
-    let home = |module: &str| read(&format!("tests/it/{}.rs", module.replace("::", "/")));
-    assert_eq!(missing_tests(&table, home), Vec::<String>::new());
-    let matrix = read("tests/it/matrix.rs");
-    let rows = rows_of_the_matrix(&matrix);
-    assert!(rows.len() > 10, "{rows:?}");
-    for row in rows {
-        assert!(table.contains(&format!("`matrix::{row}`")), "docs/PROTOCOL.md lacks {row}");
-    }
+fn tables_name_tests_that_are_there() {
+    let home = |module: &str| {
+        let path = module.replace("::", "/");
+        let homes =
+            [format!("tests/it/{path}.rs"), format!("src/{path}.rs"), format!("src/{path}/mod.rs")];
+        let found = homes.iter().find(|home| at(Path::new(home)).is_file());
+        found.map(|home| read(home)).unwrap_or_default()
+    };
+    let whole = |page: &str, module: &str, tests: &[&str]| {
+        let table = read(page);
+        assert_eq!(missing_tests(&table, home), Vec::<String>::new(), "{page}");
+        assert!(tests.len() > 4, "{tests:?}");
+        for test in tests {
+            assert!(table.contains(&format!("`{module}::{test}`")), "{page} lacks {test}");
+        }
+    };
+    whole("docs/PROTOCOL.md", "matrix", &rows_of_the_matrix(&home("matrix")));
+    whole("docs/TRAPS.md", "traps", &tests_in(&home("traps")));
     bites(missing_tests("`a::b::c_d`", |_| "fn c_d2() {}\nc_d();".to_owned()), "a::b::c_d");
     passes(missing_tests("`a::b` `x::c` y", |_| "async fn b() {}\n    c: SHARED, [x];".to_owned()));
 }
@@ -278,16 +286,6 @@ fn missing_tests(table: &str, home: impl Fn(&str) -> String) -> Vec<String> {
     };
     let missing = named.filter(|(_, module, test)| !is_there(&home(module), test));
     missing.map(|(name, ..)| format!("there is no test {name}")).collect()
-}
-
-/// The claims of the matrix: lines `claim: SETUP, …`.
-fn rows_of_the_matrix(text: &str) -> Vec<&str> {
-    let rows = text.lines().filter_map(|line| line.trim().split_once(": "));
-    let is_setup = |rest: &str| {
-        let setup = rest.split(',').next().unwrap_or_default();
-        rest.contains(',') && setup.bytes().all(|c| c.is_ascii_uppercase() || c == b'_')
-    };
-    rows.filter(|(_, rest)| is_setup(rest)).map(|(claim, _)| claim).collect()
 }
 
 fn adr_name(name: &str) -> Vec<String> {

@@ -42,3 +42,4 @@ mod subscriptions;
 mod supervise;
 mod tasks;
 mod trace;
+mod traps;

@@ -110,3 +110,20 @@ pub(crate) fn is_word_in(word: &str, text: &str) -> bool {
         !before.ends_with(inner) && !after.starts_with(inner)
     })
 }
+
+/// The claims of the matrix: lines `claim: SETUP, …`.
+pub(crate) fn rows_of_the_matrix(text: &str) -> Vec<&str> {
+    let rows = text.lines().filter_map(|line| line.trim().split_once(": "));
+    let is_setup = |rest: &str| {
+        let setup = rest.split(',').next().unwrap_or_default();
+        rest.contains(',') && setup.bytes().all(|c| c.is_ascii_uppercase() || c == b'_')
+    };
+    rows.filter(|(_, rest)| is_setup(rest)).map(|(claim, _)| claim).collect()
+}
+
+/// The names of the functions that are tests.
+pub(crate) fn tests_in(text: &str) -> Vec<&str> {
+    let pairs = text.lines().zip(text.lines().skip(1));
+    let tests = pairs.filter(|(above, _)| above.starts_with("#[") && above.contains("test"));
+    tests.filter_map(|(_, line)| line.split_once("fn ")?.1.split('(').next()).collect()
+}
