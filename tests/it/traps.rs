@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -15,10 +14,9 @@ use crate::{
     harness::{Gateway, fixture, journal, stdio_server, wait_until, write_config},
 };
 
-/// A server that starts only while there is this file.
-fn server_behind(name: &str, gate: &Path) -> String {
-    let (gate, fixture) = (gate.display(), fixture());
-    let script = format!("test -e '{gate}' && exec '{}'", fixture.display());
+/// A server that starts only if this shell command succeeds.
+fn server_if(name: &str, command: &str) -> String {
+    let script = format!("{command} && exec '{}'", fixture().display());
     format!("[servers.{name}]\ncommand = \"/bin/sh\"\nargs = [\"-c\", {script:?}]\n")
 }
 
@@ -30,11 +28,12 @@ fn wait_status(gateway: &Gateway, what: &str, is: impl Fn(&Value) -> bool) -> Va
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_down_at_the_start_is_not_gone_for_ever() {
     let dir = tempfile::tempdir().unwrap();
-    let gate = dir.path().join("gate");
-    let gateway = Gateway::launch(dir, &server_behind("late", &gate));
-    wait_status(&gateway, "a failed start", |server| server["restarts"].as_u64() >= Some(1));
-    fs::write(&gate, "").unwrap();
-    wait_status(&gateway, "the server", |server| server["state"] == "ready");
+    let mark = dir.path().join("mark");
+    // The first start fails.
+    let server = server_if("late", &format!("! mkdir '{}'", mark.display()));
+    let gateway = Gateway::launch(dir, &server);
+    let ready = wait_status(&gateway, "the server", |server| server["state"] == "ready");
+    assert_eq!(ready["restarts"], 1, "{ready}");
     let client = Client::http(Kind::ModernHttp, gateway.port).await;
     assert_eq!(client.text("late__echo", json!({ "text": "x" })).await, "x");
 }
@@ -44,20 +43,24 @@ async fn nothing_is_green_while_the_child_is_dead_and_its_revival_is_real() {
     let dir = tempfile::tempdir().unwrap();
     let gate = dir.path().join("gate");
     fs::write(&gate, "").unwrap();
-    let gateway = Gateway::start_in(dir, &server_behind("up", &gate));
+    let gateway =
+        Gateway::start_in(dir, &server_if("up", &format!("test -e '{}'", gate.display())));
+    assert!(gateway.get("/ready").contains(r#""up":"ready""#), "{}", gateway.get("/ready"));
     let client = Client::http(Kind::ModernHttp, gateway.port).await;
     let pid = client.text("up__pid", json!({})).await;
     fs::remove_file(&gate).unwrap();
     assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-    let down = wait_status(&gateway, "the death", |server| server["state"] == "down");
+    let down = wait_status(&gateway, "the death", |server| server["state"] != "ready");
     assert!(!down["why"].as_str().unwrap().is_empty(), "{down}");
-    assert!(gateway.get("/ready").contains(r#""up":"down""#), "{}", gateway.get("/ready"));
+    assert!(!gateway.get("/ready").contains(r#""up":"ready""#), "{}", gateway.get("/ready"));
     // Whoever comes now is greeted, but no call pretends to work.
     let client = Client::http(Kind::LegacyHttp, gateway.port).await;
     let refused = client.call("up__echo", json!({ "text": "x" })).await.response;
     assert_eq!(refused["error"]["code"], -31002, "{refused}");
     assert_eq!(refused["error"]["data"]["sent"], "no", "{refused}");
     fs::write(&gate, "").unwrap();
+    // By then it may be in a crash loop, which a reload ends.
+    assert!(gateway.cli(&["reload"]).status.success());
     wait_status(&gateway, "the revival", |server| server["state"] == "ready");
     assert_eq!(client.text("up__echo", json!({ "text": "x" })).await, "x");
 }
@@ -81,9 +84,13 @@ async fn the_breaker_is_asked_on_every_path() {
     replicas(&|replica| replica["state"] == "ready");
     let client = Client::http(Kind::ModernHttp, gateway.port).await;
     let is_open = || gateway.status()["servers"][0]["replicas"][1]["breaker"] == "open";
-    while !is_open() {
+    for _ in 0..100 {
+        if is_open() {
+            break;
+        }
         client.call("up__echo", json!({ "text": "x" })).await;
     }
+    assert!(is_open(), "{}", gateway.log());
     let methods = ["prompts/get", "resources/read", "completion/complete", "tools/call"];
     let reached = || {
         let is_call = |event: &&Value| methods.iter().any(|method| event["method"] == *method);

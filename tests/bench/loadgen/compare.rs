@@ -150,7 +150,8 @@ fn paired(
     middle(pairs.filter_map(|(own, base)| Some(of(figure(own)?, figure(base)?))).collect())
 }
 
-fn middle(mut values: Vec<f64>) -> Option<f64> {
+/// The median.
+pub(crate) fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (upper, lower) = (values.len() / 2, values.len().saturating_sub(1) / 2);
     Some(f64::midpoint(*values.get(lower)?, *values.get(upper)?))

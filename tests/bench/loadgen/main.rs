@@ -1,14 +1,17 @@
 //! `loadgen`: calls MCP endpoints, checks every answer, and compares what it saw.
 //!
 //! `compare` runs several endpoints in turn and prints ratios; `hol` asks whether a slow call holds
-//! up fast ones; `idle` asks what clients cost that only wait; `ready` waits for an endpoint. Both
-//! wires, HTTP and stdio, a closed loop of sessions. `tests/bench/compare` starts what it needs and
-//! calls it.
+//! up fast ones; `beside`, whether bad servers slow down a good one; `idle`, what clients cost that
+//! only wait; `lists`, what listing many tools costs; `ready` waits for an endpoint. Both wires,
+//! HTTP and stdio, a closed loop of sessions. `tests/bench/compare` starts what it needs and calls
+//! it.
 
+mod beside;
 mod compare;
 mod hol;
 mod http;
 mod idle;
+mod lists;
 mod message;
 mod process;
 mod round;
@@ -39,8 +42,12 @@ enum Task {
     Compare(compare::Options),
     /// Fail if a slow call holds up fast ones.
     Hol(hol::Options),
+    /// Fail if bad servers slow down a good one.
+    Beside(beside::Options),
     /// What waiting clients cost.
     Idle(idle::Options),
+    /// What listing many tools costs.
+    Lists(lists::Options),
     /// Wait until each target lists its tools.
     Ready(ReadyOptions),
 }
@@ -75,7 +82,9 @@ fn run(task: &Task) -> Result<bool> {
         match task {
             Task::Compare(options) => compare::compare(options).await,
             Task::Hol(options) => hol::hol(options).await,
+            Task::Beside(options) => beside::beside(options).await,
             Task::Idle(options) => idle::idle(options).await,
+            Task::Lists(options) => lists::lists(options).await,
             Task::Ready(options) => ready(options).await,
         }
     })

@@ -114,6 +114,30 @@ pub(crate) fn request(wire: Wire, id: u64, method: &str) -> Bytes {
     whole(id, method, &params)
 }
 
+pub(crate) fn list_request(wire: Wire, id: u64, cursor: Option<&str>) -> Bytes {
+    let cursor = cursor.map(|cursor| format!(r#""cursor":"{cursor}""#)).unwrap_or_default();
+    let members = [wire.meta(), &cursor].into_iter().filter(|member| !member.is_empty());
+    let params = members.collect::<Vec<_>>().join(",");
+    whole(id, "tools/list", &format!("{{{params}}}"))
+}
+
+/// A page of a list of tools.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) names: Vec<String>,
+    pub(crate) next: Option<String>,
+}
+
+impl Page {
+    pub(crate) fn of(reply: &[u8]) -> Result<Self> {
+        let list = result_of(reply)?;
+        let tools = list.get("tools").and_then(|tools| tools.as_array()).ok_or("no tools")?;
+        let name = |tool: &serde_json::Value| Some(tool.get("name")?.as_str()?.to_owned());
+        let next = list.get("nextCursor").and_then(|next| next.as_str()).map(str::to_owned);
+        Ok(Self { names: tools.iter().filter_map(name).collect(), next })
+    }
+}
+
 /// A modern request that says more: one member, or several.
 pub(crate) fn modern(id: u64, method: &str, more: &str) -> Bytes {
     whole(id, method, &format!("{{{},{more}}}", Wire::Modern.meta()))

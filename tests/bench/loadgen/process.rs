@@ -15,6 +15,17 @@ pub(crate) fn cpu(root: u32) -> Duration {
     TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
 }
 
+/// CPU time of this one process so far.
+pub(crate) fn cpu_of(pid: u32) -> Duration {
+    let ticks = stat(pid).map_or(0, |process| process.ticks);
+    TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+}
+
+/// How many processes the tree has.
+pub(crate) fn count(root: u32) -> usize {
+    tree(root).len()
+}
+
 /// Starts the peak anew. A kernel that will not do so leaves the peak since the start.
 pub(crate) fn reset_peak(root: u32) {
     for pid in tree(root).into_keys() {

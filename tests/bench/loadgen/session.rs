@@ -10,7 +10,7 @@ use std::{
 use crate::{
     Result,
     http::HttpSession,
-    message::{Call, Wire, request, result_of},
+    message::{Call, Page, Wire, list_request},
     stdio::StdioServer,
     target::{Address, Target},
 };
@@ -97,15 +97,27 @@ impl Session {
         }
     }
 
-    async fn require_tool(&mut self, prefix: &str) -> Result<()> {
+    /// One page of `tools/list`.
+    pub(crate) async fn list(&mut self, cursor: Option<&str>) -> Result<Page> {
         let id = self.next_id();
-        let body = request(self.wire, id, "tools/list");
-        let list = result_of(&self.send(id, body, "tools/list", None).await?)?;
+        let body = list_request(self.wire, id, cursor);
+        Page::of(&self.send(id, body, "tools/list", None).await?)
+    }
+
+    /// It need not be on the first page.
+    async fn require_tool(&mut self, prefix: &str) -> Result<()> {
         let wanted = format!("{prefix}echo");
-        let mut tools = list.get("tools").and_then(|tools| tools.as_array()).into_iter().flatten();
-        match tools.find(|tool| tool.get("name").is_some_and(|name| *name == *wanted)) {
-            Some(_) => Ok(()),
-            None => Err(format!("no tool `{wanted}` in {list}").into()),
+        let (mut n_tools, mut cursor) = (0, None);
+        loop {
+            let page = self.list(cursor.as_deref()).await?;
+            if page.names.contains(&wanted) {
+                return Ok(());
+            }
+            n_tools += page.names.len();
+            cursor = page.next;
+            if cursor.is_none() {
+                return Err(format!("no tool `{wanted}` among {n_tools}").into());
+            }
         }
     }
 

@@ -62,9 +62,32 @@ struct Meta<'a> {
 const COMPLETE: &str = r#""resultType":"complete","#;
 const CACHE: &str = r#""ttlMs":0,"cacheScope":"private","#;
 const DISCOVERED: &str = r#""supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"bench-upstream","version":"1"}}"#;
-const TOOLS: &str = r#""tools":[{"name":"echo","description":"Gives the text back","inputSchema":{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}},{"name":"sleep","description":"Gives the text back, later","inputSchema":{"type":"object","properties":{"text":{"type":"string"},"ms":{"type":"integer","minimum":0}},"required":["text","ms"]}}]"#;
+const TOOLS: &str = r#"{"name":"echo","description":"Gives the text back","inputSchema":{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}},{"name":"sleep","description":"Gives the text back, later","inputSchema":{"type":"object","properties":{"text":{"type":"string"},"ms":{"type":"integer","minimum":0}},"required":["text","ms"]}}"#;
 
-pub(crate) fn answer(raw: &[u8], eras: Eras) -> Answer {
+/// What this server is like.
+#[derive(Debug)]
+pub(crate) struct Face {
+    eras: Eras,
+    /// The member of the result that lists the tools.
+    tools: String,
+}
+
+impl Face {
+    /// Lists so many tools, the two that work among them.
+    pub(crate) fn new(eras: Eras, n_tools: usize) -> Self {
+        let more: String = (2..n_tools).map(idle_tool).collect();
+        Self { eras, tools: format!(r#""tools":[{TOOLS}{more}]"#) }
+    }
+}
+
+/// One that nobody calls, of a size and form that is usual.
+fn idle_tool(n: usize) -> String {
+    format!(
+        r#",{{"name":"idle_{n:05}","description":"Takes a few arguments, as tools do, and is here to be listed","inputSchema":{{"type":"object","properties":{{"path":{{"type":"string","description":"Where to look"}},"limit":{{"type":"integer","minimum":0,"maximum":1000}},"kind":{{"enum":["file","directory","any"]}}}},"required":["path"]}}}}"#
+    )
+}
+
+pub(crate) fn answer(raw: &[u8], face: &Face) -> Answer {
     let Ok(message) = serde_json::from_slice::<Message<'_>>(raw) else {
         return Answer::Now(error("null", -32700, "this is not a request"));
     };
@@ -72,7 +95,7 @@ pub(crate) fn answer(raw: &[u8], eras: Eras) -> Answer {
     let params = message.params.unwrap_or_default();
     let modern = params.meta.as_ref().is_some_and(|meta| meta.version.is_some());
     let head = if modern { COMPLETE } else { "" };
-    match (&*message.method, eras) {
+    match (&*message.method, face.eras) {
         ("tools/call", _) => call(id, head, &params),
         ("initialize", _) => {
             let known = |v: &&str| matches!(*v, "2024-11-05" | "2025-03-26" | "2025-06-18");
@@ -87,8 +110,8 @@ pub(crate) fn answer(raw: &[u8], eras: Eras) -> Answer {
             ))
         }
         ("server/discover", Eras::Both) => Answer::Now(result(id, &[COMPLETE, CACHE, DISCOVERED])),
-        ("tools/list", _) if modern => Answer::Now(result(id, &[COMPLETE, CACHE, TOOLS])),
-        ("tools/list", _) => Answer::Now(result(id, &[TOOLS])),
+        ("tools/list", _) if modern => Answer::Now(result(id, &[COMPLETE, CACHE, &face.tools])),
+        ("tools/list", _) => Answer::Now(result(id, &[&face.tools])),
         ("ping", _) => Answer::Now(result(id, &[])),
         _ => Answer::Now(error(id, -32601, "no such method")),
     }

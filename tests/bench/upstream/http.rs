@@ -3,7 +3,7 @@
 //! Answers POST with JSON, GET with 405 (no stream to offer) and DELETE with 200. Gives out no
 //! session: the older era allows that, and there is nothing to remember.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -14,17 +14,19 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     Result,
-    answer::{Answer, Eras, answer},
+    answer::{Answer, Face, answer},
 };
 
-pub(crate) async fn serve(address: SocketAddr, eras: Eras) -> Result<()> {
+pub(crate) async fn serve(address: SocketAddr, face: Face) -> Result<()> {
     let listener = TcpListener::bind(address).await?;
     let mut connections = JoinSet::new();
+    let face = Arc::new(face);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         while connections.try_join_next().is_some() {}
-        let service = service_fn(move |request| respond(request, eras));
+        let face = Arc::clone(&face);
+        let service = service_fn(move |request| respond(request, Arc::clone(&face)));
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         // A client that goes away in the middle of a call is no news.
         connections.spawn(async move { drop(connection.await) });
@@ -33,7 +35,7 @@ pub(crate) async fn serve(address: SocketAddr, eras: Eras) -> Result<()> {
 
 async fn respond(
     request: Request<Incoming>,
-    eras: Eras,
+    face: Arc<Face>,
 ) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
     match *request.method() {
         Method::POST => {}
@@ -43,7 +45,7 @@ async fn respond(
     let Ok(body) = request.into_body().collect().await else {
         return Ok(empty(StatusCode::BAD_REQUEST));
     };
-    let reply = match answer(&body.to_bytes(), eras) {
+    let reply = match answer(&body.to_bytes(), &face) {
         Answer::None => return Ok(empty(StatusCode::ACCEPTED)),
         Answer::Now(reply) => reply,
         Answer::Later(delay, reply) => {

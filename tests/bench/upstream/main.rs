@@ -27,15 +27,19 @@ struct Options {
     /// Whether to know `server/discover`, or to be a server of the older era.
     #[arg(long, value_enum, default_value_t = answer::Eras::Both)]
     eras: answer::Eras,
+    /// How many tools to list.
+    #[arg(long, default_value_t = 2)]
+    tools: usize,
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    let face = answer::Face::new(options.eras, options.tools);
     match options.http {
         Some(address) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(http::serve(address, options.eras))
+            runtime.block_on(http::serve(address, face))
         }
-        None => stdio::serve(options.eras),
+        None => stdio::serve(&face),
     }
 }

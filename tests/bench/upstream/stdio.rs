@@ -10,12 +10,12 @@ use std::{
 
 use crate::{
     Result,
-    answer::{Answer, Eras, answer},
+    answer::{Answer, Face, answer},
 };
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-pub(crate) fn serve(eras: Eras) -> Result<()> {
+pub(crate) fn serve(face: &Face) -> Result<()> {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, io::stdin().lock());
     let (mut line, mut output) = (Vec::new(), Vec::new());
     loop {
@@ -23,7 +23,7 @@ pub(crate) fn serve(eras: Eras) -> Result<()> {
         if input.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
-        match answer(&line, eras) {
+        match answer(&line, face) {
             Answer::None => {}
             Answer::Now(reply) => {
                 output.extend_from_slice(&reply);
