@@ -29,11 +29,12 @@ fn wait_status(gateway: &Gateway, what: &str, is: impl Fn(&Value) -> bool) -> Va
 async fn a_server_that_is_down_at_the_start_is_not_gone_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let mark = dir.path().join("mark");
-    // The first start fails.
-    let server = server_if("late", &format!("! mkdir '{}'", mark.display()));
+    // The first three children die at once: more than one life has.
+    let script = format!("! mkdir '{0}1' && ! mkdir '{0}2' && ! mkdir '{0}3'", mark.display());
+    let server = server_if("late", &script);
     let gateway = Gateway::launch(dir, &server);
     let ready = wait_status(&gateway, "the server", |server| server["state"] == "ready");
-    assert_eq!(ready["restarts"], 1, "{ready}");
+    assert!(ready["restarts"].as_u64() >= Some(1), "{ready}");
     let client = Client::http(Kind::ModernHttp, gateway.port).await;
     assert_eq!(client.text("late__echo", json!({ "text": "x" })).await, "x");
 }
