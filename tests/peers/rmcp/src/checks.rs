@@ -161,8 +161,11 @@ impl Peer {
             "list_changed" => self.list_changed(what).await,
             "progress" => {
                 self.call(what).await?;
-                let told = self.drain().into_iter().filter(|(kind, _)| *kind == "progress");
-                Ok(json!({"notes": told.map(|(_, progress)| progress).collect::<Vec<_>>()}))
+                // Each notification has a task of its own, which the answer may overtake.
+                let mut notes = vec![self.until("progress").await?, self.until("progress").await?];
+                let more = self.drain().into_iter().filter(|(kind, _)| *kind == "progress");
+                notes.extend(more.map(|(_, progress)| progress));
+                Ok(json!({ "notes": notes }))
             }
             "cancel" => self.cancel(what).await,
             "log" => {
