@@ -125,7 +125,7 @@ fn server_keys(before: &ServerConfig, after: &ServerConfig) -> Vec<&'static str>
         "baggage": baggage, "protocol": protocol, "isolation": isolation,
         "startup_timeout_sec": startup_timeout, "tool_timeout_sec": tool_timeout,
         "in_flight": in_flight, "queue": queue, "queue_timeout_sec": queue_timeout,
-        "balance": balance, "affinity": affinity, "retry": repeatable,
+        "balance": balance, "affinity": affinity, "retry": repeatable, "health": health,
     }, elsewhere: name, replicas, filter);
     differing.keys
 }

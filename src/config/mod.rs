@@ -20,8 +20,8 @@ mod tests;
 pub use diff::{Change, Difference};
 pub use load::{Surroundings, digest, load, load_gateway, load_next};
 pub use model::{
-    Affinity, AuditConfig, Balance, Config, Durability, Gateway, HttpTarget, Isolation, Limits,
-    Listen, Names, Program, ProtocolPin, ReplicaConfig, ServerConfig, StdioTarget, Target,
+    Affinity, AuditConfig, Balance, Config, Durability, Gateway, Health, HttpTarget, Isolation,
+    Limits, Listen, Names, Program, ProtocolPin, ReplicaConfig, ServerConfig, StdioTarget, Target,
     ToolFilter,
 };
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};

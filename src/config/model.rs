@@ -124,6 +124,28 @@ pub struct ServerConfig {
     pub affinity: Affinity,
     /// Tools that may be called again when nobody knows whether they were.
     pub repeatable: BTreeSet<String>,
+    pub health: Health,
+}
+
+/// `[servers.NAME.health]`: how a silent server is looked after, and one that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// How long it is silent before it is asked for a sign of life.
+    pub interval: Duration,
+    /// How long it may take to give one.
+    pub timeout: Duration,
+    /// How long what it lists stays listed when it is gone.
+    pub grace: Duration,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            interval: limits::HEALTH_INTERVAL,
+            timeout: limits::HEALTH_TIMEOUT,
+            grace: limits::HEALTH_GRACE,
+        }
+    }
 }
 
 impl ServerConfig {
@@ -144,6 +166,7 @@ impl ServerConfig {
             balance: Balance::Weighted,
             affinity: Affinity::None,
             repeatable: BTreeSet::new(),
+            health: Health::default(),
         }
     }
 }

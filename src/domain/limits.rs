@@ -195,6 +195,16 @@ pub const EJECTION: Duration = Duration::from_secs(30);
 pub const EJECTION_MAX: Duration = Duration::from_secs(300);
 /// After so long without another, earlier ejections no longer count.
 pub const EJECTION_FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+/// How long a replica is silent before it is asked for a sign of life, unless
+/// `servers.NAME.health.interval_sec` says otherwise.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it may take to give one, unless `servers.NAME.health.timeout_sec` says otherwise.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// One that gave none is asked again after this, or after its interval if that is shorter.
+pub const HEALTH_AGAIN: Duration = Duration::from_secs(1);
+/// How long what a server lists stays listed when it is gone, unless
+/// `servers.NAME.health.grace_sec` says otherwise.
+pub const HEALTH_GRACE: Duration = Duration::from_secs(60);
 /// After this long a probe that has not come back makes room for another.
 pub const PROBE_MAX: Duration = Duration::from_secs(60);
 /// Times that one call may be sent again.
@@ -329,6 +339,9 @@ pub const SESSIONS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 pub const CONNECTIONS_RANGE: RangeInclusive<usize> = 1..=65_536;
 pub const STARTUP_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=600.0;
 pub const TOOL_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=3600.0;
+pub const HEALTH_INTERVAL_RANGE_S: RangeInclusive<f64> = 0.1..=3600.0;
+pub const HEALTH_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=600.0;
+pub const HEALTH_GRACE_RANGE_S: RangeInclusive<f64> = 0.0..=86_400.0;
 
 // The built-in file server.
 pub const FILES_PATH_BYTES_MAX: usize = 4096;

@@ -16,6 +16,7 @@ mod listing;
 mod news;
 mod outgoing;
 mod pace;
+mod probe;
 mod stdio;
 mod talk;
 #[cfg(test)]
@@ -42,9 +43,13 @@ pub use outgoing::{Draft, Manner, Outgoing, Runs};
 pub use pace::Oddities;
 pub use stdio::Tail;
 
+#[cfg(test)]
+pub(crate) use tests::{FakeChild, session};
+
 use handshake::Greeting;
 use news::Told;
 use outgoing::shown_name;
+use pace::Counts;
 
 /// Where the notices of one call go. Bounded by whoever makes it; full means dropped and counted.
 pub type NoticeSender = mpsc::Sender<Notice>;
@@ -278,9 +283,13 @@ impl Session {
 
     /// What the server did that it should not have done.
     pub fn oddities(&self) -> Oddities {
+        self.counts().read()
+    }
+
+    fn counts(&self) -> &Counts {
         match &self.line {
-            Line::Stdio(line) => line.counts().read(),
-            Line::Http(line) => line.counts().read(),
+            Line::Stdio(line) => line.counts(),
+            Line::Http(line) => line.counts(),
         }
     }
 

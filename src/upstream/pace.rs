@@ -53,6 +53,7 @@ pub struct Oddities {
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    heard: AtomicU64,
     noise: AtomicU64,
     strays: AtomicU64,
     notices_dropped: AtomicU64,
@@ -106,6 +107,15 @@ fn price(n_bytes: u64) -> Duration {
 }
 
 impl Counts {
+    /// The server has said something, whatever it is.
+    pub(super) fn hear(&self) {
+        self.heard.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Relaxed)
+    }
+
     pub(super) fn noise(&self) {
         self.noise.fetch_add(1, Relaxed);
     }

@@ -1,5 +1,16 @@
 //! Servers that crash again and again, hang, or are gone for a while.
 
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -36,4 +47,88 @@ async fn a_crash_loop_is_seen_harms_nobody_and_ends_with_a_reload() {
     write_config(gateway.dir.path(), &format!("{good}{}", stdio_server("bad", &[])));
     assert!(gateway.cli(&["reload"]).status.success());
     assert_eq!(client.text("bad__echo", json!({ "text": "x" })).await, "x");
+}
+
+fn kill(signal: &str, pid: &Value) {
+    let words = [format!("-{signal}"), pid.to_string()];
+    assert!(Command::new("kill").args(words).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hung_child_has_no_calls_while_another_replica_is_well() {
+    let health = "health = { interval_sec = 0.2, timeout_sec = 0.2 }";
+    let gateway = Gateway::start(&format!("{}replicas = 2\n{health}\n", stdio_server("up", &[])));
+    let ready = |server: &Value| {
+        let mut replicas = server["replicas"].as_array().unwrap().iter();
+        replicas.all(|replica| replica["state"] == "ready")
+    };
+    let up = wait_server(&gateway, "up", "both replicas", ready);
+    let [hung, well] = [0, 1].map(|n| up["replicas"][n]["pid"].clone());
+    kill("STOP", &hung);
+    let ejected = |server: &Value| server["replicas"][0]["breaker"] == "open";
+    let up = wait_server(&gateway, "up", "the ejection", ejected);
+    assert_eq!(
+        (&up["state"], &up["replicas"][1]["breaker"]),
+        (&json!("degraded"), &json!("closed"))
+    );
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    for _ in 0..20 {
+        assert_eq!(client.text("up__pid", json!({})).await, well.to_string());
+    }
+    // It was neither killed nor given up for that, and comes back by itself.
+    kill("CONT", &hung);
+    let up = wait_server(&gateway, "up", "it to be as before", ready);
+    assert_eq!((&up["replicas"][0]["pid"], &up["restarts"]), (&hung, &json!(0)));
+}
+
+/// Answers the first two requests as a modern server without tools, and every other one by 401.
+fn locked_server(n_refused: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let answers = [r#""supportedVersions":["2026-07-28"],"capabilities":{}"#, r#""tools":[]"#];
+    thread::spawn(move || {
+        let mut answers = (1..).zip(answers).map(|(id, result)| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete",{result}}}}}"#
+            )
+        });
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut length = 0;
+            for line in stream.by_ref().lines().map_while(Result::ok) {
+                if line.is_empty() {
+                    break;
+                }
+                let line = line.to_lowercase();
+                let told = line.strip_prefix("content-length:");
+                length = told.map_or(length, |n| n.trim().parse().unwrap());
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let (status, body) = match answers.next() {
+                Some(body) => ("200 OK", body),
+                None => ("401 Unauthorized", String::new()),
+            };
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\n\
+                 Content-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            stream.get_mut().write_all([head, body.clone()].concat().as_bytes()).unwrap();
+            n_refused.fetch_add(usize::from(body.is_empty()), Ordering::SeqCst);
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_wants_authorisation_is_not_ejected_for_it() {
+    let n_refused = Arc::<AtomicUsize>::default();
+    let url = locked_server(n_refused.clone());
+    let health = "health = { interval_sec = 0.1 }";
+    let gateway = Gateway::start(&format!("[servers.locked]\nurl = {url:?}\n{health}\n"));
+    let asked = || (n_refused.load(Ordering::SeqCst) >= 8).then_some(());
+    wait_until("eight probes", asked, || gateway.log());
+    let locked = wait_server(&gateway, "locked", "its state", |_| true);
+    let replica = &locked["replicas"][0];
+    assert_eq!((&replica["state"], &replica["breaker"]), (&json!("ready"), &json!("closed")));
 }

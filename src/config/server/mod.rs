@@ -11,7 +11,7 @@ mod stdio;
 use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 use super::{
-    Code, Isolation, ProtocolPin, ServerConfig, Target, ToolFilter,
+    Code, Health, Isolation, ProtocolPin, ServerConfig, Target, ToolFilter,
     check::Check,
     report::{Note, Notes, holds_key, holds_known_key},
     secret::{Lookup, ReferenceError, expand, has_reference},
@@ -20,9 +20,9 @@ use super::{
 use crate::domain::{
     ServerName, ToolName,
     limits::{
-        IN_FLIGHT_RANGE, QUEUE, QUEUE_RANGE, QUEUE_TIMEOUT, QUEUE_TIMEOUT_RANGE_S,
-        SERVER_IN_FLIGHT, STARTUP_TIMEOUT, STARTUP_TIMEOUT_RANGE_S, TOOL_TIMEOUT,
-        TOOL_TIMEOUT_RANGE_S,
+        HEALTH_GRACE_RANGE_S, HEALTH_INTERVAL_RANGE_S, HEALTH_TIMEOUT_RANGE_S, IN_FLIGHT_RANGE,
+        QUEUE, QUEUE_RANGE, QUEUE_TIMEOUT, QUEUE_TIMEOUT_RANGE_S, SERVER_IN_FLIGHT,
+        STARTUP_TIMEOUT, STARTUP_TIMEOUT_RANGE_S, TOOL_TIMEOUT, TOOL_TIMEOUT_RANGE_S,
     },
 };
 
@@ -39,7 +39,7 @@ pub(super) const REPLICA_KEYS: [&str; 9] = [
     "weight",
 ];
 /// What is said of a server as a whole.
-pub(super) const SERVER_KEYS: [&str; 16] = [
+pub(super) const SERVER_KEYS: [&str; 17] = [
     "enabled",
     "enabled_tools",
     "disabled_tools",
@@ -56,8 +56,10 @@ pub(super) const SERVER_KEYS: [&str; 16] = [
     "queue",
     "queue_timeout_sec",
     "retry",
+    "health",
 ];
-pub(super) const RETRY_KEYS: [&str; 1] = ["tools"];
+const RETRY_KEYS: [&str; 1] = ["tools"];
+const HEALTH_KEYS: [&str; 3] = ["interval_sec", "timeout_sec", "grace_sec"];
 const STDIO_KEYS: [&str; 3] = ["args", "env", "cwd"];
 const HTTP_KEYS: [&str; 3] = ["http_headers", "env_http_headers", "bearer_token_env_var"];
 
@@ -110,6 +112,7 @@ pub(super) fn read(
     let (balance, affinity) =
         (replicas::balance(section, notes), replicas::affinity(section, notes));
     let repeatable = repeatable(section, notes);
+    let health = health(section, notes);
     Some(ServerConfig {
         name: name?,
         replicas: (!replicas.is_empty()).then_some(replicas)?,
@@ -125,6 +128,7 @@ pub(super) fn read(
         balance,
         affinity,
         repeatable,
+        health,
     })
 }
 
@@ -224,6 +228,19 @@ fn repeatable(section: &Section<'_>, notes: &mut Notes) -> BTreeSet<String> {
     let retry = section.section("retry", &format!("{} retry", section.title), notes);
     retry.refuse_unknown(&RETRY_KEYS, notes);
     tools(&retry.texts("tools", notes).unwrap_or_default(), notes)
+}
+
+fn health(section: &Section<'_>, notes: &mut Notes) -> Health {
+    let table = section.section("health", &format!("{} health", section.title), notes);
+    table.refuse_unknown(&HEALTH_KEYS, notes);
+    let default = Health::default();
+    let mut seconds =
+        |key, range, default: Duration| table.seconds(key, range, notes).unwrap_or(default);
+    Health {
+        interval: seconds("interval_sec", HEALTH_INTERVAL_RANGE_S, default.interval),
+        timeout: seconds("timeout_sec", HEALTH_TIMEOUT_RANGE_S, default.timeout),
+        grace: seconds("grace_sec", HEALTH_GRACE_RANGE_S, default.grace),
+    }
 }
 
 /// Keys as W3C Baggage writes them.

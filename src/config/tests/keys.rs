@@ -24,7 +24,7 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 42] = [
+const ROWS: [Row; 45] = [
     (GATEWAY, "legacy_sse", "true", |c| c.gateway.legacy_sse.to_string(), "false", "true"),
     (GATEWAY, "listen", r#""[::1]:9""#, listen, "Tcp(127.0.0.1:7411)", "Tcp([::1]:9)"),
     (GATEWAY, "listen", r#""unix:/l.sock""#, listen, "Tcp(127.0.0.1:7411)", "Unix(\"/l.sock\")"),
@@ -188,6 +188,9 @@ const ROWS: [Row; 42] = [
         "{}",
         r#"{"t"}"#,
     ),
+    (Into::Stdio, "health", "{ interval_sec = 1 }", health, "10s 5s 60s", "1s 5s 60s"),
+    (Into::Http, "health", "{ timeout_sec = 0.5 }", health, "10s 5s 60s", "10s 500ms 60s"),
+    (Into::Stdio, "health", "{ grace_sec = 0 }", health, "10s 5s 60s", "10s 5s 0ns"),
     (Into::Stdio, "balance", r#""least-connections""#, balance, "Weighted", "LeastConnections"),
     (Into::Http, "balance", r#""round-robin""#, balance, "Weighted", "RoundRobin"),
     (Into::Stdio, "affinity", r#""session""#, affinity, "None", "Session"),
@@ -215,6 +218,11 @@ fn balance(config: &Config) -> String {
 
 fn affinity(config: &Config) -> String {
     format!("{:?}", config.servers[0].affinity)
+}
+
+fn health(config: &Config) -> String {
+    let health = config.servers[0].health;
+    format!("{:?} {:?} {:?}", health.interval, health.timeout, health.grace)
 }
 
 fn isolation(config: &Config) -> String {

@@ -5,6 +5,8 @@
 //! connection has a clean record. Every call that was let in hands its pass back, and a pass from
 //! before the last turn of events says nothing any more.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::window::Window;
@@ -42,6 +44,16 @@ pub(in crate::fleet) enum Entry {
     Chosen,
     /// It is the one that `last_resort` keeps in.
     LastResort,
+}
+
+/// What has become of a replica by what a call has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fleet) enum Turn {
+    Nothing,
+    Ejected(Duration),
+    /// The same, because it did not use its second chance.
+    Condemned(Duration),
+    Readmitted,
 }
 
 /// The breaker of one replica.
@@ -185,9 +197,9 @@ impl Breaker {
     }
 
     /// Takes a pass back, and into account what the call has shown.
-    pub(in crate::fleet) fn leave(&mut self, pass: Pass, sign: Sign, now: Instant) {
+    pub(in crate::fleet) fn leave(&mut self, pass: Pass, sign: Sign, now: Instant) -> Turn {
         if pass.round != self.round {
-            return;
+            return Turn::Nothing;
         }
         match (&mut self.state, sign, pass.role) {
             (State::Closed { .. }, Sign::Nothing, _) => {}
@@ -202,14 +214,20 @@ impl Breaker {
                 *bad_in_a_row = bad_in_a_row.saturating_add(1);
                 window.count(sign, now);
                 if *bad_in_a_row >= BREAKER_IN_A_ROW || window.is_failing(now) {
-                    self.eject(now);
+                    return Turn::Ejected(self.eject(now));
                 }
             }
-            (State::Open { .. }, Sign::Good, _) => self.turn(State::closed(now)),
-            (State::Open { .. }, Sign::Bad, Role::Probe) => self.eject(now),
+            (State::Open { .. }, Sign::Good, _) => {
+                self.turn(State::closed(now));
+                return Turn::Readmitted;
+            }
+            (State::Open { .. }, Sign::Bad, Role::Probe) => {
+                return Turn::Condemned(self.eject(now));
+            }
             (State::Open { probe, .. }, Sign::Nothing, Role::Probe) => *probe = None,
             (State::Open { .. }, Sign::Bad | Sign::Nothing, Role::Call) => {}
         }
+        Turn::Nothing
     }
 
     /// When the replica was ejected, if it was and no call has shown since that it is well.
@@ -220,11 +238,13 @@ impl Breaker {
         }
     }
 
-    fn eject(&mut self, now: Instant) {
+    /// For how long.
+    fn eject(&mut self, now: Instant) -> Duration {
         self.ejections = self.ejections.saturating_add(1);
         let pause = EJECTION.saturating_mul(self.ejections).min(EJECTION_MAX);
         let since = self.ejected_since().unwrap_or(now);
         self.turn(State::Open { since, until: now + pause, probe: None });
+        pause
     }
 
     fn turn(&mut self, state: State) {

@@ -115,6 +115,7 @@ impl Life {
             biased;
             () = self.stop.cancelled() => String::new(),
             why = self.serve(&session) => why,
+            why = self.replica.look_after(&session, self.connector.latch()) => why,
             () = self.attend(&session) => String::new(),
         };
         let ready_for = self.replica.close();

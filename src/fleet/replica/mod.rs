@@ -4,6 +4,7 @@
 //! Counts its calls, how long they take and how they end, which decides whether it gets more.
 //! `life` has the task that keeps it alive, the only one to open and close the slot.
 
+mod care;
 mod life;
 mod restarts;
 #[cfg(test)]
@@ -24,13 +25,13 @@ use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 pub(in crate::fleet) use life::{Life, chain};
 
 use super::{
     balance::{Candidate, latency::Latency},
-    health::breaker::{Breaker, Entry, Pass, Sign, Standing},
+    health::breaker::{Breaker, Entry, Pass, Sign, Standing, Turn},
     status::{
         self, ReplicaStatus,
         lately::{Lately, Spread},
@@ -144,6 +145,8 @@ pub(in crate::fleet) struct Replica {
     restarts: AtomicU64,
     /// Wakes a life that waits in a crash loop.
     retry: Notify,
+    /// A call that was its second chance has failed.
+    condemned: Notify,
 }
 
 /// How a replica's tools compare with those that its server is known for.
@@ -193,6 +196,7 @@ impl Replica {
                 tail: Tail::default(),
                 restarts: AtomicU64::new(0),
                 retry: Notify::new(),
+                condemned: Notify::new(),
             };
             (Arc::new(replica), sender)
         };
@@ -251,6 +255,23 @@ impl Replica {
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         // A panic elsewhere leaves plain data behind, which is still right.
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a pass back, and tells what has come of it.
+    fn leave(&self, pass: Pass, sign: Sign, now: Instant) {
+        let turn = self.breaker().leave(pass, sign, now);
+        let (server, replica) = (&self.config.name, self.n.0);
+        match turn {
+            Turn::Nothing => {}
+            Turn::Ejected(pause) | Turn::Condemned(pause) => {
+                let pause_ms = pause.as_millis();
+                warn!(server.id = %server, replica, %pause_ms, "Replica was ejected");
+            }
+            Turn::Readmitted => info!(server.id = %server, replica, "Replica has calls again"),
+        }
+        if matches!(turn, Turn::Condemned(_)) {
+            self.condemned.notify_one();
+        }
     }
 
     pub(in crate::fleet) fn set_vote(&self, vote: Vote) {
@@ -337,7 +358,7 @@ impl Running {
         let took = now.saturating_duration_since(self.since);
         self.replica.latency.observe(took, now);
         self.replica.lately.observe(took, now);
-        self.replica.breaker().leave(pass, sign, now);
+        self.replica.leave(pass, sign, now);
     }
 }
 

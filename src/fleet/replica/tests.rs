@@ -1,23 +1,32 @@
-//! What follows the end of a life, as a table; and whole lives on a clock that is not waited for.
+//! What follows the end of a life, as a table; whole lives, and what becomes of one that falls
+//! silent, on a clock that is not waited for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use serde_json::json;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    State,
+    Replica, Running, State,
     restarts::{Next, Restarts},
 };
 use crate::{
     config::{HttpTarget, Names, Program, ServerConfig, StdioTarget, Target},
     domain::{
-        Generation, ServerName,
-        limits::{CRASH_LOOP_PAUSE, RESTART_BACKOFF_MIN},
+        CallError, Generation, Sent, ServerName,
+        limits::{
+            BREAKER_IN_A_ROW, CRASH_LOOP_PAUSE, EJECTION, HEALTH_AGAIN, HEALTH_INTERVAL,
+            HEALTH_TIMEOUT, RESTART_BACKOFF_MIN,
+        },
     },
-    fleet::Fleet,
+    fleet::{
+        Fleet,
+        health::breaker::{Entry, Standing},
+    },
     gate::Latch,
     jail::Jail,
-    upstream::Connector,
+    upstream::{Connector, FakeChild, Session, session},
+    wire::Version,
 };
 
 /// No process comes of it, and no system is asked.
@@ -86,7 +95,7 @@ async fn after(time: Duration) -> (State, u64) {
     let connector = Connector::new(Jail::start().unwrap(), Latch::open(dir.path()));
     let server = ServerConfig::new(ServerName::parse("a").unwrap(), impossible());
     let fleet = Fleet::start(Generation(1), vec![server], Names::Prefixed, &connector, drop);
-    tokio::time::sleep(time).await;
+    sleep(time).await;
     let status = fleet.status().remove(0);
     fleet.shut_down(Duration::from_secs(1)).await;
     (status.state, status.replicas[0].restarts)
@@ -108,4 +117,142 @@ async fn a_child_in_a_crash_loop_is_started_every_five_minutes_and_never_given_u
         assert!(matches!(state, State::CrashLoop { .. }), "{state:?}");
         assert_eq!(failed, 5 + u64::from(n));
     }
+}
+
+/// A replica that is up, and the far end of its session.
+struct Rig {
+    replica: Arc<Replica>,
+    session: Arc<Session>,
+    child: Option<FakeChild>,
+    latch: Latch,
+    _dir: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(version: Version) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let latch = Latch::open(dir.path());
+        let config = ServerConfig::new(ServerName::parse("a").unwrap(), impossible());
+        let (mut replicas, _) = Replica::all(&Arc::new(config));
+        let (replica, (session, child)) = (replicas.remove(0), session(&latch, version));
+        let session = Arc::new(session);
+        replica.open(session.clone());
+        Self { replica, session, child: Some(child), latch, _dir: dir }
+    }
+
+    fn take_child(&mut self) -> FakeChild {
+        self.child.take().unwrap()
+    }
+
+    fn call(&self) -> Running {
+        let up = self.replica.up().unwrap();
+        self.replica.enter(&up, Entry::Chosen, Instant::now()).expect("calls are let in")
+    }
+
+    fn fail(&self) {
+        self.call().conclude(&Err::<(), _>(CallError::Deadline { sent: Sent::Yes }));
+    }
+
+    fn standing(&self) -> Standing {
+        self.replica.standing(&self.replica.up().unwrap(), Instant::now())
+    }
+
+    /// Looks after the replica until it is given up or `during` is over; which of the two.
+    async fn looked_after<T>(&self, during: impl Future<Output = T>) -> Result<T, String> {
+        let either = async {
+            tokio::select! {
+                over = during => Ok(over),
+                why = self.replica.look_after(&self.session, &self.latch) => Err(why),
+            }
+        };
+        timeout(Duration::from_secs(3600), either).await.expect("neither happens")
+    }
+}
+
+/// Hears for so long; what is said in that time.
+async fn overheard(child: &mut FakeChild, time: Duration) -> Option<serde_json::Value> {
+    timeout(time, child.hear()).await.ok().flatten()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_asked_in_its_own_era_and_any_answer_will_do() {
+    for (version, method) in
+        [(Version::MODERN, "server/discover"), (Version::LATEST_LEGACY, "ping")]
+    {
+        let mut rig = Rig::new(version);
+        let mut child = rig.take_child();
+        let answering = async {
+            for n in 1..=10 {
+                let begun = Instant::now();
+                let asked = child.hear().await.unwrap();
+                assert_eq!((&asked["method"], begun.elapsed()), (&json!(method), HEALTH_INTERVAL));
+                // As late as it may be: slow is not dead.
+                sleep(HEALTH_TIMEOUT - Duration::from_millis(1)).await;
+                let body = [r#""result":{}"#, r#""error":{"code":-32601,"message":"what?"}"#];
+                child.answer(&asked["id"], body[n % 2]).await;
+            }
+        };
+        rig.looked_after(answering).await.unwrap();
+        assert_eq!(rig.standing(), Standing::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_speaks_or_has_a_call_is_not_asked() {
+    let mut rig = Rig::new(Version::LATEST_LEGACY);
+    let mut child = rig.take_child();
+    let speaking = async {
+        for _ in 0..100 {
+            child.say("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n").await;
+            assert_eq!(overheard(&mut child, HEALTH_INTERVAL / 2).await, None);
+        }
+        let call = rig.call();
+        assert_eq!(overheard(&mut child, 100 * HEALTH_INTERVAL).await, None);
+        drop(call);
+        assert_eq!(overheard(&mut child, 2 * HEALTH_INTERVAL).await.unwrap()["method"], "ping");
+    };
+    rig.looked_after(speaking).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_child_is_ejected_and_given_up_after_its_second_chance() {
+    let rig = Rig::new(Version::MODERN);
+    let begun = Instant::now();
+    // One silence after the other.
+    let first = HEALTH_INTERVAL + HEALTH_TIMEOUT;
+    let ejected = first + (BREAKER_IN_A_ROW - 1) * (HEALTH_AGAIN + HEALTH_TIMEOUT);
+    let watching = async {
+        sleep_until(begun + ejected - HEALTH_TIMEOUT).await;
+        assert_eq!(rig.standing(), Standing::Closed, "too early");
+        sleep_until(begun + ejected + Duration::from_millis(1)).await;
+        assert_eq!(rig.standing(), Standing::Open { until: begun + ejected + EJECTION });
+        std::future::pending::<()>().await;
+    };
+    let why = rig.looked_after(watching).await.unwrap_err();
+    assert!(why.contains("second chance"), "{why}");
+    let patience = ejected + EJECTION + 2 * HEALTH_TIMEOUT;
+    assert!((patience..=patience + HEALTH_INTERVAL).contains(&begun.elapsed()), "{begun:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_whose_calls_fail_is_not_given_up_while_it_answers() {
+    let mut rig = Rig::new(Version::MODERN);
+    let mut child = rig.take_child();
+    let failing = async {
+        // While it has this call its silence is not asked about.
+        let _call = rig.call();
+        for _ in 0..BREAKER_IN_A_ROW {
+            rig.fail();
+        }
+        let Standing::Open { until } = rig.standing() else { panic!("it stays in") };
+        sleep_until(until).await;
+        // Its second chance, in the moment that it has one.
+        rig.fail();
+        let asked = child.hear().await.unwrap();
+        assert_eq!(Instant::now(), until, "it is asked at once");
+        child.answer(&asked["id"], r#""result":{}"#).await;
+        sleep(EJECTION).await;
+        assert!(matches!(rig.standing(), Standing::Open { .. }), "a sign of life is no good call");
+    };
+    rig.looked_after(failing).await.unwrap();
 }

@@ -165,6 +165,7 @@ enum Source {
 
 /// Does what a message asks for, and returns it if it is the answer.
 fn hear(core: &Arc<Core>, asked: &Asked<'_>, message: Message, source: Source) -> Option<Response> {
+    core.counts.hear();
     match understand(message, &core.declared) {
         Heard::Answer { id, response } => {
             let nameless = response.id.is_none() && source == Source::Alone;

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::task::JoinSet;
 
-use super::{Child, WAIT, latch};
+use super::{FakeChild, WAIT, latch};
 use crate::{
     config::{Program, ServerConfig, StdioTarget, Target},
     domain::{Era, ServerName},
@@ -32,7 +32,7 @@ const UNKNOWN: Does = Does::Answer(r#""error":{"code":-32601,"message":"Method n
 const LOCKED: Does =
     Does::Answer(r#""error":{"code":-32022,"message":"","data":{"supported":["2026-07-28"]}}"#);
 
-async fn act(mut child: Child, script: Script, n_started: usize) {
+async fn act(mut child: FakeChild, script: Script, n_started: usize) {
     let mut first = true;
     while let Some(said) = child.hear().await {
         let method = said["method"].as_str().unwrap();
@@ -63,7 +63,7 @@ async fn shake(script: Script, era: Option<Era>) -> (Result<Era, ConnectError>, 
     let children = Arc::new(Mutex::new(JoinSet::new()));
     let launch = || async {
         let n = n_started.fetch_add(1, Ordering::Relaxed) + 1;
-        let (stdio, child) = Child::start(&latch);
+        let (stdio, child) = FakeChild::start(&latch);
         children.lock().unwrap().spawn(act(child, script, n));
         Ok(stdio)
     };

@@ -27,12 +27,12 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(20);
 
 /// The far end of a child's pipes.
-struct Child {
+pub(crate) struct FakeChild {
     stdin: BufReader<DuplexStream>,
     stdout: DuplexStream,
 }
 
-impl Child {
+impl FakeChild {
     fn start(latch: &Latch) -> (Stdio, Self) {
         let (ours_in, stdin) = tokio::io::duplex(1 << 20);
         let (stdout, ours_out) = tokio::io::duplex(1 << 20);
@@ -43,21 +43,24 @@ impl Child {
     }
 
     /// The next message that it gets; none once its stdin is closed.
-    async fn hear(&mut self) -> Option<serde_json::Value> {
+    pub(crate) async fn hear(&mut self) -> Option<serde_json::Value> {
         let mut line = String::new();
         self.stdin.read_line(&mut line).await.unwrap();
         (!line.is_empty()).then(|| serde_json::from_str(&line).unwrap())
     }
 
-    async fn answer(&mut self, id: &serde_json::Value, body: &str) {
-        let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{body}}}\n");
+    pub(crate) async fn answer(&mut self, id: &serde_json::Value, body: &str) {
+        self.say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{body}}}\n")).await;
+    }
+
+    pub(crate) async fn say(&mut self, line: &str) {
         self.stdout.write_all(line.as_bytes()).await.unwrap();
     }
 }
 
 /// An open session over the pipes of a fake child.
-fn session(latch: &Latch, version: Version) -> (Session, Child) {
-    let (stdio, child) = Child::start(latch);
+pub(crate) fn session(latch: &Latch, version: Version) -> (Session, FakeChild) {
+    let (stdio, child) = FakeChild::start(latch);
     let greeting = Greeting { version, server_info: None, capabilities: None, instructions: None };
     let name = ServerName::parse("fake").unwrap();
     let face = (Whose::Everybodys, Arc::new(handshake::face()));

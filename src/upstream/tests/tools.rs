@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Child, WAIT, Whose, latch, session, soon};
+use super::{FakeChild, WAIT, Whose, latch, session, soon};
 use crate::{
     config::{HttpTarget, ServerConfig, Target},
     domain::{
@@ -46,7 +46,7 @@ pub(super) async fn http_session(latch: &Latch) -> (Session, Server) {
 }
 
 /// Answers `tools/list` with `pages` in a row, then with the last one for ever.
-async fn serve(mut child: Child, pages: &[&str]) -> usize {
+async fn serve(mut child: FakeChild, pages: &[&str]) -> usize {
     let mut n_asked = 0;
     while let Some(said) = child.hear().await {
         assert_eq!(said["method"], "tools/list");

@@ -219,6 +219,7 @@ impl Listener<'_> {
             self.core.counts.noise();
             return;
         };
+        self.core.counts.hear();
         match understand(message, &self.core.declared) {
             Heard::Answer { id, response } => {
                 if !self.core.old.get().is_some_and(|old| old.answered(id, response)) {

@@ -23,7 +23,10 @@ const NOISE_SHOWN_BYTES: usize = 200;
 impl Desk {
     pub(in crate::upstream::stdio) fn read(&mut self, read: std::io::Result<usize>) {
         match read {
-            Ok(1..) => self.heed(),
+            Ok(1..) => {
+                self.shared.counts.hear();
+                self.heed();
+            }
             Ok(_) => self.over("the server closed its stdout"),
             Err(_) => self.over("the server's stdout could not be read"),
         }
