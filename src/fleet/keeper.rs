@@ -1,16 +1,21 @@
 //! Sole writer of the catalog: what the replicas list, agreed on for each server, merged.
 //!
 //! Replicas of one server must offer the same tools and prompts. What most of them list counts; the
-//! others get no calls until they list that as well. A server that goes down keeps its entries
-//! listed: they come back. Decides nothing about names: the catalog does.
+//! others get no calls until they list that as well. What a server lists stays listed for a grace
+//! after its last replica went down, so that a restart is nobody's news; then it is withdrawn until
+//! the server is back. Decides nothing about names: the catalog does.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
 
 use super::{
     catalog::{Catalog, Clashes, Likeness, Shelf, Shelves},
@@ -45,6 +50,8 @@ pub(super) enum News {
 pub(super) struct Offer {
     votes: Votes,
     stands: Option<Arc<Shelf>>,
+    /// Nobody lists it any more, and then it is withdrawn.
+    ends: Option<Instant>,
 }
 
 /// What is published together.
@@ -86,7 +93,14 @@ type Votes = BTreeMap<ReplicaNo, Arc<Shelf>>;
 impl Offer {
     /// For the server that takes its place.
     pub(super) fn inherit(&self) -> Self {
-        Self { votes: Votes::new(), stands: self.stands.clone() }
+        Self { stands: self.stands.clone(), ..Self::default() }
+    }
+
+    /// Begins the grace, or ends it.
+    fn tend(&mut self, grace: Duration) {
+        let is_orphaned = self.votes.is_empty() && self.stands.is_some();
+        let end = self.ends.unwrap_or_else(|| Instant::now() + grace);
+        self.ends = is_orphaned.then_some(end);
     }
 }
 
@@ -121,36 +135,67 @@ impl<P: Fn(Edition)> Keeper<P> {
     /// All that waits becomes one edition: while one is made, many servers may list.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<News>) {
         let mut waiting = Vec::with_capacity(CATALOG_NEWS_MAX);
-        while inbox.recv_many(&mut waiting, CATALOG_NEWS_MAX).await > 0 {
-            let (mut is_another, mut told) = (false, Vec::new());
-            for news in waiting.drain(..) {
-                match news {
-                    News::Listed { server, replica, shelf, published } => {
-                        is_another |= self.note(&server, replica, Some(shelf));
-                        told.push(published);
-                    }
-                    News::Lost { server, replica } => {
-                        is_another |= self.note(&server, replica, None);
-                    }
-                    News::Next { aside, published } => {
-                        let left = self.roster.servers().filter(|old| !aside.roster.has(old));
-                        self.shown.depart(left);
-                        self.generation = aside.generation;
-                        (self.policy, self.roster) = (aside.policy, aside.roster);
-                        is_another = true;
-                        told.push(published);
-                    }
+        loop {
+            tokio::select! {
+                n = inbox.recv_many(&mut waiting, CATALOG_NEWS_MAX) => match n {
+                    0 => return,
+                    _ => self.take(waiting.drain(..)),
+                },
+                () = grace_over(self.first_end()) => self.withdraw(),
+            }
+        }
+    }
+
+    fn take(&mut self, waiting: impl Iterator<Item = News>) {
+        let (mut is_another, mut told) = (false, Vec::new());
+        for news in waiting {
+            match news {
+                News::Listed { server, replica, shelf, published } => {
+                    is_another |= self.note(&server, replica, Some(shelf));
+                    told.push(published);
                 }
-            }
-            if is_another {
-                self.publish();
-            }
-            for published in told {
-                if published.send(()).is_err() {
-                    tracing::debug!("A server went down while its lists were published");
+                News::Lost { server, replica } => {
+                    is_another |= self.note(&server, replica, None);
+                }
+                News::Next { aside, published } => {
+                    let left = self.roster.servers().filter(|old| !aside.roster.has(old));
+                    self.shown.depart(left);
+                    self.generation = aside.generation;
+                    (self.policy, self.roster) = (aside.policy, aside.roster);
+                    // One that is new and down has what the one listed whose place it took.
+                    for server in self.roster.servers() {
+                        server.offer().tend(server.config.health.grace);
+                    }
+                    is_another = true;
+                    told.push(published);
                 }
             }
         }
+        if is_another {
+            self.publish();
+        }
+        for published in told {
+            if published.send(()).is_err() {
+                tracing::debug!("A server went down while its lists were published");
+            }
+        }
+    }
+
+    fn first_end(&self) -> Option<Instant> {
+        self.roster.servers().filter_map(|server| server.offer().ends).min()
+    }
+
+    /// Nobody is to count on what has been gone for so long.
+    fn withdraw(&self) {
+        let now = Instant::now();
+        for server in self.roster.servers() {
+            let mut offer = server.offer();
+            if offer.ends.is_some_and(|end| end <= now) {
+                (offer.stands, offer.ends) = (None, None);
+                tracing::warn!(server.id = %server.config.name, "Lists of a server that is gone were withdrawn");
+            }
+        }
+        self.publish();
     }
 
     /// What a replica lists now, or that it lists nothing; whether the catalog is another then. Of
@@ -169,9 +214,13 @@ impl<P: Fn(Edition)> Keeper<P> {
             None => offer.votes.remove(&replica),
         };
         let settled = settle(server, &offer.votes, before.as_deref(), latest);
-        let Some(shelf) = settled else { return false };
-        offer.stands = Some(shelf);
-        self.roster.has(server)
+        let is_news = settled.is_some();
+        offer.stands = settled.or(before);
+        let is_seen = self.roster.has(server);
+        if is_seen {
+            offer.tend(server.config.health.grace);
+        }
+        is_news && is_seen
     }
 
     pub(super) fn publish(&self) {
@@ -200,6 +249,14 @@ impl<P: Fn(Edition)> Keeper<P> {
             }
         }
         self.shown.clashes.store(Arc::new(clashes.clone()));
+    }
+}
+
+/// Returns at that moment, if there is one.
+async fn grace_over(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 

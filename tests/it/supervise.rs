@@ -1,6 +1,7 @@
 //! Servers that crash again and again, hang, or are gone for a while.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     process::Command,
@@ -15,8 +16,10 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, stdio_server, wait_until, write_config},
+    harness::{Gateway, fixture, stdio_server, wait_until, write_config},
 };
+
+const TOOLS: &str = "notifications/tools/list_changed";
 
 /// Waits until the status of this server is as wanted.
 fn wait_server(gateway: &Gateway, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
@@ -131,4 +134,68 @@ async fn a_server_that_wants_authorisation_is_not_ejected_for_it() {
     let locked = wait_server(&gateway, "locked", "its state", |_| true);
     let replica = &locked["replicas"][0];
     assert_eq!((&replica["state"], &replica["breaker"]), (&json!("ready"), &json!("closed")));
+}
+
+async fn lists(client: &Client, tool: &str) -> bool {
+    let list = client.ask("tools/list", json!({})).await.response;
+    let mut tools = list["result"]["tools"].as_array().unwrap().iter();
+    tools.any(|listed| listed["name"] == tool)
+}
+
+/// A server that can be started only while the file `there` exists.
+fn server_of(dir: &std::path::Path, health: &str) -> String {
+    let there = dir.join("there");
+    fs::write(&there, "").unwrap();
+    let script = format!("test -e {} && exec {}", there.display(), fixture().display());
+    format!("[servers.up]\ncommand = \"/bin/sh\"\nargs = [\"-c\", {script:?}]\n{health}\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_of_a_server_that_stays_away_are_withdrawn_after_the_grace() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = server_of(dir.path(), "health = { grace_sec = 4 }");
+    let gateway = Gateway::start_in(dir, &table);
+    let up = wait_server(&gateway, "up", "it", |server| server["state"] == "ready");
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let (mut ear, _) = client.hear(&[]).await;
+    fs::remove_file(gateway.dir.path().join("there")).unwrap();
+    kill("KILL", &up["replicas"][0]["pid"]);
+    wait_server(&gateway, "up", "its end", |server| server["state"] != "ready");
+    // Within the grace it is merely down.
+    let echo = json!({ "text": "x" });
+    let refused = client.call("up__echo", echo.clone()).await.response;
+    assert_eq!(refused["error"]["code"], -31002, "{refused}");
+    assert!(lists(&client, "up__echo").await);
+    ear.next(TOOLS).await;
+    assert!(!lists(&client, "up__echo").await);
+    let unknown = client.call("up__echo", echo.clone()).await.response;
+    assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
+    fs::write(gateway.dir.path().join("there"), "").unwrap();
+    // It may be in a crash loop by now.
+    assert!(gateway.cli(&["reload"]).status.success());
+    ear.next(TOOLS).await;
+    assert!(lists(&client, "up__echo").await);
+    assert_eq!(client.text("up__echo", echo).await, "x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_back_within_the_grace_is_nobodys_news() {
+    let up = stdio_server("up", &[]);
+    let gateway = Gateway::start(&up);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let mut listen = client.begin_listen(&[]).await;
+    listen.next().await.unwrap();
+    for n in 1..=3 {
+        client.call("up__crash", json!({})).await;
+        let is_back = |server: &Value| server["state"] == "ready" && server["restarts"] == n;
+        wait_server(&gateway, "up", "its return", is_back);
+    }
+    write_config(gateway.dir.path(), &format!("{up}{}", stdio_server("more", &[])));
+    assert!(gateway.cli(&["reload"]).status.success());
+    let first = listen.next().await.unwrap();
+    assert_eq!(first["method"], TOOLS);
+    gateway.signal("TERM");
+    // What was told before the other server was there would come before this.
+    let rest = listen.finish().await.notices;
+    assert!(!rest.iter().any(|told| told["method"] == TOOLS), "{rest:?}");
 }
