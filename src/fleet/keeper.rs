@@ -206,6 +206,7 @@ impl<P: Fn(Edition)> Keeper<P> {
         let latest = shelf.map(|mut shelf| {
             if let Some(before) = &before {
                 shelf.keep_missing(before);
+                shelf.share(before);
             }
             Arc::<Shelf>::from(shelf)
         });

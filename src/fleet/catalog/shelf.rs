@@ -94,6 +94,14 @@ pub(in crate::fleet) enum Headers {
     NotSent,
 }
 
+impl Entry {
+    /// The schema is a part of the definition.
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.exposed, &self.server, &self.subject, &self.manner, &self.definition)
+            == (&other.exposed, &other.server, &other.subject, &other.manner, &other.definition)
+    }
+}
+
 impl Likeness {
     fn of(tools: &[Arc<Entry>]) -> Self {
         let mut sorted: Vec<_> =
@@ -186,6 +194,16 @@ impl Shelf {
                 List::Prompts => self.prompts.clone_from(&before.prompts),
                 List::Resources => self.resources.clone_from(&before.resources),
                 List::Templates => self.templates.clone_from(&before.templates),
+            }
+        }
+    }
+
+    /// Tools that are the same as before are kept once: replicas list the same, and most of what a
+    /// shelf takes in memory are schemas.
+    pub(in crate::fleet) fn share(&mut self, before: &Self) {
+        for (now, then) in self.tools.iter_mut().zip(&before.tools) {
+            if now.is_like(then) {
+                *now = then.clone();
             }
         }
     }

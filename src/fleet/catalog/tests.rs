@@ -327,6 +327,20 @@ fn a_list_that_was_not_given_is_the_one_before_and_an_empty_one_is_empty() {
 }
 
 #[test]
+fn tools_that_replicas_have_in_common_are_in_memory_once() {
+    let stock = |names: &[&str]| {
+        let lists = Lists { tools: items(List::Tools, names), ..Lists::default() };
+        stocked(Names::Prefixed, &server("a"), lists)
+    };
+    let before = stock(&["one", "two", "three"]);
+    let mut now = stock(&["one", "other", "three"]);
+    now.share(&before);
+    let shared = now.tools.iter().zip(&before.tools).map(|(now, then)| Arc::ptr_eq(now, then));
+    assert_eq!(shared.collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(now.tools[1].subject.as_str(), "other");
+}
+
+#[test]
 fn legacy_clients_read_another_list_only_where_a_definition_would_break_theirs() {
     let tools = |output: &str| {
         let raw = format!(r#"{{"name":"t","inputSchema":{{}},"outputSchema":{output}}}"#);

@@ -29,7 +29,7 @@ pub struct Outgoing {
 }
 
 /// How a server wants to be called; what is no tool has the default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
     /// The arguments that a modern server behind HTTP wants repeated in headers.
     pub param_headers: Arc<[ParamHeader]>,
