@@ -84,8 +84,8 @@ pub(super) fn check_gateway(
     let top = Section::new("the file", 0..0, tree.get_ref());
     let section = top.section("gateway", "[gateway]", &mut check.notes);
     let gateway = gateway::read(&section, &mut check);
-    // Where its last value ends, it is known; if it was not seen at all, it may be anywhere.
-    let end = section.entries().iter().map(|(_, value)| value.span().end).max();
+    // If no end of it is seen, what was not understood may be about it.
+    let end = end_of_gateway(&top, &section, written.text);
     broken.retain(|error| {
         let start = error.span().unwrap_or_default().start;
         end.is_none_or(|end| start <= end)
@@ -96,6 +96,17 @@ pub(super) fn check_gateway(
         return Ok(gateway);
     }
     Err(ConfigErrors { errors, warnings, digest: None })
+}
+
+/// Where what is said of the gateway is over: where another table begins, for none can be opened
+/// twice, or else with its last value.
+fn end_of_gateway(top: &Section<'_>, section: &Section<'_>, text: &str) -> Option<usize> {
+    let entries = top.entries();
+    let (own, _) = entries.iter().find(|(key, _)| key.value == "gateway")?;
+    let is_header = |at: &usize| text.get(..*at).is_some_and(|before| before.ends_with('['));
+    let starts = entries.iter().map(|(key, _)| key.span.start);
+    let next = starts.filter(|start| *start > own.span.start).filter(is_header).min();
+    next.or_else(|| section.entries().iter().map(|(_, value)| value.span().end).max())
 }
 
 /// Everything but what only `check` knows. Worth nothing if a note of an error was left.

@@ -82,8 +82,17 @@ fn the_gateway_is_found_in_a_file_with_mistakes_elsewhere() {
         let found = with(&text).unwrap();
         assert_eq!(format!("{:?}", found.admin), "Unix(\"/a\")", "{wrong}");
     }
+    // All of it may be left to the defaults, as in the sample.
+    let sample = format!("{}\n[servers.x", include_str!("../../../servers.toml"));
+    assert!(with(&sample).is_ok());
     // Here it would be a guess.
-    for guess in [format!("x = \n{own}"), format!("{own}listen = 1\n"), "[servers\n".to_owned()] {
+    for guess in [
+        format!("x = \n{own}"),
+        format!("{own}listen = 1\n"),
+        "[servers\n".to_owned(),
+        "[gateway]\nstate_dir = \"s\"\nadmin = unix:/b\n[audit]\n".to_owned(),
+        "[gateway]\nadmin = unix:/b\n[audit]\n".to_owned(),
+    ] {
         assert!(with(&guess).is_err(), "{guess}");
     }
 }
