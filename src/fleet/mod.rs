@@ -113,11 +113,8 @@ impl Drafted {
 }
 
 impl Prepared {
-    /// Waits for its place, if it has none.
+    /// Waits for its place.
     async fn placed(mut self, judged: &Call) -> Result<Self, CallError> {
-        if self.place.is_some() {
-            return Ok(self);
-        }
         self.place = Some(self.server.queue_up(&judged.caller.principal).await?);
         self.drafted(judged)
     }
@@ -237,8 +234,13 @@ impl Fleet {
     ) -> Result<Answered, Unanswered> {
         let lost = |error| Unanswered { error, again: None };
         let latch = self.nursery.connector.latch();
-        let placed = unless_stopped(latch, &permit, prepared.placed(permit.call()));
-        let prepared = placed.await.map_err(lost)?;
+        let prepared = match prepared.place {
+            Some(_) => prepared,
+            None => {
+                let placed = Box::pin(prepared.placed(permit.call()));
+                unless_stopped(latch, &permit, placed).await.map_err(lost)?
+            }
+        };
         let Prepared { server, place, outgoing, drafted, tried } = prepared;
         let Some(Drafted { session, draft, running }) = drafted else {
             let _place = place;
