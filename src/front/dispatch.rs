@@ -14,6 +14,7 @@ use super::{
     Front,
     listen::Watching,
     questions::{self, Asked},
+    snapshot::resolve,
 };
 use crate::{
     domain::{
@@ -181,7 +182,7 @@ impl Front {
         let snapshot = self.publisher.load();
         let asked = (ask.params.kind(), ask.params.name());
         let task = self.task_meant(&ask.caller, asked);
-        let Some(resolved) = snapshot.resolve(asked, task.as_ref()) else {
+        let Some(resolved) = resolve(&snapshot, asked, task.as_ref()) else {
             return Err(self.turn_away(id, ask, DenyReason::Unknown).await);
         };
         let Resolved { server, subject, definition, manner } = resolved;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::snapshot::Snapshot;
 use crate::{
     domain::{Era, Kind},
+    fleet::Edition,
     wire::{
         CallMethod, CallParams, ErrorObject, List, Object, Request, Version, code, tasks_extension,
     },
@@ -79,7 +79,7 @@ pub(super) fn unknown_method(method: &str) -> ErrorObject {
 }
 
 /// Plans one request of a known method.
-pub(super) fn plan(snapshot: &Snapshot, peer: Version, method: Method, request: &Request) -> Plan {
+pub(super) fn plan(snapshot: &Edition, peer: Version, method: Method, request: &Request) -> Plan {
     match method {
         Method::Initialize => Plan::Result(initialize(peer)),
         Method::Ping | Method::SetLevel | Method::Subscribe | Method::Unsubscribe => {
@@ -135,7 +135,7 @@ pub(super) fn initialize(version: Version) -> String {
     .to_string()
 }
 
-fn discover(snapshot: &Snapshot) -> String {
+fn discover(snapshot: &Edition) -> String {
     let mut capabilities = capabilities();
     if let (true, Some(all)) = (snapshot.catalog.keeps_tasks(), capabilities.as_object_mut()) {
         let (key, value) = tasks_extension();
@@ -168,7 +168,7 @@ fn server_info() -> serde_json::Value {
 }
 
 fn list(
-    snapshot: &Snapshot,
+    snapshot: &Edition,
     peer: Version,
     list: List,
     params: Option<&Object>,

@@ -33,7 +33,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admin::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
-pub use snapshot::{Publisher, Snapshot};
+pub use snapshot::Publisher;
 
 use crate::{
     config::{Config, Limits, Listen},

@@ -1,6 +1,6 @@
 //! What one call sees of the configuration: one value, loaded once per call.
 //!
-//! The `Publisher` is its sole writer. A call that has begun keeps the snapshot it began with,
+//! The `Publisher` is its sole writer. A call that has begun keeps the edition it began with,
 //! however often a new one is published meanwhile.
 
 use std::sync::Arc;
@@ -11,36 +11,24 @@ use tokio::sync::watch;
 use super::tasks::Handle;
 use crate::{
     domain::{Generation, Kind},
-    fleet::{Catalog, Edition, Resolved, Roster},
-    gate::Policy,
+    fleet::{Edition, Resolved},
     wire::List,
 };
 
-/// Policy, catalog and servers that belong together.
-#[derive(Debug)]
-pub struct Snapshot {
-    pub generation: Generation,
-    pub policy: Arc<Policy>,
-    pub catalog: Arc<Catalog>,
-    pub roster: Arc<Roster>,
+/// What a caller's name, URI or id means; a task, if that is one, was found by its id.
+pub(super) fn resolve<'a>(
+    edition: &'a Edition,
+    (kind, name): (Kind, &str),
+    task: Option<&'a Handle>,
+) -> Option<Resolved<'a>> {
+    let Kind::Task(step) = kind else { return edition.catalog.resolve(kind, name) };
+    task.map(|task| task.resolved(step))
 }
 
-impl Snapshot {
-    /// What a caller's name, URI or id means; a task, if that is one, was found by its id.
-    pub(super) fn resolve<'a>(
-        &'a self,
-        (kind, name): (Kind, &str),
-        task: Option<&'a Handle>,
-    ) -> Option<Resolved<'a>> {
-        let Kind::Task(step) = kind else { return self.catalog.resolve(kind, name) };
-        task.map(|task| task.resolved(step))
-    }
-}
-
-/// Publishes snapshots; readers pay one atomic load.
+/// Publishes editions; readers pay one atomic load.
 #[derive(Debug)]
 pub struct Publisher {
-    current: ArcSwap<Snapshot>,
+    current: ArcSwap<Edition>,
     /// For those who must wake when what applications see has changed.
     relisted: watch::Sender<Relisted>,
 }
@@ -71,12 +59,12 @@ impl Publisher {
     /// Begins with nothing at all.
     pub fn new() -> Arc<Self> {
         let (policy, catalog, roster) = (Arc::default(), Arc::default(), Arc::default());
-        let nothing = Snapshot { generation: Generation(0), policy, catalog, roster };
+        let nothing = Edition { generation: Generation(0), policy, roster, catalog };
         let current = ArcSwap::from_pointee(nothing);
         Arc::new(Self { current, relisted: watch::Sender::default() })
     }
 
-    pub(super) fn load(&self) -> Arc<Snapshot> {
+    pub(super) fn load(&self) -> Arc<Edition> {
         self.current.load_full()
     }
 
@@ -92,12 +80,11 @@ impl Publisher {
 
     /// Publishes what follows. Called by the fleet's one keeper.
     pub fn publish(&self, edition: Edition) {
-        let Edition { generation, policy, roster, catalog } = edition;
         let old = self.current.load_full();
-        let changed = |list| u64::from(!old.catalog.lists_the_same(&catalog, list));
+        let changed = |list| u64::from(!old.catalog.lists_the_same(&edition.catalog, list));
         let (tools, prompts) = (changed(List::Tools), changed(List::Prompts));
         let resources = changed(List::Resources) | changed(List::Templates);
-        self.current.store(Arc::new(Snapshot { generation, policy, catalog, roster }));
+        self.current.store(Arc::new(edition));
         self.relisted.send_if_modified(|now| {
             now.tools = now.tools.wrapping_add(tools);
             now.prompts = now.prompts.wrapping_add(prompts);

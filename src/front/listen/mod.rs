@@ -22,7 +22,10 @@ use lookout::Lookouts;
 pub(super) use pipe::{listen_on_pipe, unasked};
 pub(super) use watching::{News, Watching};
 
-use super::{Front, reject, snapshot::Relisted};
+use super::{
+    Front, reject,
+    snapshot::{Relisted, resolve},
+};
 use crate::{
     domain::{Caller, DenyReason, Kind, TaskStep, Topic, Wish, limits::WATCH_WAIT},
     fleet::{Mailbox, NotWatched, Watch},
@@ -162,7 +165,7 @@ async fn watch(
     let snapshot = front.publisher.load();
     let id = front.ids.next(sys::unix_millis());
     let task = front.task_meant(caller, asked);
-    let resolved = snapshot.resolve(asked, task.as_ref());
+    let resolved = resolve(&snapshot, asked, task.as_ref());
     let topic = resolved.as_ref().and_then(|it| Topic::of(it.subject.clone()));
     let name = topic.as_ref().and_then(|topic| topic.known_as(asked.1).ok());
     let (Some(resolved), Some(topic), Some(name)) = (resolved, topic, name) else {
