@@ -25,16 +25,14 @@ use crate::{
     message::Wire,
     process,
     session::{Session, Work},
-    target::{Target, Targets},
+    target::{Road, Target},
 };
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The good server first, then the bad ones.
     #[command(flatten)]
-    targets: Targets,
-    #[arg(long, value_enum, default_value_t = Wire::Modern)]
-    wire: Wire,
+    road: Road,
     /// The program that is asked to reload; the first target has its --pid.
     #[arg(long)]
     gateway: PathBuf,
@@ -88,7 +86,7 @@ struct Ends {
 /// Prints both medians; says whether the ratio is within the bound.
 #[expect(clippy::print_stdout, reason = "the verdict is what it is for")]
 pub(crate) async fn beside(options: &Options) -> Result<bool> {
-    let targets = options.targets.read()?;
+    let targets = options.road.targets.read()?;
     let Some((good, bad)) = targets.split_first() else { return Err("no targets".into()) };
     let pid = good.pid.ok_or("the --pid of the gateway is needed")?;
     let n_alone = process::count(pid);
@@ -96,7 +94,7 @@ pub(crate) async fn beside(options: &Options) -> Result<bool> {
         options,
         bad,
         pid,
-        sessions: Session::open(good, options.wire, options.sessions).await?,
+        sessions: Session::open(good, options.road.wire, options.sessions).await?,
     };
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     let mut ends = vec![Ends::default(); bad.len()];
@@ -147,7 +145,7 @@ impl Drill<'_> {
         let mut callers = JoinSet::new();
         let (tell, told) = watch::channel(());
         for (target, n) in self.bad.iter().zip(0_usize..) {
-            let session = listed(target, self.options.wire).await?;
+            let session = listed(target, self.options.road.wire).await?;
             let told = told.clone();
             callers.spawn(async move { (n, call_until(session, told).await) });
         }

@@ -10,17 +10,14 @@ use clap::Args;
 
 use crate::{
     Result,
-    message::Wire,
     round::{Figures, Plan, run},
-    target::{Target, Targets},
+    target::{Road, Target},
 };
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    targets: Targets,
-    #[arg(long, value_enum, default_value_t = Wire::Modern)]
-    wire: Wire,
+    road: Road,
     #[arg(long, value_delimiter = ',', default_value = "1,16,128")]
     sessions: Vec<u32>,
     /// Lengths of the text.
@@ -39,13 +36,13 @@ type Figure = fn(&Figures) -> Option<f64>;
 
 /// Prints the table; says whether there were no errors.
 pub(crate) async fn compare(options: &Options) -> Result<bool> {
-    let targets = options.targets.read()?;
+    let targets = options.road.targets.read()?;
     let mut clean = true;
     header(options);
     for bytes in &options.bytes {
         for sessions in &options.sessions {
             let plan = Plan {
-                wire: options.wire,
+                wire: options.road.wire,
                 sessions: *sessions,
                 filler: "x".repeat(*bytes).into(),
                 warmup: Duration::try_from_secs_f64(options.warmup)?,
@@ -79,7 +76,7 @@ async fn rounds(targets: &[Target], plan: &Plan, n: usize) -> Result<Vec<Vec<Fig
 fn header(options: &Options) {
     println!(
         "{:?} wire, {} rounds of {} s a target",
-        options.wire, options.rounds, options.seconds
+        options.road.wire, options.rounds, options.seconds
     );
     println!(
         "| sessions × text | target | calls/s | ÷ direct | p50 µs | added | p99 µs | added | CPU µs a call | peak MiB | errors |"

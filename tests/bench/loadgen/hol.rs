@@ -11,17 +11,14 @@ use tokio::task::JoinSet;
 
 use crate::{
     Result,
-    message::Wire,
     session::{Session, Work},
-    target::{Target, Targets},
+    target::{Road, Target},
 };
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    targets: Targets,
-    #[arg(long, value_enum, default_value_t = Wire::Modern)]
-    wire: Wire,
+    road: Road,
     /// How long the slow call sleeps.
     #[arg(long, default_value_t = 5_000)]
     slow_ms: u64,
@@ -37,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(4);
 #[expect(clippy::print_stdout, reason = "the verdict is what it is for")]
 pub(crate) async fn hol(options: &Options) -> Result<bool> {
     let mut kept = true;
-    for target in options.targets.read()? {
+    for target in options.road.targets.read()? {
         for neighbour in [Neighbour::SameSession, Neighbour::OtherSession] {
             let mut best = f64::INFINITY;
             for _ in 0..ROUNDS {
@@ -52,7 +49,7 @@ pub(crate) async fn hol(options: &Options) -> Result<bool> {
             println!(
                 "{}, {:?} wire, {neighbour:?}: a call of {} ms delays fast ones by {:.2} ms: bound of {} ms {verdict}",
                 target.name,
-                options.wire,
+                options.road.wire,
                 options.slow_ms,
                 best.max(0.0),
                 options.bound_ms
@@ -71,7 +68,7 @@ enum Neighbour {
 
 /// The slowest fast call, alone and beside the slow one.
 async fn round(target: &Target, options: &Options, who: Neighbour) -> Result<(Duration, Duration)> {
-    let mut opened = Session::open(target, options.wire, 2).await?.into_iter();
+    let mut opened = Session::open(target, options.road.wire, 2).await?.into_iter();
     let (Some(mut slow), Some(other)) = (opened.next(), opened.next()) else {
         return Err("no sessions".into());
     };

@@ -7,14 +7,12 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::{Result, compare::middle, message::Wire, process, session::Session, target::Targets};
+use crate::{Result, compare::middle, process, session::Session, target::Road};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    targets: Targets,
-    #[arg(long, value_enum, default_value_t = Wire::Modern)]
-    wire: Wire,
+    road: Road,
     /// How many there must be.
     #[arg(long)]
     tools: usize,
@@ -32,8 +30,8 @@ pub(crate) struct Options {
 #[expect(clippy::print_stdout, reason = "the figures are what it is for")]
 pub(crate) async fn lists(options: &Options) -> Result<bool> {
     let mut kept = true;
-    for target in options.targets.read()? {
-        let mut sessions = Session::open(&target, options.wire, 1).await?;
+    for target in options.road.targets.read()? {
+        let mut sessions = Session::open(&target, options.road.wire, 1).await?;
         let session = sessions.first_mut().ok_or("no session")?;
         let (mut first_ms, mut whole_ms, mut n_pages) = (Vec::new(), Vec::new(), 0);
         for _ in 0..options.rounds {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use crate::Result;
+use crate::{Result, message::Wire};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Address {
@@ -26,6 +26,15 @@ pub(crate) struct Target {
     pub(crate) headers: HeaderMap,
     /// Its process, for CPU time and memory.
     pub(crate) pid: Option<u32>,
+}
+
+/// Where the calls go, and in which era.
+#[derive(Debug, Args)]
+pub(crate) struct Road {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[arg(long, value_enum, default_value_t = Wire::Modern)]
+    pub(crate) wire: Wire,
 }
 
 /// Every option is `NAME=VALUE`, where NAME is that of a `--target`.
