@@ -189,7 +189,10 @@ fn end(reloaded: &Reloaded) -> Value {
             let first: Vec<_> = first.map(Finding::to_json).collect();
             json!({
                 "result": "refused",
-                "error": format!("servers.toml has {} mistakes", errors.errors.len()),
+                "error": match errors.errors.len() {
+                    1 => "servers.toml has a mistake".to_owned(),
+                    n => format!("servers.toml has {n} mistakes"),
+                },
                 "errors": first,
             })
         }
