@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::{Generation, ReplicaNo, limits::CATALOG_NEWS_MAX},
-    gate::Policy,
+    gate::Rules,
     sys,
 };
 
@@ -58,7 +58,7 @@ pub(super) struct Offer {
 #[derive(Debug)]
 pub struct Edition {
     pub generation: Generation,
-    pub policy: Arc<Policy>,
+    pub rules: Arc<Rules>,
     pub roster: Arc<Roster>,
     pub catalog: Arc<Catalog>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Keeper<P> {
     pub(super) publish: P,
     pub(super) shown: Arc<Shown>,
     pub(super) generation: Generation,
-    pub(super) policy: Arc<Policy>,
+    pub(super) rules: Arc<Rules>,
     pub(super) roster: Arc<Roster>,
 }
 
@@ -161,7 +161,7 @@ impl<P: Fn(Edition)> Keeper<P> {
                     let left = self.roster.servers().filter(|old| !aside.roster.has(old));
                     self.shown.depart(left);
                     self.generation = aside.generation;
-                    (self.policy, self.roster) = (aside.policy, aside.roster);
+                    (self.rules, self.roster) = (aside.rules, aside.roster);
                     // One that is new and down has what the one listed whose place it took.
                     for server in self.roster.servers() {
                         server.offer().tend(server.config.health.grace);
@@ -229,12 +229,12 @@ impl<P: Fn(Edition)> Keeper<P> {
             Some((server.config.name.clone(), server.offer().stands.clone()?))
         };
         let shelves: Shelves = self.roster.servers().filter_map(shelf).collect();
-        let catalog = Catalog::merge(&shelves, self.roster.forward(), &self.policy);
+        let catalog = Catalog::merge(&shelves, self.roster.forward(), &self.rules);
         self.tell_clashes(catalog.clashes());
         self.shown.roster.store(self.roster.clone());
         (self.publish)(Edition {
             generation: self.generation,
-            policy: self.policy.clone(),
+            rules: self.rules.clone(),
             roster: self.roster.clone(),
             catalog: Arc::new(catalog),
         });
@@ -304,7 +304,7 @@ mod tests {
             publish: |edition: Edition| published.lock().unwrap().push(edition.generation),
             shown: Arc::new(Shown::new(Default::default())),
             generation: Generation(1),
-            policy: Default::default(),
+            rules: Default::default(),
             roster: Default::default(),
         };
         let (news, inbox) = mpsc::channel(8);

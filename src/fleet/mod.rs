@@ -178,9 +178,9 @@ impl Fleet {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let nursery = Nursery { connector: connector.clone(), names, news, stop, tasks };
         let first = nursery.raise(generation, &Roster::default(), servers);
-        let Aside { roster, policy, .. } = first;
+        let Aside { roster, rules, .. } = first;
         let shown = Arc::new(Shown::new(roster.clone()));
-        let keeper = Keeper { publish, shown: shown.clone(), generation, policy, roster };
+        let keeper = Keeper { publish, shown: shown.clone(), generation, rules, roster };
         keeper.publish();
         let stop = nursery.stop.clone();
         nursery.tasks.spawn(async move {

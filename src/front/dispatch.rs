@@ -188,7 +188,7 @@ impl Front {
         let Resolved { server, subject, definition, manner } = resolved;
         let shown = ask.shown.as_ref().map(|shown| shown.agree(&manner.param_headers, &ask.params));
         // Only for what the caller may see: a hidden tool's headers would tell that it exists.
-        if let (Some(Err(mismatch)), true) = (shown, snapshot.policy.listed(server, &subject)) {
+        if let (Some(Err(mismatch)), true) = (shown, snapshot.rules.listed(server, &subject)) {
             let refusal = self.refuse(id, ask, DenyReason::Headers).await;
             // The stop comes before everything.
             let is_mismatch = refusal.reason == DenyReason::Headers;
@@ -211,7 +211,7 @@ impl Front {
             at: at.or(task.as_ref().map(|task| task.task.at)),
         };
         let refused = |refusal| refused(id, ask, refusal);
-        let allowed = self.gate.allow(&snapshot.policy, call, definition).await;
+        let allowed = self.gate.allow(&snapshot.rules, call, definition).await;
         let admission = allowed.map_err(refused)?;
         let room = self.in_flight.available_permits();
         let prepared = snapshot.roster.prepare(admission.call(), params, manner, room);

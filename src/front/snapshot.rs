@@ -58,8 +58,8 @@ impl Relisted {
 impl Publisher {
     /// Begins with nothing at all.
     pub fn new() -> Arc<Self> {
-        let (policy, catalog, roster) = (Arc::default(), Arc::default(), Arc::default());
-        let nothing = Edition { generation: Generation(0), policy, roster, catalog };
+        let (rules, catalog, roster) = (Arc::default(), Arc::default(), Arc::default());
+        let nothing = Edition { generation: Generation(0), rules, roster, catalog };
         let current = ArcSwap::from_pointee(nothing);
         Arc::new(Self { current, relisted: watch::Sender::default() })
     }

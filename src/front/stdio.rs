@@ -290,7 +290,7 @@ pub(super) mod tests {
         domain::Generation,
         fleet::{Edition, Fleet},
         front::{Publisher, Reloads, Standing},
-        gate::{Gate, Latch, Policy},
+        gate::{Gate, Latch, Rules},
         jail::Jail,
         upstream::Connector,
     };
@@ -305,9 +305,9 @@ pub(super) mod tests {
         let latch = Latch::open(dir);
         let (audit, thread) = Audit::open(&dir.join("audit"), config.audit.durability).unwrap();
         let publisher = Publisher::new();
-        let policy = Arc::new(Policy::compile(&config.servers));
+        let rules = Arc::new(Rules::compile(&config.servers));
         let (roster, catalog) = Default::default();
-        publisher.publish(Edition { generation: Generation(1), policy, roster, catalog });
+        publisher.publish(Edition { generation: Generation(1), rules, roster, catalog });
         let connector = Connector::new(Jail::start().unwrap(), latch.clone());
         let fleet = Fleet::start(Generation(1), Vec::new(), config.gateway.names, &connector, drop);
         let gate = Gate::new(latch, audit);

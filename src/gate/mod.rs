@@ -7,15 +7,17 @@
 
 mod latch;
 mod permit;
-mod policy;
+mod rules;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod whitelist;
 
 pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
 pub use permit::{Permit, Ticket};
-pub use policy::Policy;
+pub use rules::Rules;
 pub use schema::{Schema, SchemaBudget, SchemaError};
+pub use whitelist::Whitelist;
 
 use crate::{
     audit::{Audit, AuditError, Pending, Receipt, Record},
@@ -48,7 +50,7 @@ pub struct Gate {
 /// The whole decision on whatever is to cross, in the one order there is. Pure.
 pub fn judge(
     latch: Result<Epoch, Stopped>,
-    policy: &Policy,
+    rules: &Rules,
     matter: Matter<'_>,
     definition: Definition<'_>,
 ) -> Verdict {
@@ -57,8 +59,8 @@ pub fn judge(
         return deny(DenyReason::Stopped);
     }
     let is_listed = match matter {
-        Matter::Call(call) => policy.listed(&call.server, &call.subject),
-        Matter::Wish(wish) => policy.listed(&wish.server, &wish.topic.subject()),
+        Matter::Call(call) => rules.listed(&call.server, &call.subject),
+        Matter::Wish(wish) => rules.listed(&wish.server, &wish.topic.subject()),
         // They belong to a call that was.
         Matter::Questions(_) => true,
     };
@@ -126,22 +128,22 @@ impl Gate {
     /// Lets a call through, on record, or refuses it, on record.
     pub async fn admit(
         &self,
-        policy: &Policy,
+        rules: &Rules,
         call: Call,
         definition: Definition<'_>,
     ) -> Result<(Permit, Ticket), Refusal> {
-        self.allow(policy, call, definition).await?.on_record().await
+        self.allow(rules, call, definition).await?.on_record().await
     }
 
     /// The same in two steps, for whoever can prepare the call while its intent is written.
     pub async fn allow(
         &self,
-        policy: &Policy,
+        rules: &Rules,
         call: Call,
         definition: Definition<'_>,
     ) -> Result<Admission, Refusal> {
         let matter = Matter::Call(&call);
-        let epoch = self.agree(policy, matter, definition).await?;
+        let epoch = self.agree(rules, matter, definition).await?;
         let ticket = Ticket::open(self.audit.clone(), call.id);
         match self.audit.begin(Record::Intent { matter }) {
             Ok(pending) => Ok(Admission { call, epoch, ticket, pending }),
@@ -169,10 +171,10 @@ impl Gate {
     /// part of a call, whose ticket is still open, so it owes no outcome.
     pub async fn admit_questions(
         &self,
-        policy: &Policy,
+        rules: &Rules,
         questions: Questions,
     ) -> Result<Permit<Questions>, Refusal> {
-        let passed = self.pass(policy, Matter::Questions(&questions), Definition::Listed).await;
+        let passed = self.pass(rules, Matter::Questions(&questions), Definition::Listed).await;
         let (epoch, receipt) = passed?;
         Ok(Permit::mint(questions, epoch, receipt))
     }
@@ -181,21 +183,21 @@ impl Gate {
     /// could be owed.
     pub async fn admit_wish(
         &self,
-        policy: &Policy,
+        rules: &Rules,
         wish: Wish,
         definition: Definition<'_>,
     ) -> Result<Permit<Wish>, Refusal> {
-        let (epoch, receipt) = self.pass(policy, Matter::Wish(&wish), definition).await?;
+        let (epoch, receipt) = self.pass(rules, Matter::Wish(&wish), definition).await?;
         Ok(Permit::mint(wish, epoch, receipt))
     }
 
     async fn pass(
         &self,
-        policy: &Policy,
+        rules: &Rules,
         matter: Matter<'_>,
         definition: Definition<'_>,
     ) -> Result<(Epoch, Receipt), Refusal> {
-        let epoch = self.agree(policy, matter, definition).await?;
+        let epoch = self.agree(rules, matter, definition).await?;
         let appended = self.audit.append(Record::Intent { matter }).await;
         Ok((epoch, appended.map_err(|_| refusal(DenyReason::AuditUnavailable))?))
     }
@@ -203,12 +205,12 @@ impl Gate {
     /// The epoch in which every gate agreed, or the refusal that is on record.
     async fn agree(
         &self,
-        policy: &Policy,
+        rules: &Rules,
         matter: Matter<'_>,
         definition: Definition<'_>,
     ) -> Result<Epoch, Refusal> {
         let epoch = self.latch.epoch();
-        let refusal = match (epoch, judge(epoch, policy, matter, definition)) {
+        let refusal = match (epoch, judge(epoch, rules, matter, definition)) {
             (Ok(epoch), Verdict::Allow) => return Ok(epoch),
             (_, Verdict::Deny(refusal)) => refusal,
             (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc, task::Poll};
 use bytes::Bytes;
 
 use super::{
-    Cause, Definition, Epoch, Gate, Latch, Permit, Policy, Schema, Stopped, Ticket, judge,
+    Cause, Definition, Epoch, Gate, Latch, Permit, Rules, Schema, Stopped, Ticket, Whitelist, judge,
 };
 use crate::{
     audit::{Audit, AuditThread, Durability, verify},
@@ -36,10 +36,10 @@ fn call(tool: &str, arguments: &'static str) -> Call {
     }
 }
 
-fn policy() -> Policy {
+fn rules() -> Rules {
     let server = ServerName::parse("files").unwrap();
     let filter = ToolFilter { enabled: None, disabled: ["delete".to_owned()].into() };
-    Policy::from_filters([(&server, &filter)])
+    Rules::of_whitelist(Whitelist::from_filters([(&server, &filter)]))
 }
 
 fn cause(why: &str) -> Cause {
@@ -61,7 +61,7 @@ fn house() -> House {
 
 impl House {
     async fn admit(&self, call: Call) -> Result<(Permit, Ticket), Refusal> {
-        self.gate.admit(&policy(), call, Definition::Forwarded).await
+        self.gate.admit(&rules(), call, Definition::Forwarded).await
     }
 
     /// The log's kinds in order, once it is closed.
@@ -83,7 +83,7 @@ fn the_gates_are_asked_in_their_order() {
     #[track_caller]
     fn check(latch: Result<Epoch, Stopped>, tool: &str, definition: Definition<'_>, want: &str) {
         let call = call(tool, r#"{"a":1}"#);
-        let got = match judge(latch, &policy(), Matter::Call(&call), definition) {
+        let got = match judge(latch, &rules(), Matter::Call(&call), definition) {
             Verdict::Allow => "allow",
             Verdict::Deny(refusal) => refusal.reason.as_str(),
         };
@@ -109,7 +109,7 @@ fn a_hidden_tool_and_an_unknown_one_read_the_same() {
     let open = Latch::open(dir.path()).epoch();
     let told = |tool, definition| {
         let call = call(tool, "{}");
-        match judge(open, &policy(), Matter::Call(&call), definition) {
+        match judge(open, &rules(), Matter::Call(&call), definition) {
             Verdict::Deny(refusal) => refusal.told,
             Verdict::Allow => panic!("must be denied"),
         }
@@ -141,11 +141,11 @@ async fn a_permit_follows_its_intent_and_every_refusal_is_on_record() {
 async fn an_audit_that_cannot_write_refuses_calls_and_questions() {
     let House { dir: _dir, gate, audit } = house();
     audit.finish();
-    let refused = gate.admit(&policy(), call("read", "{}"), Definition::Forwarded).await;
+    let refused = gate.admit(&rules(), call("read", "{}"), Definition::Forwarded).await;
     assert_eq!(refused.unwrap_err().reason, DenyReason::AuditUnavailable);
-    let refused = gate.admit_questions(&policy(), questions(&call("read", "{}"))).await;
+    let refused = gate.admit_questions(&rules(), questions(&call("read", "{}"))).await;
     assert_eq!(refused.unwrap_err().reason, DenyReason::AuditUnavailable);
-    let refused = gate.admit(&policy(), call("delete", "{}"), Definition::Forwarded).await;
+    let refused = gate.admit(&rules(), call("delete", "{}"), Definition::Forwarded).await;
     assert_eq!(refused.unwrap_err().reason, DenyReason::NotListed, "a refusal stays a refusal");
 }
 
@@ -164,12 +164,12 @@ async fn questions_pass_on_record_and_not_while_stopped() {
     let house = house();
     let (permit, ticket) = house.admit(call("read", "{}")).await.unwrap();
     let asked = questions(permit.call());
-    let leave = house.gate.admit_questions(&policy(), asked.clone()).await.unwrap();
+    let leave = house.gate.admit_questions(&rules(), asked.clone()).await.unwrap();
     assert_eq!(leave.receipt().seq, 2, "it is in the file already");
     assert!(house.gate.latch().holds(leave.epoch()));
     house.gate.engage(cause("drill"));
     assert!(!house.gate.latch().holds(leave.epoch()), "what was let through may be too late");
-    let refusal = house.gate.admit_questions(&policy(), asked).await.unwrap_err();
+    let refusal = house.gate.admit_questions(&rules(), asked).await.unwrap_err();
     assert_eq!(refusal.reason, DenyReason::Stopped);
     ticket.conclude(Outcome::Answered { result_bytes: 0 });
     let log = lines(&house.dir.path().join("audit"));
@@ -200,12 +200,12 @@ async fn a_dropped_ticket_records_one_unknown_outcome() {
 #[tokio::test]
 async fn a_caller_who_leaves_before_the_permit_has_sent_nothing() {
     let house = house();
-    let policy = policy();
+    let rules = rules();
     // The writer may be so quick that there is nothing to leave: ask until it is not.
     let left = loop {
         let call = call("read", "{}");
         let id = call.id.to_string();
-        let mut admitting = Box::pin(house.gate.admit(&policy, call, Definition::Forwarded));
+        let mut admitting = Box::pin(house.gate.admit(&rules, call, Definition::Forwarded));
         let polled = std::future::poll_fn(|cx| Poll::Ready(admitting.as_mut().poll(cx)));
         if polled.await.is_pending() {
             break id;

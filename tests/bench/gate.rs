@@ -16,13 +16,13 @@ use portcullis::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Outcome, Principal,
         ServerName, Subject,
     },
-    gate::{Definition, Gate, Latch, Policy, Schema, judge},
+    gate::{Definition, Gate, Latch, Rules, Schema, Whitelist, judge},
 };
 use tokio::task::JoinSet;
 
 struct House {
     gate: Gate,
-    policy: Arc<Policy>,
+    rules: Arc<Rules>,
     schema: Arc<Schema>,
     ids: Arc<CallIds>,
     // Kept last: dropped after everybody who reports.
@@ -34,12 +34,15 @@ fn house(durability: Durability) -> House {
     let dir = tempfile::tempdir().unwrap();
     let (audit, thread) = Audit::open(&dir.path().join("audit"), durability).unwrap();
     let filter = ToolFilter { enabled: Some(["read".to_owned()].into()), ..Default::default() };
-    let policy = Policy::from_filters([(&ServerName::parse("files").unwrap(), &filter)]);
+    let rules = Rules::of_whitelist(Whitelist::from_filters([(
+        &ServerName::parse("files").unwrap(),
+        &filter,
+    )]));
     let schema = br#"{"type":"object","properties":{"path":{"type":"string","minLength":1},
         "head":{"type":"integer"}},"required":["path"],"additionalProperties":false}"#;
     House {
         gate: Gate::new(Latch::open(dir.path()), audit),
-        policy: Arc::new(policy),
+        rules: Arc::new(rules),
         schema: Arc::new(Schema::compile(schema).unwrap()),
         ids: Arc::new(CallIds::new(Nonce(1))),
         _audit: thread,
@@ -66,8 +69,8 @@ fn call(ids: &CallIds) -> Call {
     }
 }
 
-async fn admit(gate: &Gate, policy: &Policy, schema: &Schema, call: Call) {
-    let (permit, ticket) = gate.admit(policy, call, Definition::Known(schema)).await.unwrap();
+async fn admit(gate: &Gate, rules: &Rules, schema: &Schema, call: Call) {
+    let (permit, ticket) = gate.admit(rules, call, Definition::Known(schema)).await.unwrap();
     black_box(gate.latch().holds(permit.epoch()));
     ticket.conclude(Outcome::Answered { result_bytes: 100 });
 }
@@ -80,7 +83,7 @@ fn pieces(c: &mut Criterion) {
     let one = call(ids);
     c.bench_function("judge", |b| {
         let definition = Definition::Known(&house.schema);
-        b.iter(|| black_box(judge(latch.epoch(), &house.policy, Matter::Call(&one), definition)));
+        b.iter(|| black_box(judge(latch.epoch(), &house.rules, Matter::Call(&one), definition)));
     });
 }
 
@@ -91,7 +94,7 @@ fn on_record(c: &mut Criterion) {
         c.bench_function(&format!("admit/{name}/1 caller"), |b| {
             b.iter(|| {
                 let one = call(&house.ids);
-                runtime.block_on(admit(&house.gate, &house.policy, &house.schema, one));
+                runtime.block_on(admit(&house.gate, &house.rules, &house.schema, one));
             });
         });
         c.bench_function(&format!("admit/{name}/64 callers, 64 calls"), |b| {
@@ -104,9 +107,9 @@ async fn together(house: &House) {
     let mut tasks = JoinSet::new();
     for _ in 0..64 {
         let gate = house.gate.clone();
-        let (policy, schema) = (house.policy.clone(), house.schema.clone());
+        let (rules, schema) = (house.rules.clone(), house.schema.clone());
         let one = call(&house.ids);
-        tasks.spawn(async move { admit(&gate, &policy, &schema, one).await });
+        tasks.spawn(async move { admit(&gate, &rules, &schema, one).await });
     }
     tasks.join_all().await;
 }

@@ -21,7 +21,7 @@ use portcullis::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
         Subject, Verdict,
     },
-    gate::{Definition, Latch, Policy, Schema, judge},
+    gate::{Definition, Latch, Rules, Schema, Whitelist, judge},
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
         Onward, RequestId, Tasks, Version, decode, encode_call, encode_result,
@@ -122,7 +122,7 @@ fn encoded_result((to, id, result): (Version, RequestId, Object)) -> Frame {
 /// Everything that `admit` asks before it writes the intent.
 struct Question {
     latch: Latch,
-    policy: Policy,
+    rules: Rules,
     schema: Schema,
     call: Call,
 }
@@ -135,7 +135,7 @@ fn question() -> &'static Question {
         "head":{"type":"integer"}},"required":["path"],"additionalProperties":false}"#;
     Box::leak(Box::new(Question {
         latch: Latch::open(dir.path()),
-        policy: Policy::from_filters([(&files, &filter)]),
+        rules: Rules::of_whitelist(Whitelist::from_filters([(&files, &filter)])),
         schema: Schema::compile(schema).unwrap(),
         call: Call {
             id: CallIds::new(Nonce(1)).next(1_700_000_000_000),
@@ -159,8 +159,8 @@ fn question() -> &'static Question {
 #[library_benchmark]
 #[bench::known_tool(args = (), setup = question, config = at_most(4_550))]
 fn judged(question: &'static Question) -> Verdict {
-    let Question { latch, policy, schema, call } = black_box(question);
-    judge(latch.epoch(), policy, Matter::Call(call), Definition::Known(schema))
+    let Question { latch, rules, schema, call } = black_box(question);
+    judge(latch.epoch(), rules, Matter::Call(call), Definition::Known(schema))
 }
 
 /// Two arguments that a client repeats in headers, one of them nested.

@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 
 use crate::{
     domain::{Era, ExposedName, Kind, ResourceUri, ServerName, Subject},
-    gate::{Definition, Policy},
+    gate::{Definition, Rules},
     upstream::Manner,
     wire::{List, Tasks},
 };
@@ -88,20 +88,20 @@ type Whose = for<'a> fn(&'a Catalog, &str, Option<&ServerName>) -> Option<&'a Se
 pub(super) type Clashes = BTreeMap<ServerName, Vec<String>>;
 
 impl Catalog {
-    /// Merges the shelves. A tool or prompt that the policy hides stays resolvable, so that its
+    /// Merges the shelves. A tool or prompt that the whitelist hides stays resolvable, so that its
     /// refusal can name it in the audit, but is not listed.
-    pub(super) fn merge(shelves: &Shelves, forward: Option<ServerName>, policy: &Policy) -> Self {
+    pub(super) fn merge(shelves: &Shelves, forward: Option<ServerName>, rules: &Rules) -> Self {
         // Before its first list nobody knows what the server would be asked for.
         let forward = forward.filter(|server| shelves.contains_key(server));
         let mut catalog = Self { forward, ..Self::default() };
         let tools = shelves.values().flat_map(|shelf| &shelf.tools);
-        (catalog.tools, catalog.listings.tools) = merge_entries(tools, policy);
-        catalog.listings.legacy_tools = legacy_listing(&catalog.tools, policy);
+        (catalog.tools, catalog.listings.tools) = merge_entries(tools, rules);
+        catalog.listings.legacy_tools = legacy_listing(&catalog.tools, rules);
         let prompts = shelves.values().flat_map(|shelf| &shelf.prompts);
-        (catalog.prompts, catalog.listings.prompts) = merge_entries(prompts, policy);
+        (catalog.prompts, catalog.listings.prompts) = merge_entries(prompts, rules);
         catalog.keeps_tasks = shelves.values().any(|shelf| shelf.tasks == Tasks::Kept);
         catalog.barred = shelves.values().flat_map(|shelf| shelf.barred.iter().cloned()).collect();
-        let visible = |server: &ServerName, subject: &Subject| policy.listed(server, subject);
+        let visible = |server: &ServerName, subject: &Subject| rules.listed(server, subject);
         let resources = shelves.iter().map(|(server, shelf)| (server, shelf.resources.as_slice()));
         let Offers { all, listing } = offered(
             List::Resources,
@@ -235,11 +235,11 @@ impl Catalog {
 
 fn merge_entries<'a>(
     entries: impl Iterator<Item = &'a Arc<Entry>>,
-    policy: &Policy,
+    rules: &Rules,
 ) -> (HashMap<ExposedName, Arc<Entry>>, Listing) {
     let (mut merged, mut listed) = (HashMap::new(), BTreeMap::new());
     for entry in entries {
-        if policy.listed(&entry.server, &entry.subject) {
+        if rules.listed(&entry.server, &entry.subject) {
             listed.insert(entry.exposed.as_str(), &entry.definition);
         }
         merged.insert(entry.exposed.clone(), entry.clone());
@@ -250,9 +250,9 @@ fn merge_entries<'a>(
 /// None if legacy clients read every definition as it is.
 fn legacy_listing<'a>(
     tools: &'a HashMap<ExposedName, Arc<Entry>>,
-    policy: &Policy,
+    rules: &Rules,
 ) -> Option<Listing> {
-    let is_listed = |entry: &&Arc<Entry>| policy.listed(&entry.server, &entry.subject);
+    let is_listed = |entry: &&Arc<Entry>| rules.listed(&entry.server, &entry.subject);
     let listed: Vec<_> = tools.values().filter(is_listed).collect();
     let differs = listed.iter().any(|entry| entry.legacy.is_some());
     differs.then(|| {

@@ -8,7 +8,7 @@ use super::{Catalog, Headers, Lists, Reading, Shelf, Shelves};
 use crate::{
     config::{Names, ToolFilter},
     domain::{Era, Kind, ServerName},
-    gate::{Definition, Policy},
+    gate::{Definition, Rules, Whitelist},
     upstream::Runs,
     wire::{Item, List, Object, Tasks, parse_page},
 };
@@ -51,8 +51,9 @@ fn stocked(names: Names, server: &ServerName, lists: Lists) -> Shelf {
 
 fn merge(shelves: Shelves, forward: Option<&str>) -> Catalog {
     let filter = ToolFilter::default();
-    let policy = Policy::from_filters(shelves.keys().map(|server| (server, &filter)));
-    Catalog::merge(&shelves, forward.map(server), &policy)
+    let filters = shelves.keys().map(|server| (server, &filter));
+    let rules = Rules::of_whitelist(Whitelist::from_filters(filters));
+    Catalog::merge(&shelves, forward.map(server), &rules)
 }
 
 /// Three readers, of which the first two both list `x:shared` and the same template.

@@ -1,6 +1,6 @@
 //! The servers of one generation, and how the next one is made beside it.
 //!
-//! A roster never changes: it is published with the catalog and policy that belong to it, and a
+//! A roster never changes: it is published with the catalog and rules that belong to it, and a
 //! call that was judged under one goes to a server of that one. A server that two rosters have in
 //! common is the same one, with its processes. One that no roster has any more gets no new call,
 //! and ends when the calls that it has are over. Does not know what makes a reload good.
@@ -26,7 +26,7 @@ use crate::{
         Call, CallError, Generation, Sent, ServerName,
         limits::{LAST_CALL_GRACE, RELOAD_START_MAX, SERVER_SHARE_OF_ROOM},
     },
-    gate::Policy,
+    gate::Rules,
     upstream::{Connector, Manner, Outgoing},
     wire::CallParams,
 };
@@ -52,7 +52,7 @@ pub(super) struct Member {
 pub struct Aside {
     pub(super) generation: Generation,
     pub(super) roster: Arc<Roster>,
-    pub(super) policy: Arc<Policy>,
+    pub(super) rules: Arc<Rules>,
     started: Vec<Arc<Server>>,
 }
 
@@ -151,7 +151,7 @@ impl Nursery {
         before: &Roster,
         servers: Vec<ServerConfig>,
     ) -> Aside {
-        let policy = Arc::new(Policy::compile(&servers));
+        let rules = Arc::new(Rules::compile(&servers));
         let forward = match (self.names, servers.as_slice()) {
             (Names::Plain, [only]) => Some(only.name.clone()),
             (Names::Plain | Names::Prefixed, _) => None,
@@ -170,7 +170,7 @@ impl Nursery {
             };
             members.insert(name, member);
         }
-        Aside { generation, roster: Arc::new(Roster { members, forward }), policy, started }
+        Aside { generation, roster: Arc::new(Roster { members, forward }), rules, started }
     }
 
     /// `before` is the server whose place it takes.

@@ -179,7 +179,7 @@ async fn watch(
         topic,
         generation: snapshot.generation,
     };
-    let permit = match front.gate.admit_wish(&snapshot.policy, wish, resolved.definition).await {
+    let permit = match front.gate.admit_wish(&snapshot.rules, wish, resolved.definition).await {
         Ok(permit) => permit,
         Err(refusal) if refusal.reason.hides() => return Ok(None),
         Err(_) => return Err(NotWatched::Unavailable),

@@ -89,7 +89,7 @@ impl Front {
         let asks = questions.iter().map(|question| question.method).collect();
         let matter = Questions { call, caller, server, asks, text };
         let snapshot = self.publisher.load();
-        let admitted = self.gate.admit_questions(&snapshot.policy, matter).await;
+        let admitted = self.gate.admit_questions(&snapshot.rules, matter).await;
         let withheld = |reason| CallError::Withheld { reason };
         let permit = admitted.map_err(|refusal| withheld(refusal.reason))?;
         if !self.gate.latch().holds(permit.epoch()) {

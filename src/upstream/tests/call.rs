@@ -12,7 +12,7 @@ use crate::{
         Call, CallError, CallIds, Caller, Era, Generation, Kind, Nonce, Principal, Sent,
         ServerName, Subject,
     },
-    gate::{Definition, Gate, Latch, Permit, Policy},
+    gate::{Definition, Gate, Latch, Permit, Rules},
     upstream::{Manner, Outgoing},
     wire::{CallMethod, CallParams, Version},
 };
@@ -44,8 +44,8 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         at: None,
     };
     let gate = Gate::new(latch.clone(), audit);
-    let policy = Policy::compile(&[server]);
-    let (permit, ticket) = gate.admit(&policy, call, Definition::Forwarded).await.unwrap();
+    let rules = Rules::compile(&[server]);
+    let (permit, ticket) = gate.admit(&rules, call, Definition::Forwarded).await.unwrap();
     drop(ticket);
     permit
 }

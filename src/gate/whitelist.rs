@@ -2,7 +2,7 @@
 //!
 //! One decision for listing and for calling, so that a hidden tool is never callable and a listed
 //! one never hidden. Tools are chosen by name; prompts and resources come with their server. A
-//! server that the policy does not know lists nothing. Pure and immutable: a reload compiles a new
+//! server that it does not know lists nothing. Pure and immutable: a reload compiles a new
 //! one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -14,7 +14,7 @@ use crate::{
 
 /// The compiled whitelist of one generation.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {
+pub struct Whitelist {
     servers: HashMap<ServerName, Rule>,
 }
 
@@ -25,7 +25,7 @@ struct Rule {
     disabled: HashSet<Box<str>>,
 }
 
-impl Policy {
+impl Whitelist {
     pub fn compile(servers: &[ServerConfig]) -> Self {
         Self::from_filters(servers.iter().map(|server| (&server.name, &server.filter)))
     }
@@ -64,7 +64,7 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
-    use super::{Policy, ServerName, Subject, ToolFilter, ToolName};
+    use super::{ServerName, Subject, ToolFilter, ToolName, Whitelist};
     use crate::domain::{CallIds, Kind, Nonce, Task, TaskId, TaskStep};
 
     #[track_caller]
@@ -72,9 +72,9 @@ mod tests {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
         let filter = ToolFilter { enabled: enabled.map(owned), disabled: owned(disabled) };
         let server = ServerName::parse("files").unwrap();
-        let policy = Policy::from_filters([(&server, &filter)]);
+        let whitelist = Whitelist::from_filters([(&server, &filter)]);
         let tool = Subject::parse(Kind::Tool, name).unwrap();
-        let listed = policy.listed(&server, &tool);
+        let listed = whitelist.listed(&server, &tool);
         assert_eq!(if listed { "listed" } else { "hidden" }, want);
         let id = TaskId::parse("t").unwrap();
         let begun_by = CallIds::new(Nonce(1)).next(1);
@@ -85,12 +85,12 @@ mod tests {
             at: crate::domain::ReplicaNo(0),
         };
         let task = Subject::Task(TaskStep::Get, task.into());
-        assert_eq!(policy.listed(&server, &task), listed, "its tasks are as hidden as the tool");
+        assert_eq!(whitelist.listed(&server, &task), listed, "its tasks are as hidden as the tool");
         let other = ServerName::parse("other").unwrap();
-        assert!(!policy.listed(&other, &tool));
+        assert!(!whitelist.listed(&other, &tool));
         for kind in [Kind::Prompt, Kind::Resource, Kind::PromptArgument, Kind::TemplateArgument] {
             let subject = Subject::parse(kind, "read").unwrap();
-            assert!(policy.listed(&server, &subject) && !policy.listed(&other, &subject));
+            assert!(whitelist.listed(&server, &subject) && !whitelist.listed(&other, &subject));
         }
     }
 
