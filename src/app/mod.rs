@@ -22,7 +22,7 @@ use crate::{
     },
     fleet::Fleet,
     front::{Front, FrontError, Publisher, Reloads, Standing},
-    gate::{Cause, Gate, Latch},
+    gate::{Cause, Gate, Latch, Rules},
     jail::{Jail, JailError},
     sys,
     upstream::Connector,
@@ -80,11 +80,15 @@ struct App {
 }
 
 /// Runs the gateway until it is told to end.
-pub async fn run(config: Config, mode: Mode) -> Result<(), AppError> {
+pub async fn run(config: Config, rules: Rules, mode: Mode) -> Result<(), AppError> {
     let signals = Signals::listen().map_err(AppError::Signals)?;
-    let mut app = build(config.clone()).await?;
+    let mut app = build(config.clone(), rules).await?;
     app.chores.spawn(tick());
-    app.chores.spawn(watch::watch(config.source.clone(), app.reloads.clone()));
+    app.chores.spawn(watch::watch(
+        config.source.clone(),
+        config.gateway.policies.clone(),
+        app.reloads.clone(),
+    ));
     let admin = app.front.listen_admin(&config.gateway.admin).await?;
     info!(admin, "Admin listener is open");
     let why = match mode {
@@ -126,7 +130,7 @@ fn endpoint_url(address: &str) -> String {
     }
 }
 
-async fn build(config: Config) -> Result<App, AppError> {
+async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     let state_dir = config.gateway.state_dir.clone();
     sys::create_private_dir(&state_dir)
         .map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
@@ -135,7 +139,7 @@ async fn build(config: Config) -> Result<App, AppError> {
     // Proves that the log takes records, whatever any log filter says.
     let started = Record::Started {
         version: env!("CARGO_PKG_VERSION"),
-        config_sha256: &config.digest,
+        config: &config.digest,
         generation: Generation(1),
     };
     audit.append(started).await?;
@@ -147,7 +151,12 @@ async fn build(config: Config) -> Result<App, AppError> {
     let editions = publisher.clone();
     let publish = move |edition| editions.publish(edition);
     let names = config.gateway.names;
-    let fleet = Arc::new(Fleet::start(Generation(1), servers, names, &connector, publish));
+    let fleet = Arc::new(Fleet::start(
+        Generation(1),
+        (servers, Arc::new(rules)),
+        (names, &connector),
+        publish,
+    ));
     let first = Standing::first(Generation(1), config.digest, sys::unix_micros());
     let (reloads, asks, standing) = Reloads::new(first);
     let front = Front::new(&config, gate.clone(), fleet.clone(), (publisher, reloads.clone()))?;

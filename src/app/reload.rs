@@ -14,13 +14,14 @@ use tracing::{info, warn};
 
 use crate::{
     audit::{Audit, Record},
-    config::{self, Config, ConfigErrors, Difference},
+    config::{self, Config, ConfigErrors, Difference, Digests},
     domain::{
         Generation, ServerName,
         limits::{RELOAD_MISTAKES_MAX, RELOADS_WAITING_MAX},
     },
     fleet::Fleet,
     front::{Applied, Refused, ReloadAsk, Reloaded, Standing},
+    gate::Rules,
     sys,
 };
 
@@ -52,7 +53,8 @@ impl Reloader {
                 }
             }
             for told in planning {
-                let plan = self.next().await.map(|next| Difference::between(&self.running, &next));
+                let plan =
+                    self.next().await.map(|next| Difference::between(&self.running, &next.0));
                 // Whoever went away does not want to know.
                 drop(told.send(plan));
             }
@@ -66,7 +68,7 @@ impl Reloader {
         let who = who.join(", ");
         let next = self.next().await;
         let seen = match &next {
-            Ok(next) => Some(next.digest),
+            Ok((next, _)) => Some(next.digest),
             Err(errors) => errors.digest,
         };
         let result = match next {
@@ -88,16 +90,25 @@ impl Reloader {
     }
 
     /// What the file says now. Reading it may take a while: secrets are read as well.
-    async fn next(&self) -> Result<Config, ConfigErrors> {
+    async fn next(&self) -> Result<(Config, Rules), ConfigErrors> {
         let running = self.running.clone();
-        let read = spawn_blocking(move || config::load_next(&running)).await;
+        let read = spawn_blocking(move || {
+            let next = config::load_next(&running)?;
+            let rules = Rules::compile(&next)?;
+            Ok((next, rules))
+        })
+        .await;
         read.unwrap_or_else(|_| {
             warn!("The check of servers.toml failed: a defect of the gateway");
             Err(ConfigErrors { errors: Vec::new(), warnings: Vec::new(), digest: None })
         })
     }
 
-    async fn take(&mut self, who: &str, next: Config) -> Result<Applied, Refused> {
+    async fn take(
+        &mut self,
+        who: &str,
+        (next, rules): (Config, Rules),
+    ) -> Result<Applied, Refused> {
         let difference = Difference::between(&self.running, &next);
         let standing = self.standing.borrow().generation;
         if difference.is_empty() && next.digest == self.running.digest {
@@ -106,7 +117,15 @@ impl Reloader {
             return Ok(Applied { generation: standing, published, difference, down });
         }
         let generation = standing.next();
-        let aside = self.fleet.build(generation, next.servers.clone()).await;
+        let desired = (next.servers.clone(), Arc::new(rules));
+        let mut aside = self.fleet.build(generation, desired).await;
+        // Now that it is known what the servers have.
+        let mut errors = aside.bind();
+        errors.extend(aside.rules().policies().run(&next.policies.cases));
+        if !errors.is_empty() {
+            let (warnings, digest) = (next.warnings, Some(next.digest));
+            return Err(Refused::File(ConfigErrors { errors, warnings, digest }));
+        }
         self.record(who, (&next, generation), &difference).await?;
         let down = self.fleet.publish(aside).await;
         for warning in &next.warnings {
@@ -132,8 +151,8 @@ impl Reloader {
         let changed = difference.changed.iter().map(|change| &change.server);
         let record = Record::Reloaded {
             who,
-            before_sha256: &self.running.digest,
-            config_sha256: &next.digest,
+            before: &self.running.digest,
+            config: &next.digest,
             generation,
             added: &names(difference.added.iter()),
             removed: &names(difference.removed.iter()),
@@ -143,7 +162,7 @@ impl Reloader {
         recorded.map(drop).map_err(|error| Refused::Audit(error.to_string()))
     }
 
-    async fn note_refusal(&self, who: &str, refused: &Refused, digest: Option<&[u8; 32]>) {
+    async fn note_refusal(&self, who: &str, refused: &Refused, digest: Option<&Digests>) {
         let generation = self.standing.borrow().generation;
         let why = match refused {
             Refused::File(errors) => {
@@ -155,7 +174,7 @@ impl Reloader {
             Refused::Audit(why) => why.clone(),
         };
         warn!(who, %generation, why, "Reload is refused; what was running stays");
-        let record = Record::ReloadRefused { who, config_sha256: digest, generation, why: &why };
+        let record = Record::ReloadRefused { who, config: digest, generation, why: &why };
         if let Err(error) = self.audit.append(record).await {
             warn!(%error, "The refusal could not be put on record");
         }

@@ -10,9 +10,12 @@ use std::{fmt::Write as _, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::{
-    Call, CallError, CallId, Caller, DenyReason, Generation, Kind, Matter, Outcome, Questions,
-    ReplicaNo, Subject, Topic, Wish, limits,
+use crate::{
+    config::Digests,
+    domain::{
+        Call, CallError, CallId, Caller, DenyReason, Generation, Grounds, Kind, Matter, Outcome,
+        Questions, ReplicaNo, Subject, Topic, Wish, limits,
+    },
 };
 
 /// One thing that happened. Borrowed: it is rendered before the reporter goes on.
@@ -21,7 +24,7 @@ pub enum Record<'a> {
     /// The service came up with this configuration.
     Started {
         version: &'a str,
-        config_sha256: &'a [u8; 32],
+        config: &'a Digests,
         generation: Generation,
     },
     /// The service went down in order.
@@ -31,8 +34,8 @@ pub enum Record<'a> {
     /// Another configuration is about to take the place of the one that stands.
     Reloaded {
         who: &'a str,
-        before_sha256: &'a [u8; 32],
-        config_sha256: &'a [u8; 32],
+        before: &'a Digests,
+        config: &'a Digests,
         generation: Generation,
         /// Names of servers, with commas between them.
         added: &'a str,
@@ -43,13 +46,14 @@ pub enum Record<'a> {
     ReloadRefused {
         who: &'a str,
         /// Unless the file could not be read.
-        config_sha256: Option<&'a [u8; 32]>,
+        config: Option<&'a Digests>,
         generation: Generation,
         why: &'a str,
     },
     /// Every gate agreed; it is about to be sent.
     Intent {
         matter: Matter<'a>,
+        grounds: &'a Grounds,
     },
     /// One replica did not receive it; it is about to be sent to another.
     Resent {
@@ -66,6 +70,7 @@ pub enum Record<'a> {
     /// A gate said no.
     Denied {
         matter: Matter<'a>,
+        grounds: &'a Grounds,
         reason: DenyReason,
         told: &'a str,
     },
@@ -108,9 +113,9 @@ impl Record<'_> {
             Self::Stopped { .. } => "stopped",
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadRefused { .. } => "reload_refused",
-            Self::Intent { matter: Matter::Call(_) } => "intent",
-            Self::Intent { matter: Matter::Questions(_) } => "questions",
-            Self::Intent { matter: Matter::Wish(_) } => "watch",
+            Self::Intent { matter: Matter::Call(_), .. } => "intent",
+            Self::Intent { matter: Matter::Questions(_), .. } => "questions",
+            Self::Intent { matter: Matter::Wish(_), .. } => "watch",
             Self::Resent { .. } => "resent",
             Self::Outcome { .. } => "outcome",
             Self::Denied { .. } => "denied",
@@ -128,46 +133,43 @@ impl Record<'_> {
         line.number("ts", unix_micros);
         line.text("kind", self.kind());
         match *self {
-            Self::Started { version, config_sha256, generation } => {
+            Self::Started { version, config, generation } => {
                 line.text("version", version);
-                line.hex("config_sha256", config_sha256);
+                line.digests(config);
                 line.number("generation", generation.0);
             }
             Self::Stopped { why } => line.text("why", why),
-            Self::Reloaded {
-                who,
-                before_sha256,
-                config_sha256,
-                generation,
-                added,
-                removed,
-                changed,
-            } => {
+            Self::Reloaded { who, before, config, generation, added, removed, changed } => {
                 line.text("who", who);
-                line.hex("before_sha256", before_sha256);
-                line.hex("config_sha256", config_sha256);
+                line.hex("before_sha256", &before.file);
+                line.hex("before_policies_sha256", &before.policies);
+                line.digests(config);
                 line.number("generation", generation.0);
                 line.text("added", added);
                 line.text("removed", removed);
                 line.text("changed", changed);
             }
-            Self::ReloadRefused { who, config_sha256, generation, why } => {
+            Self::ReloadRefused { who, config, generation, why } => {
                 line.text("who", who);
-                if let Some(digest) = config_sha256 {
-                    line.hex("config_sha256", digest);
+                if let Some(config) = config {
+                    line.digests(config);
                 }
                 line.number("generation", generation.0);
                 line.text("why", why);
             }
-            Self::Intent { matter } => line.matter(matter),
+            Self::Intent { matter, grounds } => {
+                line.matter(matter);
+                line.grounds(grounds);
+            }
             Self::Resent { call, from, to } => {
                 line.id("call", call);
                 line.number("from", from.0.into());
                 line.number("to", to.0.into());
             }
             Self::Outcome { call, outcome, elapsed } => line.outcome(call, outcome, elapsed),
-            Self::Denied { matter, reason, told } => {
+            Self::Denied { matter, grounds, reason, told } => {
                 line.matter(matter);
+                line.grounds(grounds);
                 line.text("reason", reason.as_str());
                 line.text("told", told);
             }
@@ -285,6 +287,20 @@ impl Line {
     fn id(&mut self, key: &str, id: CallId) {
         self.key(key);
         write!(self.0, "\"{id}\"").unwrap_or_default();
+    }
+
+    fn grounds(&mut self, grounds: &Grounds) {
+        if !grounds.policies.is_empty() {
+            self.text("policies", &grounds.policies.join(","));
+        }
+        if grounds.is_shadowed {
+            self.text("shadow", "deny");
+        }
+    }
+
+    fn digests(&mut self, config: &Digests) {
+        self.hex("config_sha256", &config.file);
+        self.hex("policies_sha256", &config.policies);
     }
 
     fn hex(&mut self, key: &str, digest: &[u8; 32]) {

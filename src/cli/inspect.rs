@@ -3,11 +3,8 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{ConfigArg, Ending, Failure, find_gateway, load, say};
-use crate::{
-    audit,
-    config::{self, Colour},
-};
+use super::{ConfigArg, Ending, Failure, find_gateway, load, read, say};
+use crate::{audit, config::Colour};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
@@ -34,13 +31,13 @@ pub(super) enum Audit {
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<Ending, Failure> {
-    match config::load(&args.config.config) {
-        Ok(config) if args.json => {
+    match read(&args.config) {
+        Ok((config, _)) if args.json => {
             let warnings: Vec<_> = config.warnings.iter().map(|w| w.to_json()).collect();
             say(&json!({ "ok": true, "errors": [], "warnings": warnings }).to_string());
             Ok(Ending::Fine)
         }
-        Ok(config) => {
+        Ok((config, _)) => {
             let colour = Colour::detect(&std::io::stdout());
             config.warnings.iter().for_each(|warning| say(warning.render(colour).trim_end()));
             let (n, source) = (config.servers.len(), config.source.display());

@@ -19,7 +19,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Colour, Config};
+use crate::{
+    config::{self, Colour, Config},
+    gate::Rules,
+};
 
 /// One MCP endpoint in front of many MCP servers: every call passes the gates, on record, before
 /// it is sent.
@@ -144,8 +147,15 @@ pub fn run() -> ExitCode {
 }
 
 /// Loads the configuration; its mistakes go to standard error, rendered.
-fn load(arg: &ConfigArg) -> Result<Config, Failure> {
-    config::load(&arg.config).map_err(|errors| mistaken(&errors))
+fn load(arg: &ConfigArg) -> Result<(Config, Rules), Failure> {
+    read(arg).map_err(|errors| mistaken(&errors))
+}
+
+/// Everything that can be checked without starting a server.
+fn read(arg: &ConfigArg) -> Result<(Config, Rules), config::ConfigErrors> {
+    let config = config::load(&arg.config)?;
+    let rules = Rules::compile(&config)?;
+    Ok((config, rules))
 }
 
 /// Where the running gateway is, without the secrets that only it needs.

@@ -68,6 +68,9 @@ fn show_changes(told: &Value) {
         let how = if replaced { "started anew" } else { "goes on" };
         say(&format!("  ~ {} ({}): {how}", text(change, "server"), keys.join(", ")));
     }
+    if told.get("policies").and_then(Value::as_bool).unwrap_or_default() {
+        say("  ~ policies");
+    }
     let unchanged = told.get("unchanged").and_then(Value::as_u64).unwrap_or_default();
     say(&format!("  {unchanged} unchanged"));
 }

@@ -33,7 +33,7 @@ pub(super) enum Provide {
 
 pub(super) fn serve(args: &Args) -> Result<Ending, Failure> {
     telemetry::init().map_err(|error| Failure::of(Ending::Usage, &error))?;
-    let config = load(&args.config)?;
+    let (config, rules) = load(&args.config)?;
     let colour = Colour::detect(&std::io::stderr());
     config.warnings.iter().for_each(|warning| complain(warning.render(colour).trim_end()));
     let mode = if args.stdio { Mode::Stdio } else { Mode::Listen };
@@ -41,7 +41,7 @@ pub(super) fn serve(args: &Args) -> Result<Ending, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::of(Ending::Usage, &error))?;
-    let ended = runtime.block_on(app::run(config, mode));
+    let ended = runtime.block_on(app::run(config, rules, mode));
     // Standard input may be blocked in a read for ever; it must not hold up the end.
     runtime.shutdown_background();
     match ended {

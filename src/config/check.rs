@@ -3,15 +3,16 @@
 //! Owns the top level of the file and the rules that span sections. Promises that a note of
 //! severity error, wherever it was left, means no `Config`. Pure but for `Surroundings`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::{
-    Code, Config, ConfigErrors, Gateway, Names, Surroundings,
+    Code, Config, ConfigErrors, Digests, Gateway, Names, Policies, Surroundings,
     diff::needing_restart,
     gateway,
+    policies::{self, Checked},
     report::{Note, Notes},
     secret::Lookup,
     section::{Section, hide_values},
@@ -64,12 +65,37 @@ pub(super) fn check(
     }
     note_syntax(&broken, &mut check.notes);
     refuse_exposed(written.exposure, &mut check.notes);
-    let (errors, warnings) = check.notes.settle(written.shown, written.text);
-    if !errors.is_empty() {
-        return Err(ConfigErrors { errors, warnings, digest: None });
+    let dir = &draft.gateway.policies;
+    let Checked { policies, errors: wrong } = policies::read(dir, &shown(dir, written), around);
+    if policies.is_empty() && wrong.is_empty() {
+        check.notes.push(no_policies(&top, dir));
     }
-    let digest = Sha256::digest(written.text.as_bytes()).into();
-    Ok(Config { digest, source: written.absolute.to_owned(), warnings, ..draft })
+    let (mut errors, warnings) = check.notes.settle(written.shown, written.text);
+    errors.extend(wrong);
+    let file = Sha256::digest(written.text.as_bytes()).into();
+    let digest = Digests { file, policies: policies.digest };
+    if !errors.is_empty() {
+        return Err(ConfigErrors { errors, warnings, digest: Some(digest) });
+    }
+    Ok(Config { policies, digest, source: written.absolute.to_owned(), warnings, ..draft })
+}
+
+/// The directory as it is called in messages: below what the operator named, if it is.
+fn shown(dir: &Path, written: &Written<'_>) -> PathBuf {
+    let base = written.absolute.parent().unwrap_or(Path::new("/"));
+    match dir.strip_prefix(base) {
+        Ok(below) => written.shown.parent().unwrap_or(Path::new("")).join(below),
+        Err(_) => dir.to_owned(),
+    }
+}
+
+fn no_policies(top: &Section<'_>, dir: &Path) -> Note {
+    let section = top.section("gateway", "[gateway]", &mut Notes::default());
+    let place = section.value_span("policies").unwrap_or_else(|| section.span.clone());
+    let message = format!("there are no policies in `{}`, so no call is allowed", dir.display());
+    Note::new(Code::NoPolicies, place, message)
+        .label("nothing is allowed")
+        .help("write a file there that allows something: docs/POLICIES.md")
 }
 
 /// Only `[gateway]`: what is wrong elsewhere does not matter, unless it makes that a guess.
@@ -154,7 +180,8 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
         limits,
         servers,
         disabled,
-        digest: [0; 32],
+        policies: Policies::default(),
+        digest: Digests::default(),
         source: check.base.to_owned(),
         warnings: Vec::new(),
     }

@@ -28,6 +28,8 @@ pub struct Difference {
     pub changed: Vec<Change>,
     /// How many are the same.
     pub unchanged: usize,
+    /// Whether what they allow may differ.
+    pub policies: bool,
 }
 
 /// A server that both have, not quite the same.
@@ -42,7 +44,9 @@ pub struct Change {
 
 impl Difference {
     pub fn between(before: &Config, after: &Config) -> Self {
-        let mut difference = Self::default();
+        let policies = before.digest.policies != after.digest.policies
+            || before.gateway.policy_mode != after.gateway.policy_mode;
+        let mut difference = Self { policies, ..Self::default() };
         for server in &after.servers {
             match find(before, &server.name) {
                 None => difference.added.push(server.name.clone()),
@@ -56,7 +60,10 @@ impl Difference {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+        self.added.is_empty()
+            && self.removed.is_empty()
+            && self.changed.is_empty()
+            && !self.policies
     }
 }
 
@@ -86,8 +93,8 @@ pub(super) fn needing_restart(
     let mut gateway = Differing::default();
     compare!(gateway, Gateway, &before.gateway, &after.gateway, {
         "listen": listen, "admin": admin, "names": names, "state_dir": state_dir,
-        "hosts": hosts, "origins": origins, "legacy_sse": legacy_sse,
-    });
+        "hosts": hosts, "origins": origins, "legacy_sse": legacy_sse, "policies": policies,
+    }, elsewhere: policy_mode);
     let mut audit = Differing::default();
     compare!(audit, AuditConfig, &before.audit, &after.audit, { "durability": durability });
     let mut limits = Differing::default();

@@ -12,7 +12,7 @@ use std::{
 use http::uri::Authority;
 
 use super::{
-    AuditConfig, Code, Durability, Gateway, Limits, Listen, Names,
+    AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, PolicyMode,
     check::Check,
     report::{Note, Notes},
     section::{At, Section},
@@ -21,12 +21,22 @@ use crate::domain::limits::{
     BODY_BYTES_RANGE, CONNECTIONS_RANGE, IN_FLIGHT_RANGE, SESSIONS_RANGE, SOCKET_PATH_BYTES_MAX,
 };
 
-pub(super) const GATEWAY_KEYS: [&str; 7] =
-    ["listen", "admin", "names", "state_dir", "hosts", "origins", "legacy_sse"];
+pub(super) const GATEWAY_KEYS: [&str; 9] = [
+    "listen",
+    "admin",
+    "names",
+    "policies",
+    "policy_mode",
+    "state_dir",
+    "hosts",
+    "origins",
+    "legacy_sse",
+];
 pub(super) const AUDIT_KEYS: [&str; 1] = ["durability"];
 pub(super) const LIMITS_KEYS: [&str; 4] = ["body_bytes", "in_flight", "sessions", "connections"];
 
 const LISTEN_PORT: u16 = 7411;
+const POLICIES: &str = "policies";
 const ADMIN_SOCKET: &str = "admin.sock";
 
 pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Gateway {
@@ -49,11 +59,14 @@ pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Gateway {
                 .help("the admin surface has a listener of its own"),
         );
     }
+    let modes = [("enforce", PolicyMode::Enforce), ("shadow", PolicyMode::Shadow)];
     let words = [("prefixed", Names::Prefixed), ("plain", Names::Plain)];
     Gateway {
         listen,
         admin,
         names: section.word("names", &words, &mut check.notes).unwrap_or(Names::Prefixed),
+        policies: policies(section, check),
+        policy_mode: section.word("policy_mode", &modes, &mut check.notes).unwrap_or_default(),
         state_dir,
         hosts: values(section, "hosts", host, &mut check.notes),
         origins: values(section, "origins", origin, &mut check.notes),
@@ -80,6 +93,17 @@ pub(super) fn read_limits(section: &Section<'_>, check: &mut Check<'_>) -> Limit
         sessions: count("sessions", SESSIONS_RANGE, standard.sessions),
         connections: count("connections", CONNECTIONS_RANGE, standard.connections),
     }
+}
+
+fn policies(section: &Section<'_>, check: &mut Check<'_>) -> PathBuf {
+    let Some(text) = section.text("policies", &mut check.notes) else {
+        return check.base.join(POLICIES);
+    };
+    if text.value.is_empty() || text.value.contains('\0') {
+        let note = Note::new(Code::BadValue, text.span, "`policies` is not a path");
+        check.notes.push(note.label("not a path").help("name a directory, or leave it out"));
+    }
+    check.base.join(text.value)
 }
 
 /// The key, else systemd's directory, else the user's.

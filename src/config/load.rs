@@ -14,11 +14,12 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Code, Config, ConfigErrors, Gateway,
+    Code, Config, ConfigErrors, Digests, Gateway,
     check::{self, Exposure, Written},
+    policies,
     report::{Note, Notes},
 };
-use crate::domain::limits::{CONFIG_BYTES_MAX, SECRET_BYTES_MAX};
+use crate::domain::limits::{CONFIG_BYTES_MAX, DIRECTORY_FILES_MAX, SECRET_BYTES_MAX};
 
 /// What of the machine the checks may see.
 pub struct Surroundings {
@@ -27,19 +28,27 @@ pub struct Surroundings {
     /// Whether the path is a file that we may execute.
     is_program: fn(&Path) -> io::Result<()>,
     is_directory: fn(&Path) -> bool,
+    read_directory: fn(&Path) -> io::Result<Files>,
+    /// Stand in the directory of policies, whatever the machine has there.
+    policies: BTreeMap<String, String>,
 }
+
+/// The files of a directory by name, each as far as it could be read; none if there is no such
+/// directory.
+pub(super) type Files = BTreeMap<String, io::Result<String>>;
 
 /// Reads and checks `servers.toml`.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let around = Surroundings::of_this_process();
-    with_written(path, |written| check::check(written, None, &around))
+    with_written(path, None, |written| check::check(written, None, &around))
 }
 
 /// Reads and checks what is to take the place of `running`, in the file that it came from. What
 /// cannot change without a restart is a mistake.
 pub fn load_next(running: &Config) -> Result<Config, ConfigErrors> {
     let around = Surroundings::of_this_process();
-    with_written(&running.source, |written| check::check(written, Some(running), &around))
+    let policies = Some(&*running.gateway.policies);
+    with_written(&running.source, policies, |written| check::check(written, Some(running), &around))
 }
 
 /// Where a running gateway is found, by its `servers.toml`. Mistakes elsewhere in the file and
@@ -47,16 +56,18 @@ pub fn load_next(running: &Config) -> Result<Config, ConfigErrors> {
 /// stumble over them.
 pub fn load_gateway(path: &Path) -> Result<Gateway, ConfigErrors> {
     let around = Surroundings::of_this_process();
-    with_written(path, |written| check::check_gateway(written, &around))
+    with_written(path, None, |written| check::check_gateway(written, &around))
 }
 
-/// SHA-256 of what the file holds now; `None` if it cannot be read.
-pub fn digest(path: &Path) -> Option<[u8; 32]> {
-    read(path).ok().map(|(bytes, _)| Sha256::digest(bytes).into())
+/// What the file and the directory of policies hold now; `None` if the file cannot be read.
+pub fn digest(path: &Path, policies: &Path) -> Option<Digests> {
+    let (bytes, _) = read(path).ok()?;
+    Some(Digests { file: Sha256::digest(bytes).into(), policies: policies::digest(policies) })
 }
 
 fn with_written<T>(
     path: &Path,
+    policies: Option<&Path>,
     check: impl FnOnce(&Written<'_>) -> Result<T, ConfigErrors>,
 ) -> Result<T, ConfigErrors> {
     let (bytes, exposure) = read(path).map_err(|e| refused_at(path, "", unreadable(path, &e)))?;
@@ -73,7 +84,13 @@ fn with_written<T>(
             Err(refused_at(path, &text, note))
         }
     };
-    checked.map_err(|errors| ConfigErrors { digest: Some(Sha256::digest(&bytes).into()), ..errors })
+    checked.map_err(|errors| {
+        let seen = || Digests {
+            file: Sha256::digest(&bytes).into(),
+            policies: policies.map(super::policies::digest).unwrap_or_default(),
+        };
+        ConfigErrors { digest: Some(errors.digest.unwrap_or_else(seen)), ..errors }
+    })
 }
 
 impl Config {
@@ -96,11 +113,18 @@ impl Surroundings {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let is_directory = |path: &Path| path.is_dir();
-        Self { variables, read_secret, is_program, is_directory }
+        Self {
+            variables,
+            read_secret,
+            is_program,
+            is_directory,
+            read_directory,
+            policies: BTreeMap::new(),
+        }
     }
 
-    /// A machine of the imagination: these variables, every secret file holding `from-file`,
-    /// programs in `/bin` only, every directory but `/nowhere`.
+    /// A machine of the imagination: these variables, policies that allow everything, every secret
+    /// file holding `from-file`, programs in `/bin` only, every directory but `/nowhere`.
     #[cfg(test)]
     pub(crate) fn imagined(variables: &[(&str, &str)]) -> Self {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -116,7 +140,19 @@ impl Surroundings {
                 _ => Err(io::ErrorKind::NotFound.into()),
             },
             is_directory: |path| !path.starts_with("/nowhere"),
+            read_directory: |_| Ok(Files::new()),
+            policies: [("all.cedar".to_owned(), "permit(principal, action, resource);".to_owned())]
+                .into(),
         }
+    }
+
+    /// The same with these files in every directory of policies.
+    #[cfg(test)]
+    pub(crate) fn with_policies(files: &[(&str, &str)]) -> Self {
+        let variables = [("HOME", "/home/op"), ("PATH", "/bin")];
+        let own = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        let policies = files.iter().map(own).collect();
+        Self { policies, ..Self::imagined(&variables) }
     }
 
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
@@ -129,6 +165,19 @@ impl Surroundings {
 
     pub(super) fn is_program(&self, path: &Path) -> io::Result<()> {
         (self.is_program)(path)
+    }
+
+    pub(super) fn read_directory(&self, path: &Path) -> io::Result<Files> {
+        let mut files = (self.read_directory)(path)?;
+        let is_tests = path.ends_with("tests");
+        for (name, text) in &self.policies {
+            match name.strip_prefix("tests/") {
+                Some(name) if is_tests => files.insert(name.to_owned(), Ok(text.clone())),
+                None if !is_tests => files.insert(name.clone(), Ok(text.clone())),
+                Some(_) | None => None,
+            };
+        }
+        Ok(files)
     }
 
     pub(super) fn is_directory(&self, path: &Path) -> bool {
@@ -166,6 +215,30 @@ fn bounded(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Ok(bytes);
     }
     Err(io::Error::other(format!("it has more than {bytes_max} bytes")))
+}
+
+fn read_directory(dir: &Path) -> io::Result<Files> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Files::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Files::new();
+    for entry in entries {
+        let path = entry?.path();
+        // Through links: a directory that is swapped as a whole is full of them.
+        if path.is_file()
+            && let Some(name) = path.file_name().and_then(|name| name.to_str())
+        {
+            let read = File::open(&path).and_then(|file| bounded(file, CONFIG_BYTES_MAX));
+            let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+            files.insert(name.to_owned(), text);
+        }
+        if files.len() > DIRECTORY_FILES_MAX {
+            return Err(io::Error::other(format!("it has more than {DIRECTORY_FILES_MAX} files")));
+        }
+    }
+    Ok(files)
 }
 
 fn is_program(path: &Path) -> io::Result<()> {

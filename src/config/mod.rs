@@ -10,6 +10,7 @@ mod diff;
 mod gateway;
 mod load;
 mod model;
+mod policies;
 mod report;
 mod secret;
 mod section;
@@ -20,9 +21,12 @@ mod tests;
 pub use diff::{Change, Difference};
 pub use load::{Surroundings, digest, load, load_gateway, load_next};
 pub use model::{
-    Affinity, AuditConfig, Balance, Config, Durability, Gateway, Health, HttpTarget, Isolation,
-    Limits, Listen, Names, Program, ProtocolPin, ReplicaConfig, ServerConfig, StdioTarget, Target,
-    ToolFilter,
+    Affinity, AuditConfig, Balance, Config, Digests, Durability, Gateway, Health, HttpTarget,
+    Isolation, Limits, Listen, Names, PolicyMode, Program, ProtocolPin, ReplicaConfig,
+    ServerConfig, StdioTarget, Target, ToolFilter,
+};
+pub use policies::{
+    ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, Rule, Scalar, What, Who,
 };
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
 pub use secret::Secret;

@@ -14,7 +14,7 @@ use std::{
 
 use http::HeaderName;
 
-use super::{Secret, Warning};
+use super::{Policies, Secret, Warning};
 use crate::domain::{ServerName, limits};
 
 /// One accepted `servers.toml`.
@@ -27,11 +27,20 @@ pub struct Config {
     pub servers: Vec<ServerConfig>,
     /// Servers with `enabled = false`: written correctly, but never started.
     pub disabled: Vec<ServerName>,
-    /// SHA-256 of the file's bytes.
-    pub digest: [u8; 32],
+    pub policies: Policies,
+    pub digest: Digests,
     /// The file, as an absolute path.
     pub source: PathBuf,
     pub warnings: Vec<Warning>,
+}
+
+/// What the configuration was read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    /// SHA-256 of the bytes of `servers.toml`.
+    pub file: [u8; 32],
+    /// SHA-256 over the names and bytes of all that stands in the directory of policies.
+    pub policies: [u8; 32],
 }
 
 /// `[gateway]`: where we listen and where we keep things.
@@ -40,6 +49,9 @@ pub struct Gateway {
     pub listen: Listen,
     pub admin: Listen,
     pub names: Names,
+    /// The directory with everything that says who may do what.
+    pub policies: PathBuf,
+    pub policy_mode: PolicyMode,
     pub state_dir: PathBuf,
     /// `Host` values allowed besides those of the listener itself, in lower case.
     pub hosts: Vec<String>,
@@ -63,6 +75,15 @@ pub enum Names {
     Prefixed,
     /// `tool`: there is exactly one enabled server.
     Plain,
+}
+
+/// Whether policies refuse calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyMode {
+    #[default]
+    Enforce,
+    /// What they would refuse goes through, and is only said.
+    Shadow,
 }
 
 /// `[audit]`.

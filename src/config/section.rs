@@ -175,6 +175,16 @@ impl<'d> Section<'d> {
         Some(list.iter().filter_map(|item| plain_text(&subject, item, notes)).collect())
     }
 
+    /// The value as JSON text.
+    pub(super) fn json(&self, key: &str, notes: &mut Notes) -> Option<String> {
+        let (_, value) = self.entry(key)?;
+        let json = json(value.get_ref());
+        if json.is_none() {
+            notes.push(wrong_type(&quoted(key), value, "what JSON has"));
+        }
+        json.map(|json| json.to_string())
+    }
+
     /// One of the given words.
     pub(super) fn word<T: Copy>(
         &self,
@@ -206,6 +216,23 @@ impl<'d> Section<'d> {
     }
 }
 
+/// The tables of an array of tables.
+pub(super) fn tables<'d>(
+    top: &Section<'d>,
+    key: &str,
+    title: &str,
+    notes: &mut Notes,
+) -> Vec<Section<'d>> {
+    let Some((_, value)) = top.entry(key) else { return Vec::new() };
+    let list = expect(&quoted(key), value, "an array of tables", DeValue::as_array, notes);
+    let mut sections = Vec::new();
+    for one in list.into_iter().flat_map(|list| list.iter()) {
+        let table = expect(&quoted(key), one, "a table", DeValue::as_table, notes);
+        sections.extend(table.map(|table| Section::new(title, one.span(), table)));
+    }
+    sections
+}
+
 /// A string of any content. The subject is how messages call it.
 pub(super) fn string<'d>(
     subject: &str,
@@ -227,6 +254,27 @@ pub(super) fn hide_values(table: &DeTable<'_>, depth: usize, notes: &mut Notes) 
             notes.hide(value.span());
         }
     }
+}
+
+fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
+    Some(match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Boolean(truth) => (*truth).into(),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok()?.into()
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok()?.into(),
+        DeValue::Array(list) => {
+            list.iter().map(|one| json(one.get_ref())).collect::<Option<Vec<_>>>()?.into()
+        }
+        DeValue::Table(table) => {
+            let pairs = table
+                .iter()
+                .map(|(key, one)| Some((key.get_ref().to_string(), json(one.get_ref())?)));
+            serde_json::Value::Object(pairs.collect::<Option<_>>()?)
+        }
+        DeValue::Datetime(_) => return None,
+    })
 }
 
 /// A key as messages show it.

@@ -40,6 +40,27 @@ pub struct Caller {
     pub client: Arc<str>,
     pub conversation: Option<Arc<str>>,
     pub era: Era,
+    pub transport: Transport,
+}
+
+/// How a caller reaches us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Http,
+    Unix,
+    /// It has started us.
+    Stdio,
+}
+
+impl Transport {
+    /// The word in policies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Unix => "unix",
+            Self::Stdio => "stdio",
+        }
+    }
 }
 
 impl Caller {

@@ -131,6 +131,10 @@ pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 128;
 /// Between two lists of one server that keeps changing them.
 pub const RELIST_PAUSE: Duration = Duration::from_secs(1);
 /// Lists of tools on their way into the catalog.
+/// Principals whose lists are kept, each until the catalog changes.
+pub const CATALOG_VIEWS_MAX: usize = 256;
+/// Principals that are told of changes of their own lists; others are told of every change.
+pub const RELISTED_PRINCIPALS_MAX: usize = 4096;
 pub const CATALOG_NEWS_MAX: usize = 64;
 /// Entries of one list (tools, prompts, resources, templates) of one server.
 pub const LIST_ITEMS_MAX: usize = 10_000;
@@ -310,6 +314,15 @@ pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
 
 // Configuration.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Files of policies, and what they may hold together.
+pub const POLICY_FILES_MAX: usize = 256;
+pub const POLICY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How deep the types of a tool's arguments are followed.
+pub const POLICY_TYPE_DEPTH_MAX: usize = 6;
+/// Principals for which what a policy sees of an action is kept.
+pub const POLICY_WORLDS_MAX: usize = 64;
+/// Files of any kind in a directory that is read whole.
+pub const DIRECTORY_FILES_MAX: usize = 1024;
 /// How long `servers.toml` has to be left alone before it is read again: editors write in steps.
 pub const RELOAD_QUIET: Duration = Duration::from_millis(200);
 /// After this it is read again even if something goes on in its directory.

@@ -11,12 +11,14 @@ mod name;
 mod task;
 mod verdict;
 
-pub use call::{Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject};
+pub use call::{
+    Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject, Transport,
+};
 pub use ids::{CallId, CallIds, Generation, Nonce, ReplicaNo, SpanId, TraceId, TraceParent};
 pub use matter::{Asking, Matter, Questions, Topic, Wish};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
 pub use task::{Task, TaskStep};
-pub use verdict::{DenyReason, Refusal, Verdict};
+pub use verdict::{DenyReason, Grounds, Refusal, Verdict};
 
 /// The two families of MCP revisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

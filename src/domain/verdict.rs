@@ -4,13 +4,24 @@
 //! reason breaks the build wherever one must be told apart. The text that a caller may see is
 //! `Refusal::told`, which never says more than the caller may know; the audit has the rest.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use smallvec::SmallVec;
 
 /// What the gates decided together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Allow,
     Deny(Refusal),
+}
+
+/// What a verdict rests on, for the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grounds {
+    /// The policies that decided.
+    pub policies: SmallVec<[Arc<str>; 2]>,
+    /// Policies would refuse it, and are only watched.
+    pub is_shadowed: bool,
 }
 
 /// Why a call is refused. The order is the order of the gates.
@@ -21,12 +32,16 @@ pub enum DenyReason {
     /// Not on the whitelist, or no such thing: told apart only in the audit.
     NotListed,
     Unknown,
+    /// No policy would allow this caller any such call.
+    OutOfScope,
     /// The headers of the request contradict its body.
     Headers,
     /// The state that came with answers was not given out for this request.
     State,
     /// The arguments do not fit the tool's schema, or its client cannot read that of a form.
     Schema,
+    /// No policy allows this call, or one forbids it.
+    Policy,
     /// The record could not be written, so nothing may be sent.
     AuditUnavailable,
     /// Too much in flight.
@@ -42,9 +57,11 @@ impl DenyReason {
             Self::Stopped => "stopped",
             Self::NotListed => "not_listed",
             Self::Unknown => "unknown",
+            Self::OutOfScope => "out_of_scope",
             Self::Headers => "headers",
             Self::State => "state",
             Self::Schema => "schema",
+            Self::Policy => "policy",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal",
@@ -53,7 +70,7 @@ impl DenyReason {
 
     /// Whether the caller must not learn that what it asked for exists.
     pub fn hides(self) -> bool {
-        matches!(self, Self::NotListed | Self::Unknown)
+        matches!(self, Self::NotListed | Self::Unknown | Self::OutOfScope)
     }
 }
 

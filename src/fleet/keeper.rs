@@ -18,13 +18,14 @@ use tokio::{
 };
 
 use super::{
-    catalog::{Catalog, Clashes, Likeness, Shelf, Shelves},
+    catalog::{Catalog, Clashes, Likeness, Shelf, View, Views, offers},
     replica::Vote,
     roster::{Aside, Roster},
     server::Server,
 };
 use crate::{
-    domain::{Generation, ReplicaNo, limits::CATALOG_NEWS_MAX},
+    config::Finding,
+    domain::{Generation, Principal, ReplicaNo, limits::CATALOG_NEWS_MAX},
     gate::Rules,
     sys,
 };
@@ -61,6 +62,24 @@ pub struct Edition {
     pub rules: Arc<Rules>,
     pub roster: Arc<Roster>,
     pub catalog: Arc<Catalog>,
+    views: Views,
+}
+
+impl Edition {
+    pub fn new(
+        generation: Generation,
+        rules: Arc<Rules>,
+        roster: Arc<Roster>,
+        catalog: Catalog,
+    ) -> Self {
+        let views = Views::default();
+        Self { generation, rules, roster, catalog: Arc::new(catalog), views }
+    }
+
+    /// The lists as a principal sees them.
+    pub fn view(&self, principal: &Principal) -> Arc<View> {
+        self.views.of(&self.catalog, &self.rules, principal)
+    }
 }
 
 pub(super) struct Keeper<P> {
@@ -77,6 +96,8 @@ pub(super) struct Shown {
     pub(super) roster: ArcSwap<Roster>,
     /// What the catalog could not take from each server as it is.
     pub(super) clashes: ArcSwap<Clashes>,
+    /// What is wrong with the policies in view of what the servers list.
+    pub(super) mistakes: ArcSwap<Vec<String>>,
     /// Those that no new call gets to, until their processes are gone.
     leaving: Mutex<Vec<Leaving>>,
 }
@@ -91,6 +112,11 @@ pub(super) struct Leaving {
 type Votes = BTreeMap<ReplicaNo, Arc<Shelf>>;
 
 impl Offer {
+    /// What it is known for.
+    pub(super) fn stands(&self) -> Option<Arc<Shelf>> {
+        self.stands.clone()
+    }
+
     /// For the server that takes its place.
     pub(super) fn inherit(&self) -> Self {
         Self { stands: self.stands.clone(), ..Self::default() }
@@ -109,6 +135,7 @@ impl Shown {
         Self {
             roster: ArcSwap::new(roster),
             clashes: ArcSwap::default(),
+            mistakes: ArcSwap::default(),
             leaving: Mutex::default(),
         }
     }
@@ -186,7 +213,7 @@ impl<P: Fn(Edition)> Keeper<P> {
     }
 
     /// Nobody is to count on what has been gone for so long.
-    fn withdraw(&self) {
+    fn withdraw(&mut self) {
         let now = Instant::now();
         for server in self.roster.servers() {
             let mut offer = server.offer();
@@ -224,20 +251,28 @@ impl<P: Fn(Edition)> Keeper<P> {
         is_news && is_seen
     }
 
-    pub(super) fn publish(&self) {
-        let shelf = |server: &Arc<Server>| {
-            Some((server.config.name.clone(), server.offer().stands.clone()?))
-        };
-        let shelves: Shelves = self.roster.servers().filter_map(shelf).collect();
-        let catalog = Catalog::merge(&shelves, self.roster.forward(), &self.rules);
+    pub(super) fn publish(&mut self) {
+        let shelves = self.roster.shelves();
+        let (rules, mistakes) = self.rules.bind(&offers(&self.roster.names(), &shelves));
+        self.rules = Arc::new(rules);
+        self.tell_mistakes(mistakes);
+        let catalog = Catalog::merge(shelves, self.roster.forward(), &self.rules);
         self.tell_clashes(catalog.clashes());
         self.shown.roster.store(self.roster.clone());
-        (self.publish)(Edition {
-            generation: self.generation,
-            rules: self.rules.clone(),
-            roster: self.roster.clone(),
-            catalog: Arc::new(catalog),
-        });
+        let (rules, roster) = (self.rules.clone(), self.roster.clone());
+        (self.publish)(Edition::new(self.generation, rules, roster, catalog));
+    }
+
+    /// Policies that do not fit what the servers list now deny; the operator has to know.
+    fn tell_mistakes(&self, mistakes: Vec<Finding>) {
+        let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        if **self.shown.mistakes.load() == told {
+            return;
+        }
+        for mistake in &told {
+            tracing::warn!(mistake, "A policy does not fit what the servers list");
+        }
+        self.shown.mistakes.store(Arc::new(told));
     }
 
     fn tell_clashes(&self, clashes: &Clashes) {

@@ -30,7 +30,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use balance::queue::Place;
-pub use catalog::{Catalog, Page, Resolved, UnknownCursor};
+pub use catalog::{Catalog, Page, Resolved, UnknownCursor, View};
 use health::retry::may_retry;
 pub use keeper::Edition;
 use keeper::{Keeper, News, Shown};
@@ -51,7 +51,7 @@ use crate::{
         Call, CallError, Caller, Generation, ReplicaNo, Sent, ServerName, Topic, Wish,
         limits::CATALOG_NEWS_MAX,
     },
-    gate::{Epoch, Latch, Permit},
+    gate::{Epoch, Latch, Permit, Rules},
     upstream::{self, Connector, Draft, NoticeSender, Outgoing, Session},
     wire::Response,
 };
@@ -169,18 +169,17 @@ impl Fleet {
     /// in order; all but the first, which lists nothing, from one task.
     pub fn start(
         generation: Generation,
-        servers: Vec<ServerConfig>,
-        names: Names,
-        connector: &Connector,
+        desired: (Vec<ServerConfig>, Arc<Rules>),
+        (names, connector): (Names, &Connector),
         publish: impl Fn(Edition) + Send + 'static,
     ) -> Self {
         let (news, inbox) = mpsc::channel(CATALOG_NEWS_MAX);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let nursery = Nursery { connector: connector.clone(), names, news, stop, tasks };
-        let first = nursery.raise(generation, &Roster::default(), servers);
+        let first = nursery.raise(generation, &Roster::default(), desired);
         let Aside { roster, rules, .. } = first;
         let shown = Arc::new(Shown::new(roster.clone()));
-        let keeper = Keeper { publish, shown: shown.clone(), generation, rules, roster };
+        let mut keeper = Keeper { publish, shown: shown.clone(), generation, rules, roster };
         keeper.publish();
         let stop = nursery.stop.clone();
         nursery.tasks.spawn(async move {
@@ -195,9 +194,13 @@ impl Fleet {
 
     /// Starts what these servers need beside what runs, and waits until it is known how it is.
     /// Dropping it ends what was started; nobody has seen it.
-    pub async fn build(&self, generation: Generation, servers: Vec<ServerConfig>) -> Aside {
+    pub async fn build(
+        &self,
+        generation: Generation,
+        desired: (Vec<ServerConfig>, Arc<Rules>),
+    ) -> Aside {
         let before = self.shown.roster.load_full();
-        let aside = self.nursery.raise(generation, &before, servers);
+        let aside = self.nursery.raise(generation, &before, desired);
         drop(before);
         aside.settled().await;
         aside

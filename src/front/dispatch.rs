@@ -63,6 +63,7 @@ pub(super) enum Answer {
     },
     Refused {
         id: CallId,
+        kind: Kind,
         refusal: Refusal,
     },
     Failed {
@@ -188,7 +189,9 @@ impl Front {
         let Resolved { server, subject, definition, manner } = resolved;
         let shown = ask.shown.as_ref().map(|shown| shown.agree(&manner.param_headers, &ask.params));
         // Only for what the caller may see: a hidden tool's headers would tell that it exists.
-        if let (Some(Err(mismatch)), true) = (shown, snapshot.rules.listed(server, &subject)) {
+        if let (Some(Err(mismatch)), true) =
+            (shown, snapshot.rules.shows(&ask.caller.principal, server, &subject))
+        {
             let refusal = self.refuse(id, ask, DenyReason::Headers).await;
             // The stop comes before everything.
             let is_mismatch = refusal.reason == DenyReason::Headers;
@@ -271,7 +274,7 @@ fn refused(id: CallId, ask: &Ask, refusal: Refusal) -> Answer {
     if refusal.reason.hides() {
         return Answer::Unknown { kind: ask.params.kind(), name: ask.params.name().to_owned() };
     }
-    Answer::Refused { id, refusal }
+    Answer::Refused { id, kind: ask.params.kind(), refusal }
 }
 
 /// What a response turns out to be.

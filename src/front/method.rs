@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::{
-    domain::{Era, Kind},
-    fleet::Edition,
+    domain::{Era, Kind, Principal},
+    fleet::{Edition, View},
     wire::{
         CallMethod, CallParams, ErrorObject, List, Object, Request, Version, code, tasks_extension,
     },
@@ -79,7 +79,12 @@ pub(super) fn unknown_method(method: &str) -> ErrorObject {
 }
 
 /// Plans one request of a known method.
-pub(super) fn plan(snapshot: &Edition, peer: Version, method: Method, request: &Request) -> Plan {
+pub(super) fn plan(
+    snapshot: &Edition,
+    (peer, principal): (Version, &Principal),
+    method: Method,
+    request: &Request,
+) -> Plan {
     match method {
         Method::Initialize => Plan::Result(initialize(peer)),
         Method::Ping | Method::SetLevel | Method::Subscribe | Method::Unsubscribe => {
@@ -90,10 +95,12 @@ pub(super) fn plan(snapshot: &Edition, peer: Version, method: Method, request: &
             Plan::Fail(ErrorObject::new(code::INVALID_REQUEST, told))
         }
         Method::Discover => Plan::Result(discover(snapshot)),
-        Method::List(which) => match list(snapshot, peer, which, request.params.as_ref()) {
-            Ok(result) => Plan::Result(result),
-            Err(error) => Plan::Fail(error),
-        },
+        Method::List(which) => {
+            match list(&snapshot.view(principal), peer, which, request.params.as_ref()) {
+                Ok(result) => Plan::Result(result),
+                Err(error) => Plan::Fail(error),
+            }
+        }
         Method::Call(method) => {
             let parse = |params| CallParams::parse(method, params);
             match request.params.as_ref().map(parse) {
@@ -168,7 +175,7 @@ fn server_info() -> serde_json::Value {
 }
 
 fn list(
-    snapshot: &Edition,
+    view: &View,
     peer: Version,
     list: List,
     params: Option<&Object>,
@@ -178,8 +185,7 @@ fn list(
         None => None,
         Some(_) => Some(params.and_then(|p| p.text("cursor")).ok_or_else(bad_cursor)?),
     };
-    let page =
-        snapshot.catalog.page(list, peer.era(), cursor.as_deref()).map_err(|_| bad_cursor())?;
+    let page = view.page(list, peer.era(), cursor.as_deref()).map_err(|_| bad_cursor())?;
     let (member, items) = (list.member(), std::str::from_utf8(&page.items).unwrap_or_default());
     let next = match page.next {
         None => String::new(),

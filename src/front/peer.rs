@@ -77,7 +77,12 @@ impl Peer {
             );
         }
         // The snapshot is let go: held for a call, it would keep servers that a reload has removed.
-        let plan = method::plan(&front.publisher.load(), self.version, method, &request);
+        let plan = method::plan(
+            &front.publisher.load(),
+            (self.version, &caller.principal),
+            method,
+            &request,
+        );
         match plan {
             Plan::Result(result) => Some(Reply::ok(encode_own_result(&request.id, &result))),
             Plan::Fail(error) => Some(Reply::error(self.version, Some(&request.id), &error)),

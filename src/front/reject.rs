@@ -67,7 +67,7 @@ pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
         Answer::LacksPages => Reply::error(to, Some(id), &ErrorObject::pages_not_declared()),
         Answer::Task(told) => Reply::ok(encode_result(to, id, &told, Caching::Never)),
         Answer::Unknown { kind, name } => Reply::error(to, Some(id), &unknown(to, kind, &name)),
-        Answer::Refused { id: call, refusal } => refused(to, id, call, refusal),
+        Answer::Refused { id: call, kind, refusal } => refused(to, id, (call, kind), refusal),
         Answer::Failed { id: call, error } => Reply::error(to, Some(id), &failed(call, error)),
         Answer::Mismatch(mismatch) => Reply::error(to, Some(id), &mismatch.into()),
     }
@@ -106,7 +106,7 @@ fn unknown(to: Version, kind: Kind, name: &str) -> ErrorObject {
     }
 }
 
-fn refused(to: Version, id: &RequestId, call: CallId, refusal: Refusal) -> Reply {
+fn refused(to: Version, id: &RequestId, (call, kind): (CallId, Kind), refusal: Refusal) -> Reply {
     let Refusal { reason, told } = refusal;
     let error = |code, message, retry_ms| {
         Reply::error(
@@ -121,10 +121,18 @@ fn refused(to: Version, id: &RequestId, call: CallId, refusal: Refusal) -> Reply
         DenyReason::Headers => error(code::HEADER_MISMATCH, told, None),
         DenyReason::State => error(code::INVALID_PARAMS, told, None),
         // Such an answer is `Unknown`; and if it ever were not, this says no more.
-        DenyReason::NotListed | DenyReason::Unknown => {
+        DenyReason::NotListed | DenyReason::Unknown | DenyReason::OutOfScope => {
             Reply::error(to, Some(id), &ErrorObject::new(code::INVALID_PARAMS, told))
         }
-        DenyReason::Schema => Reply::ok(told_as_result(to, id, call, (reason, &told))),
+        // Only the result of a tool can say that it is an error.
+        DenyReason::Schema | DenyReason::Policy => match kind {
+            Kind::Tool => Reply::ok(told_as_result(to, id, call, (reason, &told))),
+            Kind::Prompt
+            | Kind::Resource
+            | Kind::PromptArgument
+            | Kind::TemplateArgument
+            | Kind::Task(_) => error(code::INVALID_PARAMS, told, None),
+        },
         DenyReason::AuditUnavailable => error(AUDIT, told, Some(RETRY_UNAVAILABLE_MS)),
         DenyReason::Overloaded => error(BUSY, told, Some(RETRY_BUSY_MS)),
         DenyReason::Internal => error(INTERNAL, told, None),
@@ -169,9 +177,11 @@ fn withheld(reason: DenyReason) -> (i64, Option<u64>) {
         DenyReason::AuditUnavailable => (AUDIT, Some(RETRY_UNAVAILABLE_MS)),
         DenyReason::NotListed
         | DenyReason::Unknown
+        | DenyReason::OutOfScope
         | DenyReason::Headers
         | DenyReason::State
         | DenyReason::Schema
+        | DenyReason::Policy
         | DenyReason::Overloaded
         | DenyReason::Internal => (INTERNAL, None),
     }

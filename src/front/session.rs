@@ -268,7 +268,7 @@ mod tests {
     use super::{Acquaintance, InFlight, Sessions};
     use crate::{
         domain::{
-            Caller, Era, Principal,
+            Caller, Era, Principal, Transport,
             limits::{SESSION_EVICT_IDLE_MIN, SESSION_IDLE_MAX},
         },
         wire::{RequestId, Version},
@@ -280,6 +280,7 @@ mod tests {
             client: "test".into(),
             conversation: None,
             era: Era::Legacy,
+            transport: Transport::Http,
         };
         (caller, Acquaintance::default())
     }

@@ -3,15 +3,18 @@
 //! The `Publisher` is its sole writer. A call that has begun keeps the edition it began with,
 //! however often a new one is published meanwhile.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::tasks::Handle;
 use crate::{
-    domain::{Generation, Kind},
-    fleet::{Edition, Resolved},
+    domain::{Generation, Kind, Principal, limits::RELISTED_PRINCIPALS_MAX},
+    fleet::{Edition, Resolved, View},
     wire::List,
 };
 
@@ -29,8 +32,11 @@ pub(super) fn resolve<'a>(
 #[derive(Debug)]
 pub struct Publisher {
     current: ArcSwap<Edition>,
-    /// For those who must wake when what applications see has changed.
-    relisted: watch::Sender<Relisted>,
+    /// For those who must wake when what they see has changed, by who they are. A sender is kept
+    /// for good: whoever comes back compares with what it saw then.
+    relisted: Mutex<HashMap<Principal, watch::Sender<Relisted>>>,
+    /// For more principals than are told apart.
+    anything: watch::Sender<Relisted>,
 }
 
 /// How often each of the visible lists has changed.
@@ -43,6 +49,18 @@ pub(super) struct Relisted {
 }
 
 impl Relisted {
+    fn tell(whom: &watch::Sender<Self>, old: &View, new: &View) {
+        let changed = |list| u64::from(!old.lists_the_same(new, list));
+        let (tools, prompts) = (changed(List::Tools), changed(List::Prompts));
+        let resources = changed(List::Resources) | changed(List::Templates);
+        whom.send_if_modified(|now| {
+            now.tools = now.tools.wrapping_add(tools);
+            now.prompts = now.prompts.wrapping_add(prompts);
+            now.resources = now.resources.wrapping_add(resources);
+            tools + prompts + resources > 0
+        });
+    }
+
     /// The notifications for whoever saw the lists when they were `seen`.
     pub(super) fn news(self, seen: Self) -> impl Iterator<Item = &'static str> {
         [
@@ -58,38 +76,43 @@ impl Relisted {
 impl Publisher {
     /// Begins with nothing at all.
     pub fn new() -> Arc<Self> {
-        let (rules, catalog, roster) = (Arc::default(), Arc::default(), Arc::default());
-        let nothing = Edition { generation: Generation(0), rules, roster, catalog };
-        let current = ArcSwap::from_pointee(nothing);
-        Arc::new(Self { current, relisted: watch::Sender::default() })
+        let (rules, roster, catalog) = Default::default();
+        let nothing = Edition::new(Generation(0), rules, roster, catalog);
+        let (relisted, anything) = Default::default();
+        Arc::new(Self { current: ArcSwap::from_pointee(nothing), relisted, anything })
     }
 
     pub(super) fn load(&self) -> Arc<Edition> {
         self.current.load_full()
     }
 
-    /// Wakes when a list that applications see has changed.
-    pub(super) fn relisted(&self) -> watch::Receiver<Relisted> {
-        self.relisted.subscribe()
+    /// Wakes when a list that this principal sees has changed.
+    pub(super) fn relisted(&self, principal: &Principal) -> watch::Receiver<Relisted> {
+        let mut relisted = self.senders();
+        if relisted.len() >= RELISTED_PRINCIPALS_MAX && !relisted.contains_key(principal) {
+            return self.anything.subscribe();
+        }
+        relisted.entry(principal.clone()).or_default().subscribe()
     }
 
     #[cfg(test)]
     pub(super) fn pretend_relisted(&self) {
-        self.relisted.send_modify(|now| now.tools += 1);
+        self.senders().values().for_each(|one| one.send_modify(|now| now.tools += 1));
     }
 
     /// Publishes what follows. Called by the fleet's one keeper.
     pub fn publish(&self, edition: Edition) {
-        let old = self.current.load_full();
-        let changed = |list| u64::from(!old.catalog.lists_the_same(&edition.catalog, list));
-        let (tools, prompts) = (changed(List::Tools), changed(List::Prompts));
-        let resources = changed(List::Resources) | changed(List::Templates);
-        self.current.store(Arc::new(edition));
-        self.relisted.send_if_modified(|now| {
-            now.tools = now.tools.wrapping_add(tools);
-            now.prompts = now.prompts.wrapping_add(prompts);
-            now.resources = now.resources.wrapping_add(resources);
-            tools + prompts + resources > 0
-        });
+        // Nobody can ask for lists in between whom nobody would tell of the change.
+        let relisted = self.senders();
+        let new = Arc::new(edition);
+        let old = self.current.swap(new.clone());
+        for (principal, sender) in relisted.iter() {
+            Relisted::tell(sender, &old.view(principal), &new.view(principal));
+        }
+        Relisted::tell(&self.anything, old.catalog.everything(), new.catalog.everything());
+    }
+
+    fn senders(&self) -> MutexGuard<'_, HashMap<Principal, watch::Sender<Relisted>>> {
+        self.relisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

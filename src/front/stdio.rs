@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Caller, Era, Principal,
+        Caller, Era, Principal, Transport,
         limits::{DRAIN_GRACE, NOTICE_QUEUE_MAX, STDIO_READ_BYTES},
     },
     wire::{
@@ -32,6 +32,11 @@ use crate::{
         encode_error, encode_list_changed, join_batch,
     },
 };
+
+/// Whoever has started us.
+fn principal() -> Principal {
+    Principal::new("stdio")
+}
 
 /// Serves one client until its input ends or the drain begins.
 pub(super) async fn serve(
@@ -45,7 +50,7 @@ pub(super) async fn serve(
     let mut client =
         Client { front, out, peer: None, running: JoinSet::new(), listening: JoinSet::new() };
     let mut reader = LineReader::new(client.front.limits.body_bytes);
-    let mut changes = client.front.publisher.relisted();
+    let mut changes = client.front.publisher.relisted(&principal());
     let mut seen = *changes.borrow_and_update();
     let mut chunk = vec![0_u8; STDIO_READ_BYTES];
     loop {
@@ -169,10 +174,11 @@ impl Client {
         };
         let client = params.and_then(|p| p.object("clientInfo")).and_then(|info| info.text("name"));
         let caller = Caller {
-            principal: Principal::new("stdio"),
+            principal: principal(),
             client: Caller::client_of(client.as_deref()),
             conversation: None,
             era: version.era(),
+            transport: Transport::Stdio,
         };
         let known = Arc::new(Acquaintance::new(params));
         let peer = Peer {
@@ -290,7 +296,7 @@ pub(super) mod tests {
         domain::Generation,
         fleet::{Edition, Fleet},
         front::{Publisher, Reloads, Standing},
-        gate::{Gate, Latch, Rules},
+        gate::{Gate, Latch, Rules, Whitelist},
         jail::Jail,
         upstream::Connector,
     };
@@ -305,11 +311,16 @@ pub(super) mod tests {
         let latch = Latch::open(dir);
         let (audit, thread) = Audit::open(&dir.join("audit"), config.audit.durability).unwrap();
         let publisher = Publisher::new();
-        let rules = Arc::new(Rules::compile(&config.servers));
+        let rules = Arc::new(Rules::of_whitelist(Whitelist::compile(&config.servers)));
         let (roster, catalog) = Default::default();
-        publisher.publish(Edition { generation: Generation(1), rules, roster, catalog });
+        publisher.publish(Edition::new(Generation(1), rules.clone(), roster, catalog));
         let connector = Connector::new(Jail::start().unwrap(), latch.clone());
-        let fleet = Fleet::start(Generation(1), Vec::new(), config.gateway.names, &connector, drop);
+        let fleet = Fleet::start(
+            Generation(1),
+            (Vec::new(), rules),
+            (config.gateway.names, &connector),
+            drop,
+        );
         let gate = Gate::new(latch, audit);
         let (reloads, ..) = Reloads::new(Standing::first(Generation(1), config.digest, 0));
         (Front::new(&config, gate, Arc::new(fleet), (publisher, reloads)).unwrap(), thread)

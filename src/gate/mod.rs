@@ -7,6 +7,7 @@
 
 mod latch;
 mod permit;
+mod policy;
 mod rules;
 mod schema;
 #[cfg(test)]
@@ -15,15 +16,19 @@ mod whitelist;
 
 pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
 pub use permit::{Permit, Ticket};
+pub use policy::{Decided, Facts, Offer, Policies, Taint};
 pub use rules::Rules;
 pub use schema::{Schema, SchemaBudget, SchemaError};
 pub use whitelist::Whitelist;
 
+use std::borrow::Cow;
+
 use crate::{
     audit::{Audit, AuditError, Pending, Receipt, Record},
+    config::PolicyMode,
     domain::{
-        Call, CallId, Caller, DenyReason, Kind, Matter, Questions, Refusal, ReplicaNo, Verdict,
-        Wish,
+        Call, CallId, Caller, DenyReason, Grounds, Kind, Matter, Questions, Refusal, ReplicaNo,
+        Verdict, Wish,
     },
 };
 
@@ -47,36 +52,74 @@ pub struct Gate {
     audit: Audit,
 }
 
+/// A verdict, and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub grounds: Grounds,
+}
+
 /// The whole decision on whatever is to cross, in the one order there is. Pure.
 pub fn judge(
     latch: Result<Epoch, Stopped>,
     rules: &Rules,
     matter: Matter<'_>,
     definition: Definition<'_>,
-) -> Verdict {
-    let deny = |reason| Verdict::Deny(Refusal::new(reason, told(reason)));
+) -> Judgement {
     if latch.is_err() {
-        return deny(DenyReason::Stopped);
+        return DenyReason::Stopped.into();
     }
-    let is_listed = match matter {
-        Matter::Call(call) => rules.listed(&call.server, &call.subject),
-        Matter::Wish(wish) => rules.listed(&wish.server, &wish.topic.subject()),
-        // They belong to a call that was.
-        Matter::Questions(_) => true,
+    let (principal, server, subject) = match matter {
+        Matter::Call(call) => (&call.caller.principal, &call.server, Cow::Borrowed(&call.subject)),
+        Matter::Wish(wish) => {
+            (&wish.caller.principal, &wish.server, Cow::Owned(wish.topic.subject()))
+        }
+        // They belong to a call that was judged.
+        Matter::Questions(_) => return Verdict::Allow.into(),
     };
-    match (matter, definition) {
-        (_, Definition::Missing) => deny(DenyReason::Unknown),
-        _ if !is_listed => deny(DenyReason::NotListed),
-        (Matter::Call(call), Definition::Known(schema)) => match schema.check(&call.arguments) {
-            Ok(()) => Verdict::Allow,
-            Err(sentence) => Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)),
-        },
-        // There is nothing to check against, or nothing to check.
-        (Matter::Call(_), Definition::Listed | Definition::Forwarded)
-        | (
-            Matter::Wish(_) | Matter::Questions(_),
-            Definition::Known(_) | Definition::Listed | Definition::Forwarded,
-        ) => Verdict::Allow,
+    if let Definition::Missing = definition {
+        return DenyReason::Unknown.into();
+    }
+    if !rules.listed(server, &subject) {
+        return DenyReason::NotListed.into();
+    }
+    let judgement = judge_content(rules, matter, definition);
+    // Of what no argument would open, a caller learns nothing at all.
+    if judgement.verdict != Verdict::Allow && !rules.shows(principal, server, &subject) {
+        let verdict = Verdict::Deny(refusal(DenyReason::OutOfScope));
+        return Judgement { verdict, ..judgement };
+    }
+    judgement
+}
+
+/// What is asked of something that exists.
+fn judge_content(rules: &Rules, matter: Matter<'_>, definition: Definition<'_>) -> Judgement {
+    if let (Matter::Call(call), Definition::Known(schema)) = (matter, definition)
+        && let Err(sentence) = schema.check(&call.arguments)
+    {
+        return Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)).into();
+    }
+    let Some(decided) = rules.policies().judge(matter, Facts::default()) else {
+        return Verdict::Allow.into();
+    };
+    let is_shadowed = !decided.allows && rules.policies().mode() == PolicyMode::Shadow;
+    let grounds = Grounds { policies: decided.by, is_shadowed };
+    let verdict = match decided.allows || is_shadowed {
+        true => Verdict::Allow,
+        false => Verdict::Deny(refusal(DenyReason::Policy)),
+    };
+    Judgement { verdict, grounds }
+}
+
+impl From<Verdict> for Judgement {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, grounds: Grounds::default() }
+    }
+}
+
+impl From<DenyReason> for Judgement {
+    fn from(reason: DenyReason) -> Self {
+        Verdict::Deny(refusal(reason)).into()
     }
 }
 
@@ -143,9 +186,9 @@ impl Gate {
         definition: Definition<'_>,
     ) -> Result<Admission, Refusal> {
         let matter = Matter::Call(&call);
-        let epoch = self.agree(rules, matter, definition).await?;
+        let (epoch, grounds) = self.agree(rules, matter, definition).await?;
         let ticket = Ticket::open(self.audit.clone(), call.id);
-        match self.audit.begin(Record::Intent { matter }) {
+        match self.audit.begin(Record::Intent { matter, grounds: &grounds }) {
             Ok(pending) => Ok(Admission { call, epoch, ticket, pending }),
             Err(_) => {
                 ticket.void();
@@ -197,25 +240,27 @@ impl Gate {
         matter: Matter<'_>,
         definition: Definition<'_>,
     ) -> Result<(Epoch, Receipt), Refusal> {
-        let epoch = self.agree(rules, matter, definition).await?;
-        let appended = self.audit.append(Record::Intent { matter }).await;
+        let (epoch, grounds) = self.agree(rules, matter, definition).await?;
+        let appended = self.audit.append(Record::Intent { matter, grounds: &grounds }).await;
         Ok((epoch, appended.map_err(|_| refusal(DenyReason::AuditUnavailable))?))
     }
 
-    /// The epoch in which every gate agreed, or the refusal that is on record.
+    /// The epoch in which every gate agreed and why, or the refusal that is on record.
     async fn agree(
         &self,
         rules: &Rules,
         matter: Matter<'_>,
         definition: Definition<'_>,
-    ) -> Result<Epoch, Refusal> {
+    ) -> Result<(Epoch, Grounds), Refusal> {
         let epoch = self.latch.epoch();
-        let refusal = match (epoch, judge(epoch, rules, matter, definition)) {
-            (Ok(epoch), Verdict::Allow) => return Ok(epoch),
+        let Judgement { verdict, grounds } = judge(epoch, rules, matter, definition);
+        let refusal = match (epoch, verdict) {
+            (Ok(epoch), Verdict::Allow) => return Ok((epoch, grounds)),
             (_, Verdict::Deny(refusal)) => refusal,
             (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
         };
-        self.put(Record::Denied { matter, reason: refusal.reason, told: &refusal.told }).await;
+        let (reason, told) = (refusal.reason, &refusal.told);
+        self.put(Record::Denied { matter, grounds: &grounds, reason, told }).await;
         Err(refusal)
     }
 
@@ -261,12 +306,13 @@ fn refusal(reason: DenyReason) -> Refusal {
     Refusal::new(reason, told(reason))
 }
 
-/// What a caller may know. The two reasons that hide something read the same.
+/// What a caller may know. The reasons that hide something read the same.
 fn told(reason: DenyReason) -> &'static str {
     match reason {
         DenyReason::Stopped => "the emergency stop is engaged",
-        DenyReason::NotListed | DenyReason::Unknown => "unknown",
+        DenyReason::NotListed | DenyReason::Unknown | DenyReason::OutOfScope => "unknown",
         DenyReason::Schema => "the arguments do not fit the tool's schema",
+        DenyReason::Policy => "the gateway's policies do not allow this call",
         DenyReason::AuditUnavailable => "the call could not be put on record and was not sent",
         DenyReason::State => "the requestState was not given out for this request, or is too old",
         DenyReason::Headers => "the headers contradict the body",

@@ -12,7 +12,7 @@ use crate::{
     config::ToolFilter,
     domain::{
         Asking, Call, CallIds, Caller, DenyReason, Era, Generation, Kind, Matter, Nonce, Outcome,
-        Principal, Questions, Refusal, ServerName, Subject, Verdict,
+        Principal, Questions, Refusal, ServerName, Subject, Transport, Verdict,
     },
 };
 
@@ -25,6 +25,7 @@ fn call(tool: &str, arguments: &'static str) -> Call {
             client: "test".into(),
             conversation: None,
             era: Era::Legacy,
+            transport: Transport::Http,
         }),
         server: ServerName::parse("files").unwrap(),
         subject: Subject::parse(Kind::Tool, tool).unwrap(),
@@ -83,7 +84,7 @@ fn the_gates_are_asked_in_their_order() {
     #[track_caller]
     fn check(latch: Result<Epoch, Stopped>, tool: &str, definition: Definition<'_>, want: &str) {
         let call = call(tool, r#"{"a":1}"#);
-        let got = match judge(latch, &rules(), Matter::Call(&call), definition) {
+        let got = match judge(latch, &rules(), Matter::Call(&call), definition).verdict {
             Verdict::Allow => "allow",
             Verdict::Deny(refusal) => refusal.reason.as_str(),
         };
@@ -109,7 +110,7 @@ fn a_hidden_tool_and_an_unknown_one_read_the_same() {
     let open = Latch::open(dir.path()).epoch();
     let told = |tool, definition| {
         let call = call(tool, "{}");
-        match judge(open, &rules(), Matter::Call(&call), definition) {
+        match judge(open, &rules(), Matter::Call(&call), definition).verdict {
             Verdict::Deny(refusal) => refusal.told,
             Verdict::Allow => panic!("must be denied"),
         }

@@ -14,7 +14,7 @@ use portcullis::{
     config::{Durability, ToolFilter},
     domain::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Outcome, Principal,
-        ServerName, Subject,
+        ServerName, Subject, Transport,
     },
     gate::{Definition, Gate, Latch, Rules, Schema, Whitelist, judge},
 };
@@ -58,6 +58,7 @@ fn call(ids: &CallIds) -> Call {
             client: "bench/1.0".into(),
             conversation: Some("0123456789abcdef".into()),
             era: Era::Modern,
+            transport: Transport::Http,
         }),
         server: ServerName::parse("files").unwrap(),
         subject: Subject::parse(Kind::Tool, "read").unwrap(),

@@ -19,9 +19,9 @@ use portcullis::{
     config::ToolFilter,
     domain::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
-        Subject, Verdict,
+        Subject, Transport,
     },
-    gate::{Definition, Latch, Rules, Schema, Whitelist, judge},
+    gate::{Definition, Judgement, Latch, Rules, Schema, Whitelist, judge},
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
         Onward, RequestId, Tasks, Version, decode, encode_call, encode_result,
@@ -144,6 +144,7 @@ fn question() -> &'static Question {
                 client: "bench/1.0".into(),
                 conversation: Some("0123456789abcdef".into()),
                 era: Era::Modern,
+                transport: Transport::Http,
             }),
             server: files,
             subject: Subject::parse(Kind::Tool, "read").unwrap(),
@@ -158,7 +159,7 @@ fn question() -> &'static Question {
 
 #[library_benchmark]
 #[bench::known_tool(args = (), setup = question, config = at_most(4_550))]
-fn judged(question: &'static Question) -> Verdict {
+fn judged(question: &'static Question) -> Judgement {
     let Question { latch, rules, schema, call } = black_box(question);
     judge(latch.epoch(), rules, Matter::Call(call), Definition::Known(schema))
 }

@@ -31,6 +31,7 @@ use portcullis::{
     app::{self, Mode},
     config,
     domain::limits::{LEASE_IDLE_MAX, QUESTION_WAIT_MAX},
+    gate::Rules,
     jail, telemetry,
 };
 use serde_json::{Value, json};
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
 fn gateway(config: &Path) -> ExitCode {
     telemetry::init().unwrap();
     let config = config::load(config).unwrap();
+    let rules = Rules::compile(&config).unwrap();
     let (seconds, mut to_pass) = tokio::sync::mpsc::channel(1);
     thread::spawn(move || {
         for line in io::stdin().lines() {
@@ -84,7 +86,7 @@ fn gateway(config: &Path) -> ExitCode {
             }
         };
         tokio::select! {
-            ended = Box::pin(app::run(config, Mode::Listen)) => ended.unwrap(),
+            ended = Box::pin(app::run(config, rules, Mode::Listen)) => ended.unwrap(),
             () = moved_on => {}
         }
     });
@@ -177,6 +179,9 @@ impl House {
             child("shell", "per-session"),
         );
         fs::write(&config, text).unwrap();
+        let policies = dir.path().join("policies");
+        fs::create_dir(&policies).unwrap();
+        fs::write(policies.join("all.cedar"), "permit(principal, action, resource);\n").unwrap();
         let mut gateway = Command::new(env::current_exe().unwrap())
             .arg("gateway")
             .arg(&config)

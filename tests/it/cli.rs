@@ -238,6 +238,11 @@ fn the_shipped_file_serves_the_files_below_docs() {
     assert_eq!(text.matches("\nlisten =").count(), 1);
     assert_eq!(text.matches("\nadmin =").count(), 1);
     assert_eq!(text.matches("\nstate_dir =").count(), 1);
+    for file in ["files.cedar", "groups.toml", "rules.toml", "tests/files.toml"] {
+        let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")), dir.path().join("policies"));
+        fs::create_dir_all(to.join("tests")).unwrap();
+        fs::copy(from.join("policies").join(file), to.join(file)).unwrap();
+    }
     fs::create_dir(dir.path().join("docs")).unwrap();
     fs::write(dir.path().join("docs/HELLO.md"), "# Hello from docs\n").unwrap();
     fs::write(dir.path().join("outside.md"), "outside").unwrap();

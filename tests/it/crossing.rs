@@ -148,7 +148,7 @@ async fn the_record_of_a_round_names_all_that_is_asked() {
     let requests = &asked["result"]["inputRequests"];
     let records = of_kind(audit_in(&cell.audit), "questions");
     assert_eq!(records.len(), 1, "{asked}");
-    assert_eq!(records[0]["asks"], "roots,sampling,form");
+    assert_eq!(records[0]["asks"], "form,sampling,roots");
     assert_eq!(records[0]["questions_sha256"], sha256(requests).as_str());
 }
 

@@ -210,9 +210,18 @@ pub(crate) fn write_config(dir: &Path, tables: &str) -> PathBuf {
         Some((before, after)) => format!("{before}[gateway]\n{own}{after}"),
         None => format!("[gateway]\n{own}{tables}"),
     };
+    allow_everything(&dir.join("policies"));
     let path = dir.join("servers.toml");
     fs::write(&path, text).unwrap();
     path
+}
+
+/// A policy under which the other gates can be seen; unless there are some already.
+pub(crate) fn allow_everything(policies: &Path) {
+    if !policies.exists() {
+        fs::create_dir(policies).unwrap();
+        fs::write(policies.join("all.cedar"), "permit(principal, action, resource);\n").unwrap();
+    }
 }
 
 /// One `[servers.NAME]` table that runs the fixture over stdio.

@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, PORTCULLIS, journal, marked, stdio_server, wait_until, write_config},
+    harness::{
+        Gateway, PORTCULLIS, allow_everything, journal, marked, stdio_server, wait_until,
+        write_config,
+    },
     stop::admin,
 };
 
@@ -193,6 +196,7 @@ async fn a_diff_says_what_a_reload_would_do_and_does_nothing() {
     let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let file = write_config(elsewhere.path(), &format!("{kept}{gone}"));
     symlink(file, dir.path().join("servers.toml")).unwrap();
+    allow_everything(&dir.path().join("policies"));
     let mut command = Command::new(PORTCULLIS);
     command.args(["serve", "--config"]).arg(dir.path().join("servers.toml"));
     let gateway = Gateway::spawn(dir, command);

@@ -43,6 +43,8 @@ class Gateway:
         folder.mkdir(parents=True)
         self.config.write_text(self._toml())
         self.config.chmod(0o600)
+        (folder / "policies").mkdir()
+        (folder / "policies" / "all.cedar").write_text("permit(principal, action, resource);\n")
 
     # `localhost`, because the conformance suite asks for it.
     @property

@@ -10,10 +10,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{call, ids};
+use super::{call, ids, intent};
 use crate::{
     audit::{
-        Audit, AuditError, AuditThread, Durability, Record,
+        Audit, AuditError, AuditThread, Durability,
         chain::Chain,
         queue::{Entry, Queue},
         writer::{Shared, Writer},
@@ -40,7 +40,7 @@ fn failing(file: File, durability: Durability) {
     let ids = ids();
     for _ in 0..3 {
         let call = call(&ids);
-        let got = runtime.block_on(audit.append(Record::Intent { matter: Matter::Call(&call) }));
+        let got = runtime.block_on(audit.append(intent(Matter::Call(&call))));
         assert!(matches!(got, Err(AuditError::Failed)), "{got:?}");
         assert!(!audit.is_healthy());
     }
@@ -93,7 +93,7 @@ async fn a_disk_that_hangs_refuses_when_its_time_is_up() {
     let (audit, thread) = over(File::from(OwnedFd::from(writer)), Durability::Cached);
     let ids = ids();
     let call = call(&ids);
-    let refused = audit.append(Record::Intent { matter: Matter::Call(&call) }).await;
+    let refused = audit.append(intent(Matter::Call(&call))).await;
     assert!(matches!(refused, Err(AuditError::Stalled)), "{refused:?}");
     drop(reader);
     thread.finish();

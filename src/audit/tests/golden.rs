@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Record, SECRET, call, ids, questions};
+use super::{Record, SECRET, call, denied, ids, intent, questions};
 use crate::audit::chain::Chain;
+use crate::config::Digests;
 use crate::domain::{
-    Call, CallError, DenyReason, Generation, Kind, Matter, Outcome, ReplicaNo, ResourceUri, Sent,
-    Subject, Task, TaskId, TaskStep, ToolName, Topic, Wish,
+    Call, CallError, DenyReason, Generation, Grounds, Kind, Matter, Outcome, ReplicaNo,
+    ResourceUri, Sent, Subject, Task, TaskId, TaskStep, ToolName, Topic, Wish,
 };
 
 fn wish(of: &Call, topic: Topic) -> Wish {
@@ -18,13 +19,15 @@ fn wish(of: &Call, topic: Topic) -> Wish {
 fn the_bytes_of_every_kind_are_golden() {
     let ids = ids();
     let call = call(&ids);
-    let (digest, elapsed) = ([0xab; 32], Duration::from_micros(1234));
+    let (digest, elapsed) = (digests(0xab), Duration::from_micros(1234));
     let failed = Outcome::Failed(CallError::Protocol { what: "two answers" });
     let gone = Outcome::Failed(CallError::Cancelled { sent: Sent::Unknown });
     let aimed = |kind, name| Call { subject: Subject::parse(kind, name).unwrap(), ..call.clone() };
     let (prompt, resource) = (aimed(Kind::Prompt, "sum up"), aimed(Kind::Resource, "ui://a/\"b"));
     let answering = Call { answers: Some(SECRET.into()), ..call.clone() };
     let questions = questions(&call);
+    let policies = ["readers".into(), "policies/a.cedar:3".into()].into();
+    let grounds = Grounds { policies, is_shadowed: true };
     let task = Arc::new(Task {
         tool: ToolName::parse("slow").unwrap(),
         id: TaskId::parse("t-1").unwrap(),
@@ -37,13 +40,14 @@ fn the_bytes_of_every_kind_are_golden() {
     let task = Call { id: ids.next(3), subject, ..call.clone() };
     let (id, reason, generation) = (call.id, DenyReason::Schema, Generation(3));
     let records = [
-        Record::Started { version: "0.1.0", config_sha256: &digest, generation },
-        Record::Intent { matter: Matter::Call(&call) },
+        Record::Started { version: "0.1.0", config: &digest, generation },
+        intent(Matter::Call(&call)),
+        Record::Intent { matter: Matter::Call(&call), grounds: &grounds },
         Record::Outcome { call: id, outcome: Outcome::Answered { result_bytes: 9 }, elapsed },
         Record::Outcome { call: id, outcome: Outcome::ServerError { result_bytes: 0 }, elapsed },
         Record::Outcome { call: id, outcome: failed, elapsed },
         Record::Outcome { call: id, outcome: gone, elapsed },
-        Record::Denied { matter: Matter::Call(&call), reason, told: "`/path` is\nwrong" },
+        denied(Matter::Call(&call), reason, "`/path` is\nwrong"),
         Record::Refused {
             call: id,
             caller: &call.caller,
@@ -55,22 +59,22 @@ fn the_bytes_of_every_kind_are_golden() {
         Record::LatchReset { id: "stop-1", who: "root", why: "done" },
         Record::Recovered {
             dropped_bytes: 5,
-            dropped_sha256: &digest,
+            dropped_sha256: &digest.file,
             kept_in: "f",
             what: "is torn",
         },
         Record::Orphaned { call: id },
         Record::Resent { call: id, from: ReplicaNo(0), to: ReplicaNo(2) },
-        Record::Intent { matter: Matter::Call(&prompt) },
-        Record::Intent { matter: Matter::Call(&resource) },
-        Record::Intent { matter: Matter::Questions(&questions) },
-        Record::Denied { matter: Matter::Questions(&questions), reason, told: "no" },
-        Record::Intent { matter: Matter::Call(&answering) },
+        intent(Matter::Call(&prompt)),
+        intent(Matter::Call(&resource)),
+        intent(Matter::Questions(&questions)),
+        denied(Matter::Questions(&questions), reason, "no"),
+        intent(Matter::Call(&answering)),
         Record::Outcome { call: id, outcome: Outcome::TaskBegun { result_bytes: 5 }, elapsed },
-        Record::Intent { matter: Matter::Call(&task) },
-        Record::Intent { matter: Matter::Wish(&wish) },
-        Record::Denied { matter: Matter::Wish(&wish), reason, told: "no" },
-        Record::Intent { matter: Matter::Wish(&follow) },
+        intent(Matter::Call(&task)),
+        intent(Matter::Wish(&wish)),
+        denied(Matter::Wish(&wish), reason, "no"),
+        intent(Matter::Wish(&follow)),
         Record::Stopped { why: "SIGTERM" },
     ];
     insta::assert_snapshot!(golden(&records));
@@ -78,21 +82,25 @@ fn the_bytes_of_every_kind_are_golden() {
 
 #[test]
 fn the_bytes_of_reloads_are_golden() {
-    let (digest, generation) = ([0xab; 32], Generation(3));
+    let (before, digest, generation) = (digests(0xcd), digests(0xab), Generation(3));
     let records = [
         Record::Reloaded {
             who: "SIGHUP",
-            before_sha256: &[0xcd; 32],
-            config_sha256: &digest,
+            before: &before,
+            config: &digest,
             generation: Generation(4),
             added: "b,c",
             removed: "",
             changed: "a",
         },
-        Record::ReloadRefused { who: "file", config_sha256: None, generation, why: "gone" },
-        Record::ReloadRefused { who: "x", config_sha256: Some(&digest), generation, why: "C003" },
+        Record::ReloadRefused { who: "file", config: None, generation, why: "gone" },
+        Record::ReloadRefused { who: "x", config: Some(&digest), generation, why: "C003" },
     ];
     insta::assert_snapshot!(golden(&records));
+}
+
+fn digests(byte: u8) -> Digests {
+    Digests { file: [byte; 32], policies: [byte.wrapping_add(1); 32] }
 }
 
 fn golden(records: &[Record<'_>]) -> String {

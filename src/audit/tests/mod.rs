@@ -6,7 +6,7 @@ mod golden;
 use std::{
     fs::{self, File},
     path::Path,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -18,8 +18,8 @@ use super::{
     verify,
 };
 use crate::domain::{
-    Asking, Call, CallId, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Outcome,
-    Principal, Questions, ServerName, Subject, limits,
+    Asking, Call, CallId, CallIds, Caller, DenyReason, Era, Generation, Grounds, Kind, Matter,
+    Nonce, Outcome, Principal, Questions, ServerName, Subject, Transport, limits,
 };
 
 fn call(ids: &CallIds) -> Call {
@@ -30,6 +30,7 @@ fn call(ids: &CallIds) -> Call {
             client: "a \"client\"\u{1b}[31m".into(),
             conversation: Some("c-1".into()),
             era: Era::Modern,
+            transport: Transport::Http,
         }),
         server: ServerName::parse("files").unwrap(),
         subject: Subject::parse(Kind::Tool, "read").unwrap(),
@@ -75,13 +76,24 @@ fn open(dir: &Path) -> (Audit, AuditThread) {
     Audit::open(dir, Durability::Cached).unwrap()
 }
 
+/// That nothing was said about.
+static NO_GROUNDS: LazyLock<Grounds> = LazyLock::new(Grounds::default);
+
+fn intent(matter: Matter<'_>) -> Record<'_> {
+    Record::Intent { matter, grounds: &NO_GROUNDS }
+}
+
+fn denied<'a>(matter: Matter<'a>, reason: DenyReason, told: &'a str) -> Record<'a> {
+    Record::Denied { matter, grounds: &NO_GROUNDS, reason, told }
+}
+
 /// A log of `n` intents, each with its outcome.
 async fn write_log(dir: &Path, n: usize) {
     let (audit, thread) = open(dir);
     let ids = ids();
     for _ in 0..n {
         let call = call(&ids);
-        audit.append(Record::Intent { matter: Matter::Call(&call) }).await.unwrap();
+        audit.append(intent(Matter::Call(&call))).await.unwrap();
         let outcome = Outcome::Answered { result_bytes: 2 };
         audit.append_later(Record::Outcome { call: call.id, outcome, elapsed: Duration::ZERO });
     }
@@ -107,8 +119,7 @@ async fn a_receipt_exists_only_after_the_line_is_in_the_file() {
         let ids = ids();
         for n in 1..=20 {
             let call = call(&ids);
-            let receipt =
-                audit.append(Record::Intent { matter: Matter::Call(&call) }).await.unwrap();
+            let receipt = audit.append(intent(Matter::Call(&call))).await.unwrap();
             assert_eq!(receipt.seq, n);
             let text = log(dir.path());
             let line = text.lines().last().unwrap();
@@ -131,8 +142,7 @@ async fn intents_of_many_tasks_appear_once_each_in_one_chain() {
             let mut mine = Vec::new();
             for _ in 0..25 {
                 let call = call(&ids);
-                let receipt =
-                    audit.append(Record::Intent { matter: Matter::Call(&call) }).await.unwrap();
+                let receipt = audit.append(intent(Matter::Call(&call))).await.unwrap();
                 mine.push((receipt.seq, call.id));
             }
             mine
@@ -186,7 +196,7 @@ async fn a_call_whose_questions_are_on_record_is_still_in_flight() {
     let call = call(&ids());
     let questions = questions(&call);
     for matter in [Matter::Call(&call), Matter::Questions(&questions)] {
-        audit.append(Record::Intent { matter }).await.unwrap();
+        audit.append(intent(matter)).await.unwrap();
     }
     thread.finish();
     open(dir.path()).1.finish();

@@ -57,12 +57,16 @@ pub enum Code {
     NoStateDir,
     /// C025: cannot change while the gateway runs.
     NeedsRestart,
+    /// C026: a policy that cannot be right.
+    BadPolicy,
     /// C101: unencrypted HTTP to another machine (warning).
     PlainHttp,
     /// C102: a literal that looks like a key (warning).
     LiteralSecret,
     /// C103: nothing is enabled (warning).
     NoServers,
+    /// C104: there are no policies, so nothing is allowed (warning).
+    NoPolicies,
 }
 
 /// Whether the file is refused for it.
@@ -73,7 +77,7 @@ pub enum Severity {
 }
 
 impl Code {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -99,9 +103,11 @@ impl Code {
         Self::ExposedSecrets,
         Self::NoStateDir,
         Self::NeedsRestart,
+        Self::BadPolicy,
         Self::PlainHttp,
         Self::LiteralSecret,
         Self::NoServers,
+        Self::NoPolicies,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -131,18 +137,20 @@ impl Code {
             Self::ExposedSecrets => "C023",
             Self::NoStateDir => "C024",
             Self::NeedsRestart => "C025",
+            Self::BadPolicy => "C026",
             Self::PlainHttp => "C101",
             Self::LiteralSecret => "C102",
             Self::NoServers => "C103",
+            Self::NoPolicies => "C104",
         }
     }
 
     pub fn severity(self) -> Severity {
-        if matches!(self, Self::PlainHttp | Self::LiteralSecret | Self::NoServers) {
-            Severity::Warning
-        } else {
-            Severity::Error
-        }
+        let is_warning = matches!(
+            self,
+            Self::PlainHttp | Self::LiteralSecret | Self::NoServers | Self::NoPolicies
+        );
+        if is_warning { Severity::Warning } else { Severity::Error }
     }
 }
 

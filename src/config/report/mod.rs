@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use super::Digests;
 pub use code::{Code, Severity};
 pub(in crate::config) use mask::{holds_key, holds_known_key, sounds_secret};
 use mask::{mask_controls, mask_keys, mask_ranges, named_values};
@@ -56,8 +57,8 @@ pub type Warning = Finding;
 pub struct ConfigErrors {
     pub errors: Vec<Finding>,
     pub warnings: Vec<Warning>,
-    /// SHA-256 of the file's bytes, if they could be read.
-    pub digest: Option<[u8; 32]>,
+    /// What was read, if it could be.
+    pub digest: Option<Digests>,
 }
 
 /// What a check found, before it is put next to the text.
@@ -157,6 +158,12 @@ impl Shown {
 }
 
 impl Finding {
+    /// The only one that there is about a file, or one that was found later.
+    pub(in crate::config) fn alone(note: Note, file: &Path, text: &str) -> Self {
+        let shown = Arc::new(Shown::new(file, text, &Notes::default()));
+        Self::at(note, file, (text, &shown))
+    }
+
     fn at(note: Note, file: &Path, (text, shown): (&str, &Arc<Shown>)) -> Self {
         let last = shown.text.len().saturating_sub(1);
         let start = text.floor_char_boundary(note.span.start.min(last));

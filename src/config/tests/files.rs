@@ -15,7 +15,11 @@ struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        Self(TempDir::new().unwrap())
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("policies")).unwrap();
+        fs::write(dir.path().join("policies/a.cedar"), "permit(principal, action, resource);\n")
+            .unwrap();
+        Self(dir)
     }
 
     fn put(&self, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
@@ -54,7 +58,7 @@ fn the_digest_is_that_of_the_bytes_and_the_source_is_absolute() {
     let place = Place::new();
     let config = place.load("[servers.a]\ncommand = \"@self\"\n", 0o600).unwrap();
     let bytes = fs::read(&config.source).unwrap();
-    assert_eq!(config.digest, <[u8; 32]>::from(Sha256::digest(bytes)));
+    assert_eq!(config.digest.file, <[u8; 32]>::from(Sha256::digest(bytes)));
     assert!(config.source.is_absolute());
 }
 
@@ -103,10 +107,11 @@ fn a_refused_file_is_known_by_its_digest() {
     let running = place.load("[servers.a]\ncommand = \"@self\"\n", 0o600).unwrap();
     let wrong = place.put("servers.toml", b"wat = 1\n", 0o600);
     let refused = load_next(&running).unwrap_err();
-    assert_eq!(refused.digest, Some(Sha256::digest(b"wat = 1\n").into()));
-    assert_eq!(refused.digest, digest(&wrong));
+    let (seen, policies) = (refused.digest.unwrap(), &running.gateway.policies);
+    assert_eq!(seen.file, <[u8; 32]>::from(Sha256::digest(b"wat = 1\n")));
+    assert_eq!(Some(seen), digest(&wrong, policies));
     let latin1 = place.put("servers.toml", b"# \xe4\n", 0o600);
-    assert_eq!(load_next(&running).unwrap_err().digest, digest(&latin1));
+    assert_eq!(load_next(&running).unwrap_err().digest, digest(&latin1, policies));
     fs::remove_file(&wrong).unwrap();
     assert_eq!(load_next(&running).unwrap_err().digest, None);
 }

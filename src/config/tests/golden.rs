@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{FILE, ONE_SERVER, VARIABLES, accepted, read_after, read_with};
 use crate::config::{
-    Code, Colour, Config, ConfigErrors, Surroundings,
+    Code, Colour, Config, ConfigErrors, Place, Surroundings,
     check::{Exposure, Written, check},
     load,
 };
@@ -120,6 +120,12 @@ fn mistakes(code: Code) -> ConfigErrors {
         }
         None if code == Code::ExposedSecrets => exposed(),
         None if code == Code::NeedsRestart => followed(),
+        None if code == Code::NoPolicies => {
+            let around = Surroundings::with_policies(&[]);
+            let text = format!("xyzzy = 1\n[gateway]\npolicies = \"rules\"\n{ONE_SERVER}");
+            Config::from_str_at(&text, Path::new(FILE), &around)
+        }
+        None if code == Code::BadPolicy => Err(misplaced()),
         None => panic!("no example of {code}"),
     };
     refused.unwrap_err()
@@ -133,6 +139,15 @@ fn exposed() -> Result<Config, ConfigErrors> {
         exposure: Exposure::Everybody,
     };
     check(&written, None, &Surroundings::imagined(&VARIABLES))
+}
+
+/// As whoever reads Cedar says it.
+fn misplaced() -> ConfigErrors {
+    let around = Surroundings::with_policies(&[("a.cedar", "permit(principal, action, thing);\n")]);
+    let config = Config::from_str_at(ONE_SERVER, Path::new(FILE), &around).unwrap();
+    let place = Place { paper: config.policies.cedar[0].clone(), span: 26..31 };
+    let mistake = place.mistake("expected `resource`", "name principal, action and resource");
+    ConfigErrors { errors: vec![mistake], warnings: Vec::new(), digest: None }
 }
 
 fn followed() -> Result<Config, ConfigErrors> {

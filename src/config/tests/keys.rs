@@ -24,7 +24,23 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 45] = [
+const ROWS: [Row; 47] = [
+    (
+        GATEWAY,
+        "policies",
+        r#""rules""#,
+        |c| c.gateway.policies.display().to_string(),
+        "/etc/portcullis/policies",
+        "/etc/portcullis/rules",
+    ),
+    (
+        GATEWAY,
+        "policy_mode",
+        r#""shadow""#,
+        |c| format!("{:?}", c.gateway.policy_mode),
+        "Enforce",
+        "Shadow",
+    ),
     (GATEWAY, "legacy_sse", "true", |c| c.gateway.legacy_sse.to_string(), "false", "true"),
     (GATEWAY, "listen", r#""[::1]:9""#, listen, "Tcp(127.0.0.1:7411)", "Tcp([::1]:9)"),
     (GATEWAY, "listen", r#""unix:/l.sock""#, listen, "Tcp(127.0.0.1:7411)", "Unix(\"/l.sock\")"),
@@ -276,6 +292,9 @@ fn every_key_is_noticed_when_it_changes_in_a_running_gateway() {
                 // By default the admin socket moves with the state.
                 let last = found.next_back();
                 assert_eq!(last, Some((Code::NeedsRestart, 2, key.len() + 4)), "{key}");
+            }
+            (Ok(next), Into::Table(_)) if key == "policy_mode" => {
+                assert!(Difference::between(&running, &next).policies);
             }
             (Ok(next), Into::Stdio | Into::Http) => {
                 let difference = Difference::between(&running, &next);

@@ -1,8 +1,7 @@
 //! The merged lists of all servers: an immutable value, built aside and published whole.
 //!
-//! One entry a tool, prompt, resource or template with what the call path needs, and the texts of
-//! the lists prebuilt, so that listing copies nothing. The whitelist decides here what is listed
-//! and in the gate what is callable, through the same function. URIs keep their bytes, and the
+//! One entry a tool, prompt, resource or template with what the call path needs. What is listed to
+//! whom is in the views. URIs keep their bytes, and the
 //! catalog knows whose they are; only one that two servers list is prefixed, at the later one
 //! (`docs/adr/0020-a-contested-uri-has-a-prefix.md`). Knows nothing of connections.
 
@@ -13,6 +12,7 @@ mod shelf;
 mod template;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -22,22 +22,32 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{Era, ExposedName, Kind, ResourceUri, ServerName, Subject},
-    gate::{Definition, Rules},
+    domain::{ExposedName, Kind, ResourceUri, ServerName, Subject},
+    gate::{Definition, Offer, Rules},
     upstream::Manner,
     wire::{List, Tasks},
 };
 
 pub use listing::{Page, UnknownCursor};
 pub(super) use shelf::{Headers, Likeness, Lists, Reading, Shelf};
+pub use view::View;
+pub(super) use view::Views;
 
-use listing::Listing;
 use offers::{Offers, offered};
 use shelf::Entry;
 use template::Template;
 
 /// The shelves by server: their order decides who owns a URI that two servers list.
 pub(super) type Shelves = BTreeMap<ServerName, Arc<Shelf>>;
+
+/// What the servers have, as the rules are told of it.
+pub(super) fn offers<'a>(servers: &'a [ServerName], shelves: &'a Shelves) -> Vec<Offer<'a>> {
+    let offer = |server| Offer {
+        server,
+        listed: shelves.get(server).map(|shelf| shelf.defined().collect()),
+    };
+    servers.iter().map(offer).collect()
+}
 
 /// What a name means to the call path.
 #[derive(Clone, Debug)]
@@ -67,18 +77,10 @@ pub struct Catalog {
     forward: Option<ServerName>,
     /// Whether any server has the tasks extension.
     keeps_tasks: bool,
-    listings: Listings,
+    shelves: Shelves,
+    /// For who may see all that the whitelist has.
+    everything: Arc<View>,
     clashes: Clashes,
-}
-
-#[derive(Debug, Default)]
-struct Listings {
-    tools: Listing,
-    /// As legacy clients can read them, where that is another list.
-    legacy_tools: Option<Listing>,
-    prompts: Listing,
-    resources: Listing,
-    templates: Listing,
 }
 
 /// Finds the server of a URI, among all or only the one that is named.
@@ -90,20 +92,17 @@ pub(super) type Clashes = BTreeMap<ServerName, Vec<String>>;
 impl Catalog {
     /// Merges the shelves. A tool or prompt that the whitelist hides stays resolvable, so that its
     /// refusal can name it in the audit, but is not listed.
-    pub(super) fn merge(shelves: &Shelves, forward: Option<ServerName>, rules: &Rules) -> Self {
+    pub(super) fn merge(shelves: Shelves, forward: Option<ServerName>, rules: &Rules) -> Self {
         // Before its first list nobody knows what the server would be asked for.
         let forward = forward.filter(|server| shelves.contains_key(server));
         let mut catalog = Self { forward, ..Self::default() };
-        let tools = shelves.values().flat_map(|shelf| &shelf.tools);
-        (catalog.tools, catalog.listings.tools) = merge_entries(tools, rules);
-        catalog.listings.legacy_tools = legacy_listing(&catalog.tools, rules);
-        let prompts = shelves.values().flat_map(|shelf| &shelf.prompts);
-        (catalog.prompts, catalog.listings.prompts) = merge_entries(prompts, rules);
+        catalog.tools = by_name(shelves.values().flat_map(|shelf| &shelf.tools));
+        catalog.prompts = by_name(shelves.values().flat_map(|shelf| &shelf.prompts));
         catalog.keeps_tasks = shelves.values().any(|shelf| shelf.tasks == Tasks::Kept);
         catalog.barred = shelves.values().flat_map(|shelf| shelf.barred.iter().cloned()).collect();
         let visible = |server: &ServerName, subject: &Subject| rules.listed(server, subject);
         let resources = shelves.iter().map(|(server, shelf)| (server, shelf.resources.as_slice()));
-        let Offers { all, listing } = offered(
+        let Offers { all, .. } = offered(
             List::Resources,
             resources,
             |server, uri| visible(server, &Subject::Resource(uri.clone())),
@@ -112,9 +111,8 @@ impl Catalog {
         for (server, one) in all {
             catalog.resources.entry(one.uri.clone()).or_default().push(server.clone());
         }
-        catalog.listings.resources = listing;
         let templates = shelves.iter().map(|(server, shelf)| (server, shelf.templates.as_slice()));
-        let Offers { all, listing } = offered(
+        let Offers { all, .. } = offered(
             List::Templates,
             templates,
             |server, uri| visible(server, &Subject::TemplateArgument(uri.clone())),
@@ -124,10 +122,22 @@ impl Catalog {
         catalog.templates = owned
             .map(|(server, one)| (one.uri.clone(), one.means.clone(), server.clone()))
             .collect();
-        catalog.listings.templates = listing;
         let readers = shelves.iter().filter(|(_, shelf)| shelf.reading == Reading::Declared);
         catalog.readers = readers.map(|(server, _)| server.clone()).collect();
+        catalog.everything = View::of(&catalog, &shelves, &visible).into();
+        catalog.shelves = shelves;
         catalog
+    }
+
+    /// The lists without what `shows` leaves out.
+    pub(super) fn view(&self, shows: &dyn Fn(&ServerName, &Subject) -> bool) -> Arc<View> {
+        let view = View::of(self, &self.shelves, shows);
+        if view.is_like(&self.everything) { self.everything.clone() } else { view.into() }
+    }
+
+    /// The lists as who may see everything sees them.
+    pub fn everything(&self) -> &View {
+        &self.everything
     }
 
     /// What a caller's name or URI means, if anything.
@@ -196,69 +206,18 @@ impl Catalog {
         owners.iter().find(|owner| within.is_none_or(|within| within == *owner))
     }
 
-    /// Whether applications would see no difference.
-    pub fn lists_the_same(&self, other: &Self, list: List) -> bool {
-        self.listing(list).text() == other.listing(list).text()
-    }
-
     /// Whether a call may be answered with a task.
     pub fn keeps_tasks(&self) -> bool {
         self.keeps_tasks
     }
 
-    /// How many entries are listed.
-    pub fn len(&self, list: List) -> usize {
-        self.listing(list).len()
-    }
-
-    /// The page of a list, for a client of that era, that a cursor names; the first one without.
-    pub fn page(&self, list: List, to: Era, cursor: Option<&str>) -> Result<Page, UnknownCursor> {
-        match (list, to, &self.listings.legacy_tools) {
-            (List::Tools, Era::Legacy, Some(listing)) => listing.page(cursor),
-            (_, Era::Legacy | Era::Modern, _) => self.listing(list).page(cursor),
-        }
-    }
-
     pub(super) fn clashes(&self) -> &Clashes {
         &self.clashes
     }
-
-    fn listing(&self, list: List) -> &Listing {
-        match list {
-            List::Tools => &self.listings.tools,
-            List::Prompts => &self.listings.prompts,
-            List::Resources => &self.listings.resources,
-            List::Templates => &self.listings.templates,
-        }
-    }
 }
 
-fn merge_entries<'a>(
-    entries: impl Iterator<Item = &'a Arc<Entry>>,
-    rules: &Rules,
-) -> (HashMap<ExposedName, Arc<Entry>>, Listing) {
-    let (mut merged, mut listed) = (HashMap::new(), BTreeMap::new());
-    for entry in entries {
-        if rules.listed(&entry.server, &entry.subject) {
-            listed.insert(entry.exposed.as_str(), &entry.definition);
-        }
-        merged.insert(entry.exposed.clone(), entry.clone());
-    }
-    (merged, Listing::of(&listed))
-}
-
-/// None if legacy clients read every definition as it is.
-fn legacy_listing<'a>(
-    tools: &'a HashMap<ExposedName, Arc<Entry>>,
-    rules: &Rules,
-) -> Option<Listing> {
-    let is_listed = |entry: &&Arc<Entry>| rules.listed(&entry.server, &entry.subject);
-    let listed: Vec<_> = tools.values().filter(is_listed).collect();
-    let differs = listed.iter().any(|entry| entry.legacy.is_some());
-    differs.then(|| {
-        let text = |entry: &'a Entry| entry.legacy.as_ref().unwrap_or(&entry.definition);
-        Listing::of(&listed.iter().map(|entry| (entry.exposed.as_str(), text(entry))).collect())
-    })
+fn by_name<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> HashMap<ExposedName, Arc<Entry>> {
+    entries.map(|entry| (entry.exposed.clone(), entry.clone())).collect()
 }
 
 fn entry<'a>(

@@ -208,6 +208,11 @@ impl Shelf {
         }
     }
 
+    /// Tools and prompts with their definitions.
+    pub(super) fn defined(&self) -> impl Iterator<Item = (&Subject, &Bytes)> {
+        self.tools.iter().chain(&self.prompts).map(|entry| (&entry.subject, &entry.definition))
+    }
+
     pub(in crate::fleet) fn likeness(&self) -> Likeness {
         self.likeness
     }

@@ -53,7 +53,7 @@ fn merge(shelves: Shelves, forward: Option<&str>) -> Catalog {
     let filter = ToolFilter::default();
     let filters = shelves.keys().map(|server| (server, &filter));
     let rules = Rules::of_whitelist(Whitelist::from_filters(filters));
-    Catalog::merge(&shelves, forward.map(server), &rules)
+    Catalog::merge(shelves, forward.map(server), &rules)
 }
 
 /// Three readers, of which the first two both list `x:shared` and the same template.
@@ -96,7 +96,7 @@ fn a_uri_leads_to_its_first_owner() {
 
 /// The URIs of a list, in its order.
 fn listed(catalog: &Catalog, list: List) -> Vec<String> {
-    let page = catalog.page(list, Era::Modern, None).unwrap().items;
+    let page = catalog.everything().page(list, Era::Modern, None).unwrap().items;
     let page = format!(r#"{{"{}":[{}]}}"#, list.member(), String::from_utf8_lossy(&page));
     let page = parse_page(list, &Object::parse(page.into()).unwrap()).unwrap();
     page.items.into_iter().map(|item| item.name).collect()
@@ -116,14 +116,14 @@ fn what_two_servers_have_has_a_prefix_at_the_later_one() {
             format!("1 of its resourceTemplates {why} `via.b+t://{{id}}`"),
         ]
     );
-    let page = catalog.page(List::Resources, Era::Modern, None).unwrap().items;
+    let page = catalog.everything().page(List::Resources, Era::Modern, None).unwrap().items;
     let want = ["via.b+x:c", "via.b+x:shared", "x:a", "x:b", "x:c", "x:shared"]
         .map(|uri| format!(r#"{{"uri":"{uri}","inputSchema":{{}},"n":1.0}}"#));
     assert_eq!(page, Bytes::from(want.join(",")));
     let templates = listed(&catalog, List::Templates);
     let want = ["t://b/{id}", "t://{+any}", "t://{id}", "u://{+rest}", "via.b+t://{id}"];
     assert_eq!(templates[..5], want);
-    assert_eq!(catalog.len(List::Templates), 7);
+    assert_eq!(catalog.everything().len(List::Templates), 7);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn prompts_have_names_like_tools_and_a_namespace_of_their_own() {
     leads(&catalog, Kind::PromptArgument, "s__a_b", Some("s a/b"));
     leads(&catalog, Kind::Prompt, "same", None);
     leads(&catalog, Kind::Tool, "s__a_b", None);
-    let page = catalog.page(List::Prompts, Era::Modern, None).unwrap().items;
+    let page = catalog.everything().page(List::Prompts, Era::Modern, None).unwrap().items;
     let want = ["s__a_b", "s__same"]
         .map(|name| format!(r#"{{"name":"{name}","inputSchema":{{}},"n":1.0}}"#));
     assert_eq!(page, Bytes::from(want.join(",")));
@@ -232,7 +232,8 @@ fn prompts_have_names_like_tools_and_a_namespace_of_their_own() {
 fn a_change_of_one_list_is_a_change_of_that_list_only() {
     let before = merge([shelf(Names::Plain, "s", reading(&["x:a"], &[]))].into(), None);
     let after = merge([shelf(Names::Plain, "s", reading(&["x:a", "x:b"], &[]))].into(), None);
-    let same: Vec<_> = List::ALL.map(|list| after.lists_the_same(&before, list)).into();
+    let same: Vec<_> =
+        List::ALL.map(|list| after.everything().lists_the_same(before.everything(), list)).into();
     assert_eq!(same, [true, true, false, true]);
 }
 
@@ -296,7 +297,7 @@ fn a_tool_that_a_legacy_server_runs_only_as_a_task_is_offered_as_one_that_runs_p
         let catalog = merge([(name.clone(), Arc::new(shelf))].into(), None);
         let runs = |tool| catalog.resolve(Kind::Tool, tool).unwrap().manner.runs;
         assert_eq!(["a", "b", "c"].map(runs), want, "{tasks:?}");
-        let listed = catalog.page(List::Tools, Era::Modern, None).unwrap();
+        let listed = catalog.everything().page(List::Tools, Era::Modern, None).unwrap();
         let text = String::from_utf8_lossy(&listed.items);
         assert_eq!(text.contains("required"), tasks != Tasks::Legacy, "{text}");
         assert!(text.contains("optional"), "{text}");
@@ -315,7 +316,7 @@ fn a_list_that_was_not_given_is_the_one_before_and_an_empty_one_is_empty() {
         let mut now = stock(Lists { missing: missing.to_vec(), ..reading(&[], &[]) });
         now.keep_missing(&before);
         let shelves = Shelves::from([(server, Arc::new(now))]);
-        let page = merge(shelves, None).page(list, Era::Modern, None).unwrap();
+        let page = merge(shelves, None).everything().page(list, Era::Modern, None).unwrap();
         page.items.len()
     };
     let others = [List::Prompts, List::Resources, List::Templates];
@@ -349,7 +350,7 @@ fn legacy_clients_read_another_list_only_where_a_definition_would_break_theirs()
         let tools = [items(List::Tools, &["a"]), vec![tool]].concat();
         let shelf = shelf(Names::Prefixed, "s", Lists { tools, ..Lists::default() });
         let catalog = merge([shelf].into_iter().collect(), None);
-        let page = |era| catalog.page(List::Tools, era, None).unwrap().items;
+        let page = |era| catalog.everything().page(List::Tools, era, None).unwrap().items;
         (page(Era::Modern), page(Era::Legacy))
     };
     let (modern, legacy) = tools(r#"{"type":"object"}"#);

@@ -94,7 +94,12 @@ async fn after(time: Duration) -> (State, u64) {
     let dir = tempfile::tempdir().unwrap();
     let connector = Connector::new(Jail::start().unwrap(), Latch::open(dir.path()));
     let server = ServerConfig::new(ServerName::parse("a").unwrap(), impossible());
-    let fleet = Fleet::start(Generation(1), vec![server], Names::Prefixed, &connector, drop);
+    let fleet = Fleet::start(
+        Generation(1),
+        (vec![server], Default::default()),
+        (Names::Prefixed, &connector),
+        drop,
+    );
     sleep(time).await;
     let status = fleet.status().remove(0);
     fleet.shut_down(Duration::from_secs(1)).await;

@@ -16,12 +16,13 @@ use tokio_util::{
 
 use super::{
     Prepared,
+    catalog::{Shelves, offers},
     keeper::News,
     replica::{Life, State},
     server::Server,
 };
 use crate::{
-    config::{Names, ServerConfig},
+    config::{Finding, Names, ServerConfig},
     domain::{
         Call, CallError, Generation, Sent, ServerName,
         limits::{LAST_CALL_GRACE, RELOAD_START_MAX, SERVER_SHARE_OF_ROOM},
@@ -110,6 +111,20 @@ impl Roster {
         self.server(&server.config.name).is_some_and(|member| Arc::ptr_eq(member, server))
     }
 
+    /// All of them, in order.
+    pub(super) fn names(&self) -> Vec<ServerName> {
+        let mut names: Vec<_> = self.members.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// What each of them lists; those that have not listed yet are missing.
+    pub(super) fn shelves(&self) -> Shelves {
+        let shelf =
+            |server: &Arc<Server>| Some((server.config.name.clone(), server.offer().stands()?));
+        self.servers().filter_map(shelf).collect()
+    }
+
     pub(super) fn forward(&self) -> Option<ServerName> {
         self.forward.clone()
     }
@@ -126,6 +141,18 @@ impl Aside {
         if timeout(RELOAD_START_MAX, all).await.is_err() {
             tracing::warn!("Some servers are still starting; the reload goes on without them");
         }
+    }
+
+    /// Looks at the rules in view of what the servers list, and gives the mistakes that shows.
+    pub fn bind(&mut self) -> Vec<Finding> {
+        let shelves = self.roster.shelves();
+        let (rules, mistakes) = self.rules.bind(&offers(&self.roster.names(), &shelves));
+        self.rules = Arc::new(rules);
+        mistakes
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The new servers that are not ready, and why.
@@ -149,9 +176,8 @@ impl Nursery {
         &self,
         generation: Generation,
         before: &Roster,
-        servers: Vec<ServerConfig>,
+        (servers, rules): (Vec<ServerConfig>, Arc<Rules>),
     ) -> Aside {
-        let rules = Arc::new(Rules::compile(&servers));
         let forward = match (self.names, servers.as_slice()) {
             (Names::Plain, [only]) => Some(only.name.clone()),
             (Names::Plain | Names::Prefixed, _) => None,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    config::{Change, Colour, ConfigErrors, Difference, Finding},
+    config::{Change, Colour, ConfigErrors, Difference, Digests, Finding},
     domain::{
         Generation, ServerName,
         limits::{RELOAD_MISTAKES_MAX, RELOADS_WAITING_MAX},
@@ -60,9 +60,9 @@ pub struct Standing {
     pub generation: Generation,
     pub since_us: u64,
     /// Of the configuration that runs.
-    pub digest: [u8; 32],
+    pub digest: Digests,
     /// Of the file that was last looked at, taken or not; `None` if it could not be read.
-    pub seen: Option<[u8; 32]>,
+    pub seen: Option<Digests>,
     pub applied: u64,
     pub refused: u64,
     pub last: Option<Arc<Reloaded>>,
@@ -70,13 +70,13 @@ pub struct Standing {
 
 impl Standing {
     /// What the gateway was started with.
-    pub fn first(generation: Generation, digest: [u8; 32], since_us: u64) -> Self {
+    pub fn first(generation: Generation, digest: Digests, since_us: u64) -> Self {
         let (seen, applied, refused, last) = (Some(digest), 0, 0, None);
         Self { generation, since_us, digest, seen, applied, refused, last }
     }
 
     /// How a reload ended; `digest` is that of what runs now.
-    pub fn note(&mut self, done: &Arc<Reloaded>, digest: [u8; 32]) {
+    pub fn note(&mut self, done: &Arc<Reloaded>, digest: Digests) {
         match &done.result {
             Ok(applied) if applied.published => {
                 self.applied = self.applied.saturating_add(1);
@@ -164,7 +164,8 @@ pub(super) fn standing(reloads: &Reloads) -> Value {
     json!({
         "generation": standing.generation.0,
         "since_us": standing.since_us,
-        "sha256": hex(&standing.digest),
+        "sha256": hex(&standing.digest.file),
+        "policies_sha256": hex(&standing.digest.policies),
         "reloads": { "applied": standing.applied, "refused": standing.refused },
         "last_reload": standing.last.as_deref().map(end),
     })
@@ -218,6 +219,7 @@ fn differing(difference: &Difference) -> Value {
         "removed": names(&difference.removed),
         "changed": difference.changed.iter().map(changed).collect::<Vec<_>>(),
         "unchanged": difference.unchanged,
+        "policies": difference.policies,
     })
 }
 

@@ -30,7 +30,7 @@ use super::{Body, Visitor, patient::Patient, plain};
 use crate::{
     config::Listen,
     domain::{
-        Principal,
+        Principal, Transport,
         limits::{
             HTTP_BUFFER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_TIMEOUT, HTTP_HEADERS_MAX,
             HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
@@ -214,11 +214,18 @@ where
     let (answer, drain) = (serve.answer.clone(), serve.drain.clone());
     match arrived {
         Arrived::Tcp(stream) => {
-            let visitor = Visitor { principal: Principal::new("local") };
+            let visitor =
+                Visitor { principal: Principal::new("local"), transport: Transport::Http };
             serve.tasks.spawn(converse(stream, visitor, answer, drain, place));
         }
         Arrived::Unix(stream, principal) => {
-            serve.tasks.spawn(converse(stream, Visitor { principal }, answer, drain, place));
+            serve.tasks.spawn(converse(
+                stream,
+                Visitor { principal, transport: Transport::Unix },
+                answer,
+                drain,
+                place,
+            ));
         }
     }
 }
@@ -291,14 +298,14 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    use super::{Body, Place, Principal, Visitor, converse};
+    use super::{Body, Place, Principal, Transport, Visitor, converse};
     use crate::domain::limits::HTTP_WRITE_STALL_MAX;
 
     /// How long a connection with a long answer on it lasts, for a client that does `read` and
     /// then takes nothing more.
     async fn lasts(read: impl AsyncFn(&mut DuplexStream)) -> Duration {
         let (ours, mut client) = duplex(64);
-        let visitor = Visitor { principal: Principal::new("local") };
+        let visitor = Visitor { principal: Principal::new("local"), transport: Transport::Http };
         let held = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let place = Place { only: None, _held: held };
         let answer = async |_, _| Response::new(Body::text("x".repeat(1 << 20)));

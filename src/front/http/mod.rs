@@ -28,7 +28,7 @@ pub(super) use legacy::old::OldStreams;
 
 use super::{Front, admin};
 use crate::{
-    domain::Principal,
+    domain::{Principal, Transport},
     wire::{Frame, headers, sse_event},
 };
 
@@ -36,6 +36,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
     pub(super) principal: Principal,
+    pub(super) transport: Transport,
 }
 
 /// What is answered also when there is no room for more.

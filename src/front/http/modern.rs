@@ -69,7 +69,12 @@ async fn go(asked: Asked, request: Request, method: Method, meta: Meta) -> Respo
         return super::listen::listen(asked, &caller, request).await;
     }
     // The snapshot is let go: held for a call, it would keep servers that a reload has removed.
-    let plan = method::plan(&asked.front.publisher.load(), Version::MODERN, method, &request);
+    let plan = method::plan(
+        &asked.front.publisher.load(),
+        (Version::MODERN, &asked.visitor.principal),
+        method,
+        &request,
+    );
     match plan {
         Plan::Result(result) => {
             let frame = encode_own_result(&request.id, &result);
@@ -87,6 +92,7 @@ fn caller(asked: &Asked, meta: &Meta) -> Arc<Caller> {
         client: Caller::client_of(meta.client_name().as_deref()),
         conversation: None,
         era: Era::Modern,
+        transport: asked.visitor.transport,
     })
 }
 

@@ -65,7 +65,7 @@ impl Feed {
             .clone()
             .try_acquire_owned()
             .map_err(|_| ErrorObject::new(reject::BUSY, "there are too many subscriptions"))?;
-        let mut changes = front.publisher.relisted();
+        let mut changes = front.publisher.relisted(&caller.principal);
         let seen = *changes.borrow_and_update();
         let mailbox = Arc::<Mailbox>::default();
         let (uris, tasks) = (take(&mut honoured.uris), take(&mut honoured.tasks));

@@ -106,7 +106,7 @@ pub(in crate::front) fn answerable_until(now_ms: u64) -> u64 {
 mod tests {
     use super::{Binding, FOREVER, Sealer, answerable_until};
     use crate::{
-        domain::{Caller, Era, Principal},
+        domain::{Caller, Era, Principal, Transport},
         wire::{CallMethod, CallParams, Object},
     };
 
@@ -116,6 +116,7 @@ mod tests {
             client: "c".into(),
             conversation: conversation.map(Into::into),
             era: Era::Modern,
+            transport: Transport::Http,
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Binding, FOREVER, Handle};
 use crate::{
     domain::{
-        CallError, CallIds, Caller, Era, Nonce, Principal, Sent, ServerName, Task, TaskId, ToolName,
+        CallError, CallIds, Caller, Era, Nonce, Principal, Sent, ServerName, Task, TaskId,
+        ToolName, Transport,
     },
     front::{
         Front,
@@ -22,6 +23,7 @@ pub(in crate::front) fn caller(principal: &str) -> Arc<Caller> {
         client: "c".into(),
         conversation: None,
         era: Era::Modern,
+        transport: Transport::Http,
     })
 }
 

@@ -10,9 +10,9 @@ use crate::{
     audit::{Audit, Durability},
     domain::{
         Call, CallError, CallIds, Caller, Era, Generation, Kind, Nonce, Principal, Sent,
-        ServerName, Subject,
+        ServerName, Subject, Transport,
     },
-    gate::{Definition, Gate, Latch, Permit, Rules},
+    gate::{Definition, Gate, Latch, Permit, Rules, Whitelist},
     upstream::{Manner, Outgoing},
     wire::{CallMethod, CallParams, Version},
 };
@@ -34,6 +34,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
             client: "test".into(),
             conversation: None,
             era: Era::Modern,
+            transport: Transport::Http,
         }),
         server: server.name.clone(),
         subject: Subject::parse(Kind::Tool, "real/name").unwrap(),
@@ -44,7 +45,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         at: None,
     };
     let gate = Gate::new(latch.clone(), audit);
-    let rules = Rules::compile(&[server]);
+    let rules = Rules::of_whitelist(Whitelist::compile(&[server]));
     let (permit, ticket) = gate.admit(&rules, call, Definition::Forwarded).await.unwrap();
     drop(ticket);
     permit

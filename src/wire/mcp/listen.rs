@@ -171,7 +171,7 @@ mod tests {
         check(r#"{"notifications":{}}"#, Some("{}"));
         check(
             r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":false,"taskIds":["a"]}}"#,
-            Some(r#"{"taskIds":["a"],"toolsListChanged":true}"#),
+            Some(r#"{"toolsListChanged":true,"taskIds":["a"]}"#),
         );
         check(
             r#"{"notifications":{"resourceSubscriptions":["a:b"]}}"#,

@@ -141,6 +141,7 @@ fn open_session(
         client: Caller::client_of(client.and_then(|info| info.text("name")).as_deref()),
         conversation: None,
         era: Era::Legacy,
+        transport: visitor.transport,
     };
     let known = Acquaintance::new(request.params.as_ref());
     front.sessions.open(version, (caller, known), sys::unix_millis())

@@ -104,7 +104,7 @@ fn tell(
     heard: Option<u64>,
     parts: mpsc::Sender<Bytes>,
 ) {
-    let mut changes = front.publisher.relisted();
+    let mut changes = front.publisher.relisted(&session.caller.principal);
     let now = *changes.borrow_and_update();
     let (drain, place) = (front.drain.clone(), session.watching.stream(now, heard));
     front.tasks.spawn(async move {

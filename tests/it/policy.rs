@@ -1,0 +1,200 @@
+//! Policies before real servers: what they allow gets there, what they do not never does.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, Kind},
+    harness::{Gateway, journal, stdio_server, wait_until},
+};
+
+/// A gateway whose server `up` keeps a journal, under these policies.
+fn gateway(policies: &[(&str, &str)]) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    put(&dir.path().join("policies"), policies);
+    let up = stdio_server("up", &["--journal", path.to_str().unwrap()]);
+    Gateway::start_in(dir, &up)
+}
+
+fn put(dir: &std::path::Path, files: &[(&str, &str)]) {
+    fs::create_dir_all(dir.join("tests")).unwrap();
+    for (name, text) in files {
+        fs::write(dir.join(name), text).unwrap();
+    }
+}
+
+async fn tools(client: &Client) -> Vec<String> {
+    let list = client.ask("tools/list", json!({})).await.response;
+    let tools = list["result"]["tools"].as_array().unwrap().iter();
+    tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// How often the server was asked to call that tool.
+fn calls(gateway: &Gateway, tool: &str) -> usize {
+    let entries = journal(&gateway.dir.path().join("journal.jsonl"));
+    let is_call = |entry: &&Value| entry["method"] == "tools/call" && entry["tool"] == tool;
+    entries.iter().filter(is_call).count()
+}
+
+const ECHO_SHORT: &str = "@id(\"short\")
+permit(principal, action == Gw::Action::\"up/echo\", resource)
+when { context.input.text like \"ok*\" };
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_no_policy_allows_never_reaches_the_server() {
+    let gateway = gateway(&[("a.cedar", ECHO_SHORT)]);
+    for kind in [Kind::ModernHttp, Kind::LegacyHttp] {
+        let client = Client::http(kind, gateway.port).await;
+        let before = calls(&gateway, "echo");
+        assert_eq!(client.text("up__echo", json!({ "text": "ok then" })).await, "ok then");
+        assert_eq!(calls(&gateway, "echo"), before + 1);
+        let refused = client.call("up__echo", json!({ "text": "no" })).await.response;
+        let result = &refused["result"];
+        assert_eq!(
+            (&result["isError"], &result["_meta"]["portcullis/reason"]),
+            (&json!(true), &json!("policy"))
+        );
+        let told = result["content"][0]["text"].as_str().unwrap();
+        assert_eq!(told, "the gateway's policies do not allow this call");
+        assert_eq!(calls(&gateway, "echo"), before + 1);
+    }
+    let records = gateway.audit();
+    let of =
+        |kind: &str| records.iter().find(|r| r["kind"] == kind && r["tool"] == "echo").unwrap();
+    assert_eq!(of("intent")["policies"], "short");
+    assert_eq!(of("denied")["reason"], "policy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_out_of_scope_is_neither_listed_nor_told_apart_from_nothing() {
+    let gateway = gateway(&[("a.cedar", ECHO_SHORT)]);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    assert_eq!(tools(&client).await, ["up__echo"]);
+    let ask =
+        async |name: &str| client.call(name, json!({ "text": 1 })).await.response["error"].clone();
+    let (hidden, nothing) = (ask("up__test_tool_with_logging").await, ask("up__nope").await);
+    assert_eq!(hidden["code"], nothing["code"]);
+    let named = |error: &Value, name: &str| error["message"].as_str().unwrap().replace(name, "X");
+    assert_eq!(named(&hidden, "up__test_tool_with_logging"), named(&nothing, "up__nope"));
+    let reason = |name: &str| {
+        let records = gateway.audit();
+        records.iter().find(|r| r["tool"] == name || r["asked"] == name).unwrap()["reason"].clone()
+    };
+    assert_eq!(
+        (reason("test_tool_with_logging"), reason("up__nope")),
+        (json!("out_of_scope"), json!("unknown"))
+    );
+    for (method, member) in [("prompts/list", "prompts"), ("resources/list", "resources")] {
+        let list = client.ask(method, json!({})).await.response;
+        assert_eq!(list["result"][member], json!([]), "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_policies_nothing_is_allowed_and_the_operator_is_told() {
+    let gateway = gateway(&[]);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    assert_eq!(tools(&client).await, [""; 0]);
+    let refused = client.call("up__echo", json!({ "text": "x" })).await.response;
+    assert_eq!(refused["error"]["code"], -32602);
+    assert_eq!(calls(&gateway, "echo"), 0);
+    assert!(gateway.log().contains("no call is allowed"), "{}", gateway.log());
+    let output = gateway.cli(&["check"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("C104"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_a_policy_is_noticed_and_whoever_it_touches_is_told() {
+    let all = "permit(principal, action, resource);\n";
+    let gateway = gateway(&[("a.cedar", all)]);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let (mut ear, _) = client.hear(&[]).await;
+    assert!(tools(&client).await.len() > 1);
+    fs::write(gateway.dir.path().join("policies/a.cedar"), ECHO_SHORT).unwrap();
+    ear.next("notifications/tools/list_changed").await;
+    assert_eq!(tools(&client).await, ["up__echo"]);
+    assert_eq!(gateway.status()["generation"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_with_a_mistake_refuses_the_reload_and_says_where() {
+    let gateway = gateway(&[("a.cedar", ECHO_SHORT)]);
+    let policies = gateway.dir.path().join("policies");
+    for (name, text, place) in [
+        ("b.cedar", "permit(principal, action);", "b.cedar:1:"),
+        // Only what the server lists shows this.
+        (
+            "b.cedar",
+            "permit(principal, action == Gw::Action::\"up/echo\", resource)\nwhen { context.input.txt == \"x\" };",
+            "b.cedar:2:8",
+        ),
+        (
+            "b.cedar",
+            "permit(principal, action == Gw::Action::\"up/ecko\", resource);",
+            "there is no `up/ecko`",
+        ),
+        (
+            "tests/a.toml",
+            "[[case]]\nname = \"c\"\nprincipal = \"local\"\ntool = \"up/echo\"\nargs = { text = \"ok\" }\nexpect = \"deny\"\n",
+            "a.toml:1:1",
+        ),
+    ] {
+        fs::write(policies.join(name), text).unwrap();
+        let output = gateway.cli(&["reload"]);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains(place), "{told}");
+        fs::remove_file(policies.join(name)).unwrap();
+    }
+    assert!(gateway.cli(&["reload"]).status.success());
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    assert_eq!(client.text("up__echo", json!({ "text": "ok" })).await, "ok");
+    assert_eq!(gateway.status()["generation"], 1, "nothing was taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_shadow_mode_policies_only_say_what_they_would_refuse() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("policies"), &[("a.cedar", ECHO_SHORT)]);
+    let up = stdio_server("up", &[]);
+    let gateway = Gateway::start_in(dir, &format!("[gateway]\npolicy_mode = \"shadow\"\n{up}"));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    assert_eq!(client.text("up__echo", json!({ "text": "no" })).await, "no");
+    assert_eq!(gateway.wait_audit("the call", |r| r["kind"] == "intent")["shadow"], "deny");
+    assert_eq!(client.text("up__echo", json!({ "text": "ok" })).await, "ok");
+    let records = gateway.audit();
+    let last = records.iter().rfind(|r| r["kind"] == "intent").unwrap();
+    assert_eq!((&last["shadow"], &last["policies"]), (&Value::Null, &json!("short")));
+    // And a reload makes them count.
+    crate::harness::write_config(gateway.dir.path(), &up);
+    let enforced = || (gateway.status()["generation"] == 2).then_some(());
+    wait_until("the reload", enforced, || gateway.log());
+    let refused = client.call("up__echo", json!({ "text": "no" })).await.response;
+    assert_eq!(refused["result"]["isError"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_that_no_policy_allows_is_neither_read_nor_watched() {
+    let text = "permit(principal, action in Gw::Action::\"resources\", resource)
+        when { context.uri == \"test://static-text\" };
+        permit(principal, action in Gw::Action::\"prompts\", resource) when { context.client == \"x\" };";
+    let gateway = gateway(&[("a.cedar", text)]);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let read = async |uri: &str| client.ask("resources/read", json!({ "uri": uri })).await.response;
+    assert!(read("test://static-text").await["result"].is_object());
+    let refused = read("test://static-binary").await;
+    let error = &refused["error"];
+    assert_eq!(
+        (&error["code"], &error["data"]["reason"]),
+        (&json!(-32602), &json!("policy")),
+        "{refused}"
+    );
+    let (_ear, heard) = client.hear(&["test://static-text", "test://static-binary"]).await;
+    assert_eq!(heard, ["test://static-text"]);
+    let prompt =
+        client.ask("prompts/get", json!({ "name": "up__test_simple_prompt" })).await.response;
+    assert_eq!(prompt["error"]["data"]["reason"], "policy", "{prompt}");
+}
