@@ -77,7 +77,8 @@ impl Change {
 impl ServerConfig {
     /// Whether what runs for the one may stay for the other.
     pub fn runs_like(&self, other: &Self) -> bool {
-        self == &Self { filter: self.filter.clone(), ..other.clone() }
+        let (filter, risk) = (self.filter.clone(), self.risk.clone());
+        self == &Self { filter, risk, ..other.clone() }
     }
 }
 
@@ -133,6 +134,7 @@ fn server_keys(before: &ServerConfig, after: &ServerConfig) -> Vec<&'static str>
         "startup_timeout_sec": startup_timeout, "tool_timeout_sec": tool_timeout,
         "in_flight": in_flight, "queue": queue, "queue_timeout_sec": queue_timeout,
         "balance": balance, "affinity": affinity, "retry": repeatable, "health": health,
+        "risk": risk,
     }, elsewhere: name, replicas, filter);
     differing.keys
 }

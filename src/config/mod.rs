@@ -23,10 +23,11 @@ pub use load::{Surroundings, digest, load, load_gateway, load_next};
 pub use model::{
     Affinity, AuditConfig, Balance, Config, Digests, Durability, Gateway, Health, HttpTarget,
     Isolation, Limits, Listen, Names, PolicyMode, Program, ProtocolPin, ReplicaConfig,
-    ServerConfig, StdioTarget, Target, ToolFilter,
+    ServerConfig, ServerRisk, StdioTarget, Target, ToolFilter,
 };
 pub use policies::{
-    ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, Rule, Scalar, What, Who,
+    ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule, Scalar, What, Who,
 };
+pub(crate) use report::holds_known_key;
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
 pub use secret::Secret;

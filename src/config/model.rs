@@ -15,7 +15,7 @@ use std::{
 use http::HeaderName;
 
 use super::{Policies, Secret, Warning};
-use crate::domain::{ServerName, limits};
+use crate::domain::{Labels, ServerName, limits};
 
 /// One accepted `servers.toml`.
 #[derive(Clone, Debug)]
@@ -146,6 +146,17 @@ pub struct ServerConfig {
     /// Tools that may be called again when nobody knows whether they were.
     pub repeatable: BTreeSet<String>,
     pub health: Health,
+    pub risk: ServerRisk,
+}
+
+/// `[servers.NAME.risk]`: what its tools do, as far as the operator knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerRisk {
+    /// Whether the annotations of its tools count.
+    pub trust_annotations: bool,
+    /// For tools of which nothing else is known.
+    pub default: Option<Labels>,
+    pub labels: BTreeMap<String, Labels>,
 }
 
 /// `[servers.NAME.health]`: how a silent server is looked after, and one that is gone.
@@ -188,6 +199,7 @@ impl ServerConfig {
             affinity: Affinity::None,
             repeatable: BTreeSet::new(),
             health: Health::default(),
+            risk: ServerRisk::default(),
         }
     }
 }

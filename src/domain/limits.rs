@@ -3,7 +3,23 @@
 //! Whoever queues, buffers, waits or counts takes the figure from here; `docs/LIMITS.md` lists
 //! them all and a tidy test compares the two.
 
+mod files;
+mod risk;
+
 use std::{ops::RangeInclusive, time::Duration};
+
+pub use files::{
+    FILES_DIRECTORY_ENTRIES_MAX, FILES_LIST_ENTRIES_MAX, FILES_PATH_BYTES_MAX,
+    FILES_PATTERN_BYTES_MAX, FILES_QUEUE_MAX, FILES_READ_BYTES_DEFAULT, FILES_READ_BYTES_MAX,
+    FILES_RESOURCES_PAGE_MAX, FILES_SEARCH_FILE_BYTES_MAX, FILES_SEARCH_LINE_BYTES_MAX,
+    FILES_SEARCH_OUTPUT_BYTES_MAX, FILES_SEARCH_RESULTS_DEFAULT, FILES_SEARCH_RESULTS_MAX,
+    FILES_SEARCH_TIME_MAX, FILES_WALK_DEPTH_MAX, FILES_WALK_ENTRIES_MAX, FILES_WORKERS,
+};
+pub use risk::{
+    RISK_ARGUMENT_BYTES_MAX, RISK_CONTEXTS_MAX, RISK_COUNT_RANGE, RISK_OUTPUT_BYTES_MAX,
+    RISK_POINTS_RANGE, RISK_PRINCIPALS_MAX, RISK_PRIVATE_BYTES, RISK_SCORE_MAX, RISK_TIME_RANGE_S,
+    RISK_TRUSTED_WORDS, RISK_UNTRUSTED_BYTES,
+};
 
 // Names.
 pub const SERVER_NAME_BYTES_MAX: usize = 32;
@@ -355,35 +371,6 @@ pub const TOOL_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=3600.0;
 pub const HEALTH_INTERVAL_RANGE_S: RangeInclusive<f64> = 0.1..=3600.0;
 pub const HEALTH_TIMEOUT_RANGE_S: RangeInclusive<f64> = 0.1..=600.0;
 pub const HEALTH_GRACE_RANGE_S: RangeInclusive<f64> = 0.0..=86_400.0;
-
-// The built-in file server.
-pub const FILES_PATH_BYTES_MAX: usize = 4096;
-/// A name pattern or a text to search for.
-pub const FILES_PATTERN_BYTES_MAX: usize = 1024;
-/// One answer of `read_file`, and the largest file that `resources/read` gives whole.
-pub const FILES_READ_BYTES_MAX: usize = 1024 * 1024;
-pub const FILES_READ_BYTES_DEFAULT: usize = 256 * 1024;
-/// Entries of one directory that are read and sorted; what is beyond is reported, not shown.
-pub const FILES_DIRECTORY_ENTRIES_MAX: usize = 50_000;
-/// Entries in one answer of `list_directory`.
-pub const FILES_LIST_ENTRIES_MAX: usize = 1000;
-pub const FILES_WALK_DEPTH_MAX: usize = 64;
-/// Directory entries that one search or one page of resources may look at.
-pub const FILES_WALK_ENTRIES_MAX: usize = 200_000;
-pub const FILES_SEARCH_TIME_MAX: Duration = Duration::from_secs(10);
-pub const FILES_SEARCH_RESULTS_MAX: usize = 1000;
-pub const FILES_SEARCH_RESULTS_DEFAULT: usize = 100;
-/// Paths and lines of one search answer together.
-pub const FILES_SEARCH_OUTPUT_BYTES_MAX: usize = 512 * 1024;
-/// How far into one file a search looks.
-pub const FILES_SEARCH_FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// How much of a matching line is shown.
-pub const FILES_SEARCH_LINE_BYTES_MAX: usize = 256;
-pub const FILES_RESOURCES_PAGE_MAX: usize = 200;
-/// Threads that touch the file system, so that a slow search delays no read.
-pub const FILES_WORKERS: usize = 4;
-/// Calls waiting for such a thread before further ones are refused.
-pub const FILES_QUEUE_MAX: usize = 256;
 
 /// Processes and addresses of one server.
 pub const REPLICAS_MAX: usize = 64;

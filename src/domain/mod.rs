@@ -8,6 +8,7 @@ mod ids;
 pub mod limits;
 mod matter;
 mod name;
+mod risk;
 mod task;
 mod verdict;
 
@@ -17,6 +18,7 @@ pub use call::{
 pub use ids::{CallId, CallIds, Generation, Nonce, ReplicaNo, SpanId, TraceId, TraceParent};
 pub use matter::{Asking, Matter, Questions, Topic, Wish};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
+pub use risk::{Hints, Labels, Reason, Standing};
 pub use task::{Task, TaskStep};
 pub use verdict::{DenyReason, Grounds, Refusal, Verdict};
 

@@ -8,10 +8,14 @@ use std::{fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
+use super::Standing;
+
 /// What the gates decided together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Allow,
+    /// Only if somebody approves of it.
+    Hold(Standing),
     Deny(Refusal),
 }
 
@@ -42,6 +46,8 @@ pub enum DenyReason {
     Schema,
     /// No policy allows this call, or one forbids it.
     Policy,
+    /// Too risky, or risky enough to need an approval.
+    Risk,
     /// The record could not be written, so nothing may be sent.
     AuditUnavailable,
     /// Too much in flight.
@@ -62,6 +68,7 @@ impl DenyReason {
             Self::State => "state",
             Self::Schema => "schema",
             Self::Policy => "policy",
+            Self::Risk => "risk",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal",

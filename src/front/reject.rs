@@ -125,7 +125,7 @@ fn refused(to: Version, id: &RequestId, (call, kind): (CallId, Kind), refusal: R
             Reply::error(to, Some(id), &ErrorObject::new(code::INVALID_PARAMS, told))
         }
         // Only the result of a tool can say that it is an error.
-        DenyReason::Schema | DenyReason::Policy => match kind {
+        DenyReason::Schema | DenyReason::Policy | DenyReason::Risk => match kind {
             Kind::Tool => Reply::ok(told_as_result(to, id, call, (reason, &told))),
             Kind::Prompt
             | Kind::Resource
@@ -182,6 +182,7 @@ fn withheld(reason: DenyReason) -> (i64, Option<u64>) {
         | DenyReason::State
         | DenyReason::Schema
         | DenyReason::Policy
+        | DenyReason::Risk
         | DenyReason::Overloaded
         | DenyReason::Internal => (INTERNAL, None),
     }

@@ -8,6 +8,7 @@
 mod latch;
 mod permit;
 mod policy;
+mod risk;
 mod rules;
 mod schema;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod whitelist;
 pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
 pub use permit::{Permit, Ticket};
 pub use policy::{Decided, Facts, Offer, Policies, Taint};
+pub use risk::{Risk, RiskRules, Witness};
 pub use rules::Rules;
 pub use schema::{Schema, SchemaBudget, SchemaError};
 pub use whitelist::Whitelist;
@@ -257,6 +259,7 @@ impl Gate {
         let refusal = match (epoch, verdict) {
             (Ok(epoch), Verdict::Allow) => return Ok((epoch, grounds)),
             (_, Verdict::Deny(refusal)) => refusal,
+            (_, Verdict::Hold(_)) => refusal(DenyReason::Risk),
             (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
         };
         let (reason, told) = (refusal.reason, &refusal.told);
@@ -313,6 +316,7 @@ fn told(reason: DenyReason) -> &'static str {
         DenyReason::NotListed | DenyReason::Unknown | DenyReason::OutOfScope => "unknown",
         DenyReason::Schema => "the arguments do not fit the tool's schema",
         DenyReason::Policy => "the gateway's policies do not allow this call",
+        DenyReason::Risk => "the call is too risky to be made without an approval",
         DenyReason::AuditUnavailable => "the call could not be put on record and was not sent",
         DenyReason::State => "the requestState was not given out for this request, or is too old",
         DenyReason::Headers => "the headers contradict the body",

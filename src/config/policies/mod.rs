@@ -6,6 +6,7 @@
 
 mod cases;
 mod groups;
+mod risk;
 mod rules;
 
 use std::{
@@ -27,6 +28,7 @@ use crate::domain::limits::{POLICY_BYTES_MAX, POLICY_FILES_MAX};
 
 pub use cases::{Case, Expect};
 pub use groups::Groups;
+pub use risk::RiskConfig;
 pub use rules::{ArgRule, ArgTest, Effect, Rule, Scalar, What, Who};
 
 /// Everything that stands in the directory of policies.
@@ -37,6 +39,7 @@ pub struct Policies {
     pub rules: Vec<Rule>,
     pub groups: Groups,
     pub cases: Vec<Case>,
+    pub risk: RiskConfig,
     /// SHA-256 over the names and bytes of all files.
     pub digest: [u8; 32],
 }
@@ -110,7 +113,6 @@ pub(super) struct Checked {
 }
 
 const GROUPS: &str = "groups.toml";
-/// Checked elsewhere.
 const RISK: &str = "risk.toml";
 const CASES: &str = "tests";
 
@@ -128,7 +130,7 @@ pub(super) fn read(dir: &Path, shown: &Path, around: &Surroundings) -> Checked {
         match (within.is_some_and(|within| within == CASES), name) {
             (true, _) => with_toml(paper, &mut checked, cases::read),
             (false, GROUPS) => with_toml(paper, &mut checked, groups::read),
-            (false, RISK) => {}
+            (false, RISK) => with_toml(paper, &mut checked, risk::read),
             (false, name) if name.ends_with(".cedar") => {
                 checked.policies.cedar.push(paper.clone());
             }

@@ -46,7 +46,7 @@ pub(in crate::config) fn holds_key(text: &str) -> bool {
 
 /// Whether a part of `text` begins like a well-known key: for arguments, where long random words
 /// (digests of images, for one) are no secrets.
-pub(in crate::config) fn holds_known_key(text: &str) -> bool {
+pub(crate) fn holds_known_key(text: &str) -> bool {
     words(text).any(|word| text.get(word).is_some_and(has_key_prefix))
 }
 

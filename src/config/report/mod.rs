@@ -18,7 +18,8 @@ use std::{
 
 use super::Digests;
 pub use code::{Code, Severity};
-pub(in crate::config) use mask::{holds_key, holds_known_key, sounds_secret};
+pub(crate) use mask::holds_known_key;
+pub(in crate::config) use mask::{holds_key, sounds_secret};
 use mask::{mask_controls, mask_keys, mask_ranges, named_values};
 pub use render::Colour;
 

@@ -6,6 +6,7 @@
 
 mod http;
 mod replicas;
+mod risk;
 mod stdio;
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
@@ -39,7 +40,7 @@ pub(super) const REPLICA_KEYS: [&str; 9] = [
     "weight",
 ];
 /// What is said of a server as a whole.
-pub(super) const SERVER_KEYS: [&str; 17] = [
+pub(super) const SERVER_KEYS: [&str; 18] = [
     "enabled",
     "enabled_tools",
     "disabled_tools",
@@ -57,6 +58,7 @@ pub(super) const SERVER_KEYS: [&str; 17] = [
     "queue_timeout_sec",
     "retry",
     "health",
+    "risk",
 ];
 const RETRY_KEYS: [&str; 1] = ["tools"];
 const HEALTH_KEYS: [&str; 3] = ["interval_sec", "timeout_sec", "grace_sec"];
@@ -113,6 +115,7 @@ pub(super) fn read(
         (replicas::balance(section, notes), replicas::affinity(section, notes));
     let repeatable = repeatable(section, notes);
     let health = health(section, notes);
+    let risk = risk::read(section, notes);
     Some(ServerConfig {
         name: name?,
         replicas: (!replicas.is_empty()).then_some(replicas)?,
@@ -129,6 +132,7 @@ pub(super) fn read(
         affinity,
         repeatable,
         health,
+        risk,
     })
 }
 

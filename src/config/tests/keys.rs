@@ -24,7 +24,7 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 47] = [
+const ROWS: [Row; 50] = [
     (
         GATEWAY,
         "policies",
@@ -207,6 +207,16 @@ const ROWS: [Row; 47] = [
     (Into::Stdio, "health", "{ interval_sec = 1 }", health, "10s 5s 60s", "1s 5s 60s"),
     (Into::Http, "health", "{ timeout_sec = 0.5 }", health, "10s 5s 60s", "10s 500ms 60s"),
     (Into::Stdio, "health", "{ grace_sec = 0 }", health, "10s 5s 60s", "10s 5s 0ns"),
+    (Into::Stdio, "risk", "{ trust_annotations = true }", risk, UNLABELLED, "true None {}"),
+    (Into::Http, "risk", "{ default = [] }", risk, UNLABELLED, "false Some({}) {}"),
+    (
+        Into::Stdio,
+        "risk",
+        r#"{ labels = { send = ["sink", "write"] } }"#,
+        risk,
+        UNLABELLED,
+        r#"false None {"send": {"write", "sink"}}"#,
+    ),
     (Into::Stdio, "balance", r#""least-connections""#, balance, "Weighted", "LeastConnections"),
     (Into::Http, "balance", r#""round-robin""#, balance, "Weighted", "RoundRobin"),
     (Into::Stdio, "affinity", r#""session""#, affinity, "None", "Session"),
@@ -239,6 +249,13 @@ fn affinity(config: &Config) -> String {
 fn health(config: &Config) -> String {
     let health = config.servers[0].health;
     format!("{:?} {:?} {:?}", health.interval, health.timeout, health.grace)
+}
+
+const UNLABELLED: &str = "false None {}";
+
+fn risk(config: &Config) -> String {
+    let risk = &config.servers[0].risk;
+    format!("{} {:?} {:?}", risk.trust_annotations, risk.default, risk.labels)
 }
 
 fn isolation(config: &Config) -> String {

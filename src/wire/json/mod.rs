@@ -6,6 +6,7 @@
 
 mod edit;
 mod frame;
+mod leaves;
 mod object;
 mod scan;
 mod text;
@@ -13,6 +14,7 @@ mod text;
 pub use edit::Edit;
 pub use frame::Frame;
 pub(super) use frame::Writer;
+pub use leaves::{Leaf, What, leaves};
 pub use object::Object;
 pub(super) use object::elements;
 pub(super) use text::write_quoted;

@@ -115,8 +115,8 @@ pub(super) fn unescape(written: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The same, with U+FFFD for a lone surrogate.
-pub(super) fn unescape_lossy(written: &str) -> String {
-    unescape_with(written, Some(char::REPLACEMENT_CHARACTER)).unwrap_or_default().into_owned()
+pub(super) fn unescape_lossy(written: &str) -> Cow<'_, str> {
+    unescape_with(written, Some(char::REPLACEMENT_CHARACTER)).unwrap_or_default()
 }
 
 fn unescape_with(written: &str, lone: Option<char>) -> Option<Cow<'_, str>> {

@@ -55,7 +55,7 @@ pub(in crate::wire::json) fn key<'a>(text: &'a [u8], member: &Member) -> Cow<'a,
         return Cow::Borrowed(written);
     }
     match std::str::from_utf8(written) {
-        Ok(written) => Cow::Owned(unescape_lossy(written).into_bytes()),
+        Ok(written) => Cow::Owned(unescape_lossy(written).into_owned().into_bytes()),
         // The scan has checked the whole text.
         Err(_) => Cow::Borrowed(written),
     }

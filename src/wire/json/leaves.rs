@@ -1,0 +1,152 @@
+//! The texts and numbers of a JSON value, wherever in it they stand.
+//!
+//! For those who look for something in a value and do not care for its shape: each leaf comes with
+//! the key that it stands under, an element of a list with the list's. The value has passed the
+//! strict scan; one that has not gives fewer leaves, never a panic. Nothing is copied but what is
+//! written with escapes.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use super::text::unescape_lossy;
+
+/// A piece of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf<'a> {
+    /// Empty at the top.
+    pub key: Cow<'a, str>,
+    pub what: What<'a>,
+}
+
+/// What a leaf is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What<'a> {
+    Text(Cow<'a, str>),
+    /// As it is written.
+    Number(&'a str),
+    /// A key, under the key that its object stands under.
+    Key(Cow<'a, str>),
+}
+
+/// Walks over a value and stops at every leaf.
+#[derive(Debug)]
+struct Leaves<'a> {
+    rest: &'a str,
+    /// The present key of every object that is open; `None` for a list.
+    open: SmallVec<[Option<Cow<'a, str>>; 8]>,
+}
+
+/// All leaves of `value`, in the order written.
+pub fn leaves(value: &[u8]) -> impl Iterator<Item = Leaf<'_>> {
+    let rest = std::str::from_utf8(value).unwrap_or_default();
+    Leaves { rest, open: SmallVec::new() }
+}
+
+impl<'a> Iterator for Leaves<'a> {
+    type Item = Leaf<'a>;
+
+    fn next(&mut self) -> Option<Leaf<'a>> {
+        loop {
+            self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r', ',', ':']);
+            match self.rest.bytes().next()? {
+                b'"' => return self.string(),
+                b'-' | b'0'..=b'9' => {
+                    let number = self.take(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+                    return Some(Leaf { key: self.key(), what: What::Number(number) });
+                }
+                b'{' => self.open.push(Some(Cow::Borrowed(""))),
+                b'[' => self.open.push(None),
+                b'}' | b']' => drop(self.open.pop()),
+                // `true`, `false` and `null` say nothing that could be looked for.
+                b'a'..=b'z' => {
+                    self.take(|c| c.is_ascii_lowercase());
+                    continue;
+                }
+                _ => return None,
+            }
+            self.rest = self.rest.get(1..)?;
+        }
+    }
+}
+
+impl<'a> Leaves<'a> {
+    fn string(&mut self) -> Option<Leaf<'a>> {
+        let (written, behind) = string(self.rest)?;
+        self.rest = behind.trim_start_matches([' ', '\t', '\n', '\r']);
+        let meant = unescape_lossy(written);
+        if !self.rest.starts_with(':') {
+            return Some(Leaf { key: self.key(), what: What::Text(meant) });
+        }
+        self.open.pop();
+        let leaf = Leaf { key: self.key(), what: What::Key(meant.clone()) };
+        self.open.push(Some(meant));
+        Some(leaf)
+    }
+
+    /// The key of the innermost object.
+    fn key(&self) -> Cow<'a, str> {
+        self.open.iter().rev().find_map(Clone::clone).unwrap_or_default()
+    }
+
+    fn take(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
+        let end = self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len());
+        let (taken, behind) = self.rest.split_at_checked(end).unwrap_or_default();
+        self.rest = behind;
+        taken
+    }
+}
+
+/// The content of the string at the head of `text`, and what follows it.
+fn string(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('"')?;
+    let mut from = 0;
+    loop {
+        let at = from + memchr::memchr2(b'"', b'\\', inner.as_bytes().get(from..)?)?;
+        if inner.as_bytes().get(at) == Some(&b'"') {
+            return Some((inner.get(..at)?, inner.get(at + 1..)?));
+        }
+        from = at + 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{What, leaves};
+
+    #[track_caller]
+    fn check(value: &str, want: &[(&str, &str)]) {
+        let shown = |what| match what {
+            What::Text(text) => text.into_owned(),
+            What::Number(number) => format!("#{number}"),
+            What::Key(key) => format!("{key}:"),
+        };
+        let got: Vec<_> = leaves(value.as_bytes())
+            .map(|leaf| (leaf.key.into_owned(), shown(leaf.what)))
+            .collect();
+        let got: Vec<_> = got.iter().map(|(key, what)| (key.as_str(), what.as_str())).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn every_leaf_is_found_under_its_own_key() {
+        check(r#""a\u0040b""#, &[("", "a@b")]);
+        check("7", &[("", "#7")]);
+        check(
+            r#"{"a":"b\"c","n":-1.5e3}"#,
+            &[("", "a:"), ("a", "b\"c"), ("", "n:"), ("n", "#-1.5e3")],
+        );
+        check(
+            r#" { "to" : [ "x" , {"y":[true,null,"z"]}, "\ud800w" ] , "b" : false } "#,
+            &[("", "to:"), ("to", "x"), ("to", "y:"), ("y", "z"), ("to", "\u{fffd}w"), ("", "b:")],
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_ends_the_search() {
+        for value in ["", "{", "[\"a", "\"a\\", "?", "{\"a\":tru?", "nul\u{e9}"] {
+            assert!(leaves(value.as_bytes()).count() <= 2, "{value}");
+        }
+        assert_eq!(leaves(&[0xff]).count(), 0);
+    }
+}
