@@ -26,7 +26,8 @@ pub use model::{
     ServerConfig, ServerRisk, StdioTarget, Target, ToolFilter,
 };
 pub use policies::{
-    ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule, Scalar, What, Who,
+    ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,
+    Scalar, What, Who,
 };
 pub(crate) use report::holds_known_key;
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};

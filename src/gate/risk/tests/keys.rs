@@ -1,8 +1,10 @@
 //! Every key of `risk.toml` changes what becomes of some call.
 
-use super::{Talk, house_with};
+use std::path::Path;
+
+use super::{HOUSE, Talk, house_with};
 use crate::{
-    config::RiskConfig,
+    config::{Config, ConfigErrors, RiskConfig, Surroundings},
     domain::{Reason, Verdict},
 };
 
@@ -96,4 +98,46 @@ fn every_number_changes_what_becomes_of_some_call() {
     ] {
         assert_ne!(day(&other), want, "{what}");
     }
+}
+
+const SHIPPED: &str = include_str!("../../../../policies/risk.toml");
+
+fn read(risk: &str) -> Result<RiskConfig, ConfigErrors> {
+    let around = Surroundings::with_policies(&[("risk.toml", risk)]);
+    let read = Config::from_str_at(HOUSE, Path::new("/etc/servers.toml"), &around);
+    read.map(|config| config.policies.risk)
+}
+
+#[test]
+fn the_shipped_file_has_every_default_and_every_line_of_it_counts() {
+    assert_eq!(read("").unwrap(), RiskConfig::default());
+    assert_eq!(read(SHIPPED).unwrap(), RiskConfig::default());
+    let mut n_keys = 0;
+    for line in SHIPPED.lines() {
+        let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else {
+            continue;
+        };
+        let number = value.split('#').next().unwrap().trim();
+        let other = format!("{key} = {}", number.parse::<u32>().unwrap() - 1);
+        let read = read(&SHIPPED.replace(line, &other)).unwrap();
+        assert_ne!(read, RiskConfig::default(), "{key}");
+        n_keys += 1;
+    }
+    assert_eq!(n_keys, Reason::ALL.len() + 14);
+}
+
+#[test]
+fn a_mistake_is_shown_where_it_stands() {
+    #[track_caller]
+    fn check(text: &str, want: (usize, usize, &str)) {
+        let errors = read(text).unwrap_err().errors;
+        let error = &errors[0];
+        assert!(error.file.ends_with("policies/risk.toml"), "{error:?}");
+        assert_eq!((errors.len(), (error.line, error.column, error.message.as_str())), (1, want));
+    }
+    check("[weights]\nsinc = 1\n", (2, 1, "unknown key `sinc` in [weights]"));
+    check("[wights]\n", (1, 2, "unknown key `wights` in the file"));
+    check("[thresholds]\nhold = 102\n", (2, 8, "`hold` is out of range"));
+    check("[weights]\n\nsink = \"20\"\n", (3, 8, "`sink` must be an integer, found string"));
+    check("[memory]\nchain_sec = 0\n", (2, 13, "`chain_sec` is out of range"));
 }

@@ -14,7 +14,7 @@ use crate::{
     config::{Config, RiskConfig, Surroundings},
     domain::{
         Call, CallIds, Caller, Era, Generation, Hints, Kind, Nonce, Principal, ServerName,
-        Standing, Subject, TraceParent, Verdict,
+        Standing, Subject, TraceParent, Transport, Verdict,
     },
 };
 
@@ -43,6 +43,7 @@ impl Talk {
                 client: "agent".into(),
                 conversation: Some("one".into()),
                 era: Era::Modern,
+                transport: Transport::Http,
             }),
             trace: None,
             at: Instant::now(),
