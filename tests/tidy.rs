@@ -145,8 +145,8 @@ fn every_limit_is_documented() {
     let code = "pub const A_MAX: usize = 1;\npub const A_MAX_MS: u64 = 2;";
     bites(unlisted(code, "| `A_MAX_MS` | 2 ms |"), "`A_MAX`");
     passes(unlisted(code, "| `A_MAX` | `A_MAX_MS` |"));
-    let parts = ["limits.rs", "limits/files.rs", "limits/risk.rs"];
-    let limits = parts.map(|part| read(&format!("src/domain/{part}"))).concat();
+    let mut limits = read("src/domain/limits.rs");
+    limits.extend(rust_files("src/domain/limits").iter().map(|path| read(path.to_str().unwrap())));
     assert_eq!(unlisted(&limits, &read("docs/LIMITS.md")), Vec::<String>::new());
 }
 

@@ -22,7 +22,7 @@ use crate::{
     },
     fleet::Fleet,
     front::{Front, FrontError, Publisher, Reloads, Standing},
-    gate::{Cause, Gate, Latch, Rules},
+    gate::{Category, Cause, Gate, Latch, Marks, Rules},
     jail::{Jail, JailError},
     sys,
     upstream::Connector,
@@ -145,7 +145,9 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     audit.append(started).await?;
     audit.on_failure(|| tracing::error!("The audit failed; every call is refused until a restart"));
     let gate = Gate::new(latch.clone(), audit.clone());
-    let connector = Connector::new(Jail::start()?, latch);
+    let jail = Jail::start()?;
+    brake(&latch, &jail);
+    let connector = Connector::new(jail, latch);
     let servers = config.servers.clone();
     let publisher = Publisher::new();
     let editions = publisher.clone();
@@ -172,6 +174,16 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     Ok(App { front, fleet, gate, audit, reloads, chores, thread })
 }
 
+/// What the stop does to processes: those of what is stopped are killed, and none is started.
+fn brake(latch: &Latch, jail: &Jail) {
+    let asked = latch.clone();
+    jail.start_only(move |server| asked.epoch(Marks::of_server(server)).is_ok());
+    let (asked, jail) = (latch.clone(), jail.clone());
+    latch.on_engage(move |_| {
+        jail.stop(|server| asked.category(Marks::of_server(server)) == Some(Category::Kill));
+    });
+}
+
 impl App {
     async fn until_told(&self, mut signals: Signals) -> &'static str {
         loop {
@@ -181,7 +193,7 @@ impl App {
                     return name;
                 }
                 Signal::Stop => {
-                    let cause = Cause { who: "signal".to_owned(), why: "SIGUSR1".to_owned() };
+                    let cause = Cause::new("signal", "SIGUSR1");
                     let engaged = self.gate.engage(cause);
                     warn!(id = engaged.stop().id, "Emergency stop is engaged");
                 }

@@ -23,7 +23,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-pub use record::Record;
+pub use record::{LatchStep, Record};
 pub use verify::{Verified, VerifyError, verify};
 
 pub use crate::config::Durability;

@@ -22,15 +22,9 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub enum Record<'a> {
     /// The service came up with this configuration.
-    Started {
-        version: &'a str,
-        config: &'a Digests,
-        generation: Generation,
-    },
+    Started { version: &'a str, config: &'a Digests, generation: Generation },
     /// The service went down in order.
-    Stopped {
-        why: &'a str,
-    },
+    Stopped { why: &'a str },
     /// Another configuration is about to take the place of the one that stands.
     Reloaded {
         who: &'a str,
@@ -51,58 +45,32 @@ pub enum Record<'a> {
         why: &'a str,
     },
     /// Every gate agreed; it is about to be sent.
-    Intent {
-        matter: Matter<'a>,
-        grounds: &'a Grounds,
-    },
+    Intent { matter: Matter<'a>, grounds: &'a Grounds },
     /// One replica did not receive it; it is about to be sent to another.
-    Resent {
-        call: CallId,
-        from: ReplicaNo,
-        to: ReplicaNo,
-    },
+    Resent { call: CallId, from: ReplicaNo, to: ReplicaNo },
     /// What came of an intent.
-    Outcome {
-        call: CallId,
-        outcome: Outcome,
-        elapsed: Duration,
-    },
+    Outcome { call: CallId, outcome: Outcome, elapsed: Duration },
     /// A gate said no.
-    Denied {
-        matter: Matter<'a>,
-        grounds: &'a Grounds,
-        reason: DenyReason,
-        told: &'a str,
-    },
+    Denied { matter: Matter<'a>, grounds: &'a Grounds, reason: DenyReason, told: &'a str },
     /// Refused before it could become a call: `asked` is the name as the caller wrote it.
-    Refused {
-        call: CallId,
-        caller: &'a Caller,
-        about: Kind,
-        asked: &'a str,
-        reason: DenyReason,
-    },
-    LatchEngaged {
-        id: &'a str,
-        who: &'a str,
-        why: &'a str,
-    },
-    LatchReset {
-        id: &'a str,
-        who: &'a str,
-        why: &'a str,
-    },
+    Refused { call: CallId, caller: &'a Caller, about: Kind, asked: &'a str, reason: DenyReason },
+    /// A step of the emergency stop.
+    Latch { step: LatchStep, id: &'a str, scope: &'a str, who: &'a str, why: &'a str },
     /// The log was cut back to its longest valid prefix when it was opened.
-    Recovered {
-        dropped_bytes: u64,
-        dropped_sha256: &'a [u8; 32],
-        kept_in: &'a str,
-        what: &'a str,
-    },
+    Recovered { dropped_bytes: u64, dropped_sha256: &'a [u8; 32], kept_in: &'a str, what: &'a str },
     /// An intent without an outcome was found: the call was in flight when we went down.
-    Orphaned {
-        call: CallId,
-    },
+    Orphaned { call: CallId },
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatchStep {
+    Engaged,
+    /// The first of two steps back: nothing is sent yet.
+    Reset,
+    Resumed,
+    /// It was only tried out, and how fast it was is what `why` says.
+    Drilled,
 }
 
 impl Record<'_> {
@@ -120,8 +88,10 @@ impl Record<'_> {
             Self::Outcome { .. } => "outcome",
             Self::Denied { .. } => "denied",
             Self::Refused { .. } => "refused",
-            Self::LatchEngaged { .. } => "latch_engaged",
-            Self::LatchReset { .. } => "latch_reset",
+            Self::Latch { step: LatchStep::Engaged, .. } => "latch_engaged",
+            Self::Latch { step: LatchStep::Reset, .. } => "latch_reset",
+            Self::Latch { step: LatchStep::Resumed, .. } => "latch_resumed",
+            Self::Latch { step: LatchStep::Drilled, .. } => "latch_drilled",
             Self::Recovered { .. } => "recovered",
             Self::Orphaned { .. } => "orphaned",
         }
@@ -180,8 +150,9 @@ impl Record<'_> {
                 line.text("asked", asked);
                 line.text("reason", reason.as_str());
             }
-            Self::LatchEngaged { id, who, why } | Self::LatchReset { id, who, why } => {
+            Self::Latch { step: _, id, scope, who, why } => {
                 line.text("stop", id);
+                line.text("scope", scope);
                 line.text("who", who);
                 line.text("why", why);
             }

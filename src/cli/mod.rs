@@ -40,7 +40,7 @@ Examples:
   portcullis tools                           what applications can call
   portcullis call files__read_file path=README.md
   portcullis reload                          take the changes in servers.toml; calls go on
-  portcullis stop --reason 'odd calls'       nothing is sent any more, until a reset
+  portcullis stop --reason 'odd calls'       nothing is sent any more, until reset and resume
 
 Exit codes: 0 fine, 1 it said no, 2 usage or configuration, 3 could not reach the service, 4 stopped.
 The log goes to standard error; PORTCULLIS_LOG=debug says more.";
@@ -63,7 +63,7 @@ enum Command {
     Diff(reload::Args),
     /// Engage the emergency stop (same as `estop engage`).
     Stop(service::EngageArgs),
-    /// The emergency stop: engage, reset, status.
+    /// The emergency stop: engage, reset, resume, status.
     Estop {
         #[command(subcommand)]
         action: service::Estop,

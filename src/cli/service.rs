@@ -1,4 +1,4 @@
-//! `stop` and `estop`: the operator's side of the emergency stop, over the admin listener.
+//! `stop` and `estop`: the operator's side of the emergency stop.
 
 use clap::Subcommand;
 use http::{Method, StatusCode};
@@ -6,67 +6,90 @@ use serde_json::{Value, json};
 
 use super::{ConfigArg, Ending, Failure, client::Client, find_gateway, say, wait_for};
 
+/// How the answer is printed, and by which file the gateway is found.
 #[derive(Debug, clap::Args)]
-pub(super) struct EngageArgs {
+pub(super) struct Common {
     #[command(flatten)]
     config: ConfigArg,
-    /// Why; it goes into the audit.
-    #[arg(long, default_value = "")]
-    reason: String,
     /// Print the state as JSON.
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct EngageArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Why; it goes into the audit.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// What is stopped: global, server:NAME, tool:SERVER/NAME or principal:NAME.
+    #[arg(long, default_value = "global")]
+    scope: String,
+    /// 0: servers are frozen and killed at once. 1: they get 2 s to wind up.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
+    category: u8,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Estop {
-    /// Nothing is sent any more, until a reset. Survives a restart.
+    /// Nothing is sent any more, until it is reset and resumed. Survives a restart.
     Engage(EngageArgs),
-    /// Lift the stop. Names its id, so that nobody lifts one he has not seen.
+    /// The first of two steps back. Names the stop's id, so that nobody lifts one he has not seen.
     Reset {
         #[command(flatten)]
-        config: ConfigArg,
+        common: Common,
         /// The id that `estop status` shows.
         #[arg(long)]
         id: String,
         /// Why; it goes into the audit.
         #[arg(long)]
         reason: String,
-        /// Print the state as JSON.
-        #[arg(long)]
-        json: bool,
     },
-    /// Whether the stop is engaged, by whom and why. Exit code 4 when it is.
-    Status {
+    /// The second step: servers are started and calls are sent again.
+    Resume {
         #[command(flatten)]
-        config: ConfigArg,
-        /// Print the state as JSON.
+        common: Common,
+        /// The id of a stop that was reset.
         #[arg(long)]
-        json: bool,
+        id: String,
     },
+    /// What is stopped, by whom and why. Exit code 4 when anything is.
+    Status(Common),
 }
 
 pub(super) fn engage(args: &EngageArgs) -> Result<Ending, Failure> {
-    let body = json!({ "reason": args.reason });
-    let state = ask(&args.config, Method::POST, "/admin/estop", Some(&body))?;
-    tell_stop(&state, if args.json { Form::Json } else { Form::Text });
-    Ok(Ending::Fine)
+    let EngageArgs { common, reason, scope, category } = args;
+    let body = json!({ "reason": reason, "scope": scope, "category": category });
+    tell(common, "/admin/estop", &body)
 }
 
 pub(super) fn estop(action: Estop) -> Result<Ending, Failure> {
     match action {
         Estop::Engage(args) => engage(&args),
-        Estop::Reset { config, id, reason, json } => {
-            let body = json!({ "id": id, "reason": reason });
-            let state = ask(&config, Method::POST, "/admin/estop/reset", Some(&body))?;
-            tell_stop(&state, if json { Form::Json } else { Form::Text });
-            Ok(Ending::Fine)
+        Estop::Reset { common, id, reason } => {
+            tell(&common, "/admin/estop/reset", &json!({ "id": id, "reason": reason }))
         }
-        Estop::Status { config, json } => {
-            let state = ask(&config, Method::GET, "/admin/estop", None)?;
-            tell_stop(&state, if json { Form::Json } else { Form::Text });
+        Estop::Resume { common, id } => tell(&common, "/admin/estop/resume", &json!({ "id": id })),
+        Estop::Status(common) => {
+            let state = ask(&common.config, Method::GET, "/admin/estop", None)?;
+            show(&common, &state);
             Ok(if engaged(&state) { Ending::Stopped } else { Ending::Fine })
         }
+    }
+}
+
+fn tell(common: &Common, path: &str, body: &Value) -> Result<Ending, Failure> {
+    let state = ask(&common.config, Method::POST, path, Some(body))?;
+    show(common, &state);
+    Ok(Ending::Fine)
+}
+
+fn show(common: &Common, state: &Value) {
+    if common.json {
+        say(&state.to_string());
+    } else {
+        show_stop(state);
     }
 }
 
@@ -89,26 +112,20 @@ pub(super) fn ask(
     })
 }
 
-/// How a state is printed.
-#[derive(Clone, Copy)]
-enum Form {
-    Text,
-    Json,
-}
-
-fn tell_stop(state: &Value, form: Form) {
-    match form {
-        Form::Text => show_stop(state),
-        Form::Json => say(&state.to_string()),
-    }
-}
-
+/// Every stop on two lines: what, by whom and why; and what the next step is.
 pub(super) fn show_stop(state: &Value) {
-    if engaged(state) {
-        let (id, who, why) = (text(state, "id"), text(state, "who"), text(state, "why"));
-        say(&format!("STOPPED by {who}: {why} (id {id})"));
-        say(&format!("  to lift it: portcullis estop reset --id {id} --reason '...'"));
-    } else {
+    let stops = state.get("stops").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for stop in stops {
+        let [id, scope, who, why] = ["id", "scope", "who", "why"].map(|key| text(stop, key));
+        if text(stop, "phase") == "ready" {
+            say(&format!("READY {scope}, was stopped by {who}: {why} (id {id})"));
+            say(&format!("  to go on: portcullis estop resume --id {id}"));
+        } else {
+            say(&format!("STOPPED {scope} by {who}: {why} (id {id})"));
+            say(&format!("  to lift it: portcullis estop reset --id {id} --reason '...'"));
+        }
+    }
+    if stops.is_empty() {
         say("running; the emergency stop is not engaged");
     }
 }

@@ -24,6 +24,7 @@ pub(super) struct Args {
 
 pub(super) fn status(args: &Args) -> Result<Ending, Failure> {
     let status = ask(&args.config, Method::GET, "/admin/status", None)?;
+    let is_stopped = status.get("stop").is_some_and(engaged);
     let told = match &args.server {
         Some(name) => one(&status, name)?,
         None => status,
@@ -33,7 +34,7 @@ pub(super) fn status(args: &Args) -> Result<Ending, Failure> {
         (false, Some(_)) => show_whole(&told),
         (false, None) => show(&told),
     }
-    Ok(Ending::Fine)
+    Ok(if is_stopped { Ending::Stopped } else { Ending::Fine })
 }
 
 /// The server of that name; those that had its name before and are not gone stand in it.

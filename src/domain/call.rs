@@ -251,6 +251,21 @@ impl CallError {
         }
     }
 
+    /// The same of a call that was stopped meanwhile: what failed was ended by the stop.
+    #[must_use]
+    pub fn of_a_stopped_call(self) -> Self {
+        match self {
+            Self::Unavailable { sent } => Self::Stopped { sent },
+            Self::Busy | Self::Crowded | Self::Queued => Self::Stopped { sent: Sent::No },
+            Self::Stopped { .. }
+            | Self::Deadline { .. }
+            | Self::Cancelled { .. }
+            | Self::Unauthorised
+            | Self::Protocol { .. }
+            | Self::Withheld { .. } => self,
+        }
+    }
+
     /// The stable word used in `data.reason`, metrics and the audit.
     pub fn as_str(self) -> &'static str {
         match self {

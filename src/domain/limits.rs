@@ -3,11 +3,13 @@
 //! Whoever queues, buffers, waits or counts takes the figure from here; `docs/LIMITS.md` lists
 //! them all and a tidy test compares the two.
 
+mod estop;
 mod files;
 mod risk;
 
 use std::{ops::RangeInclusive, time::Duration};
 
+pub use estop::{ESTOP_GRACE, ESTOP_SAVE_AGAIN};
 pub use files::{
     FILES_DIRECTORY_ENTRIES_MAX, FILES_LIST_ENTRIES_MAX, FILES_PATH_BYTES_MAX,
     FILES_PATTERN_BYTES_MAX, FILES_QUEUE_MAX, FILES_READ_BYTES_DEFAULT, FILES_READ_BYTES_MAX,
@@ -283,7 +285,7 @@ pub const KEEPER_SWEEP_MAX: Duration = Duration::from_secs(1);
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(2);
 /// The same once it has grown, because something hangs in the kernel.
 pub const SWEEP_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long `kill_all` and the end of the ladder wait for the killed to be gone.
+/// How long the end of the ladder waits for the killed to be gone.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
 
 // Gate and audit.

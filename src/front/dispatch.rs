@@ -121,6 +121,7 @@ impl Front {
             Err(answer) => return answer,
         };
         let (server, subject) = (permit.call().server.clone(), permit.call().subject.clone());
+        let epoch = permit.epoch();
         let calling = async { self.carry(permit, prepared?, notices.as_ref()).await };
         let answered = tokio::select! {
             biased;
@@ -128,6 +129,11 @@ impl Front {
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
             answered = calling => answered,
         };
+        // Its server may be gone before the stop is heard of.
+        let answered = answered.map_err(|error| match self.gate.latch().holds(epoch) {
+            true => error,
+            false => error.of_a_stopped_call(),
+        });
         let read = answered.and_then(|Answered { response, at }| Ok((at, read(&ask, response)?)));
         let read = match read {
             Ok((_, (outcome, Read::Answer(response)))) => {
@@ -171,6 +177,9 @@ impl Front {
                 Err(unanswered) => unanswered,
             };
             let Some(again) = again else { return Err(error) };
+            if !self.gate.latch().holds(again.permit.epoch()) {
+                return Err(error);
+            }
             let Again { from, to, .. } = *again;
             self.gate.resend(&again.permit, from, to).await.map_err(|_| error)?;
             (permit, prepared) = (again.permit, again.prepared);

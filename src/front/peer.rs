@@ -20,6 +20,7 @@ use super::{
 use crate::{
     domain::{CallError, Caller, Era, limits::QUESTION_ROUNDS_MAX},
     fleet::Parked,
+    gate::Marks,
     wire::{
         CallParams, ErrorObject, Frame, Level, Message, Meta, Notification, Request, Version,
         WireError, code, encode_error, encode_own_result, encode_visited,
@@ -257,7 +258,7 @@ impl Peer {
         let of_roots = notification.method == "notifications/roots/list_changed";
         if of_roots
             && self.version.era() == Era::Legacy
-            && let Ok(epoch) = front.gate.latch().epoch()
+            && let Ok(epoch) = front.gate.latch().epoch(Marks::of_principal(&self.caller.principal))
         {
             front.fleet.roots_changed(&self.caller, &self.known.declared(), epoch);
         }

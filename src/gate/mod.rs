@@ -15,7 +15,10 @@ mod schema;
 mod tests;
 mod whitelist;
 
-pub use latch::{Cause, Engaged, Epoch, Latch, LatchState, ResetError, Stop, Stopped};
+pub use latch::{
+    Book, Category, Cause, Engaged, Epoch, Latch, LiftError, Marks, Phase, Scope, ScopeError, Stop,
+    Stopped,
+};
 pub use permit::{Permit, Ticket};
 pub use policy::{Decided, Facts, Offer, Policies, Taint};
 pub use risk::{Risk, RiskRules, Witness};
@@ -26,7 +29,7 @@ pub use whitelist::Whitelist;
 use std::borrow::Cow;
 
 use crate::{
-    audit::{Audit, AuditError, Pending, Receipt, Record},
+    audit::{Audit, AuditError, LatchStep, Pending, Receipt, Record},
     config::PolicyMode,
     domain::{
         Call, CallId, Caller, DenyReason, Grounds, Kind, Matter, Questions, Refusal, ReplicaNo,
@@ -254,7 +257,7 @@ impl Gate {
         matter: Matter<'_>,
         definition: Definition<'_>,
     ) -> Result<(Epoch, Grounds), Refusal> {
-        let epoch = self.latch.epoch();
+        let epoch = self.latch.epoch(matter.into());
         let Judgement { verdict, grounds } = judge(epoch, rules, matter, definition);
         let refusal = match (epoch, verdict) {
             (Ok(epoch), Verdict::Allow) => return Ok((epoch, grounds)),
@@ -276,25 +279,52 @@ impl Gate {
         (about, asked): (Kind, &str),
         reason: DenyReason,
     ) -> Refusal {
-        let reason = if self.latch.epoch().is_ok() { reason } else { DenyReason::Stopped };
+        let epoch = self.latch.epoch(Marks::of_principal(&caller.principal));
+        let reason = if epoch.is_ok() { reason } else { DenyReason::Stopped };
         self.put(Record::Refused { call, caller, about, asked, reason }).await;
         refusal(reason)
     }
 
-    /// Stops everything and puts it on record, in this order.
+    /// Stops what `cause` says and puts it on record, in this order.
     pub fn engage(&self, cause: Cause) -> Engaged {
         let engaged = self.latch.engage(cause);
-        if let Engaged::Now(Stop { id, who, why, .. }) = &engaged {
-            self.audit.append_later(Record::LatchEngaged { id, who, why });
+        if let Engaged::Now(stop) = &engaged {
+            self.record_engaged(stop);
         }
         engaged
     }
 
-    /// Permits calls again and puts it on record.
-    pub fn reset(&self, id: &str, reason: &str, who: &str) -> Result<Stop, ResetError> {
+    /// The same if somebody has put the file `STOP` in place.
+    pub fn heed_the_file(&self) {
+        if let Some(Engaged::Now(stop)) = self.latch.heed_the_file() {
+            self.record_engaged(&stop);
+        }
+    }
+
+    fn record_engaged(&self, stop: &Stop) {
+        let Stop { id, scope, category, who, why, .. } = stop;
+        let category = category.number();
+        tracing::warn!(id, %scope, category, who, why, "The emergency stop is engaged");
+        self.record(LatchStep::Engaged, stop, who, why);
+    }
+
+    /// Takes the first of two steps back and puts it on record.
+    pub fn reset(&self, id: &str, reason: &str, who: &str) -> Result<Stop, LiftError> {
         let stop = self.latch.reset(id, reason, who)?;
-        self.audit.append_later(Record::LatchReset { id, who, why: reason });
+        self.record(LatchStep::Reset, &stop, who, reason);
         Ok(stop)
+    }
+
+    /// Permits calls again and puts it on record.
+    pub fn resume(&self, id: &str, who: &str) -> Result<Stop, LiftError> {
+        let stop = self.latch.resume(id, who)?;
+        self.record(LatchStep::Resumed, &stop, who, "");
+        Ok(stop)
+    }
+
+    fn record(&self, step: LatchStep, stop: &Stop, who: &str, why: &str) {
+        let scope = stop.scope.to_string();
+        self.audit.append_later(Record::Latch { step, id: &stop.id, scope: &scope, who, why });
     }
 
     /// A refusal stands whether or not it could be recorded.

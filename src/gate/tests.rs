@@ -44,7 +44,7 @@ fn rules() -> Rules {
 }
 
 fn cause(why: &str) -> Cause {
-    Cause { who: "test".to_owned(), why: why.to_owned() }
+    Cause::new("test", why)
 }
 
 struct House {
@@ -92,7 +92,7 @@ fn the_gates_are_asked_in_their_order() {
         assert_eq!(got, want);
     }
     let dir = tempfile::tempdir().unwrap();
-    let open = Latch::open(dir.path()).epoch();
+    let open = Latch::open(dir.path()).now();
     let strict = Schema::compile(br#"{"required":["b"]}"#).unwrap();
     let lax = Schema::compile(b"{}").unwrap();
     check(open, "read", Definition::Known(&lax), "allow");
@@ -108,7 +108,7 @@ fn the_gates_are_asked_in_their_order() {
 #[test]
 fn a_hidden_tool_and_an_unknown_one_read_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let open = Latch::open(dir.path()).epoch();
+    let open = Latch::open(dir.path()).now();
     let told = |tool, definition| {
         let call = call(tool, "{}");
         match judge(open, &rules(), Matter::Call(&call), definition).verdict {

@@ -1,11 +1,11 @@
 //! A cgroup per server, when the system has delegated one to us.
 //!
 //! `Grove` is our own cgroup, below which every server gets a leaf; `cgroup.kill` of the leaf
-//! then ends all of a server in one atomic step, fork bombs included. Without delegation (no v2
-//! hierarchy, read-only, or not ours to shape) there is no grove, the log says so once, and the
-//! keepers do the work alone. Several gateways may share one, also from different PID namespaces:
-//! whose leaf is in use is told by a lock that ends with its process, never by a number. Sets no
-//! resource limits.
+//! then ends all of a server in one atomic step, fork bombs included, and `cgroup.freeze` holds all
+//! of them before the first is killed. Without delegation (no v2 hierarchy, read-only, or not ours
+//! to shape) there is no grove, the log says so once, and the keepers do the work alone. Several
+//! gateways may share one, also from different PID namespaces: whose leaf is in use is told by a
+//! lock that ends with its process, never by a number. Sets no resource limits.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -38,6 +38,7 @@ pub(super) struct Leaf {
     _lock: File,
     /// Opened early: at the time of need we may be out of descriptors.
     kill: File,
+    freeze: File,
 }
 
 impl Grove {
@@ -125,11 +126,12 @@ impl Leaf {
             let lock = File::open(&directory)?;
             lock.try_lock()?;
             // Only one that still stands has this file.
-            let kill = OpenOptions::new().write(true).open(directory.join("cgroup.kill"))?;
-            Ok((lock, kill))
+            let [kill, freeze] = ["cgroup.kill", "cgroup.freeze"]
+                .map(|file| OpenOptions::new().write(true).open(directory.join(file)));
+            Ok((lock, kill?, freeze?))
         };
         match claim() {
-            Ok((lock, kill)) => Ok(Self { directory, _lock: lock, kill }),
+            Ok((lock, kill, freeze)) => Ok(Self { directory, _lock: lock, kill, freeze }),
             Err(error) => {
                 // Whoever took it for a dead one's may be faster.
                 fs::remove_dir(&directory).ok();
@@ -140,6 +142,13 @@ impl Leaf {
 
     pub(super) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Nothing in it runs any more. Killing it does not need it to be thawed.
+    pub(super) fn freeze(&self) {
+        if let Err(error) = (&self.freeze).write_all(b"1") {
+            tracing::warn!(cgroup = %self.directory.display(), %error, "Could not freeze a cgroup");
+        }
     }
 
     /// SIGKILL for everything in it, as one step.

@@ -97,8 +97,8 @@ pub enum JailError {
         #[source]
         source: io::Error,
     },
-    #[error("the start of server `{server}` was cut off because all children were killed")]
-    Killed { server: ServerName },
+    #[error("server `{server}` was not started because it is stopped")]
+    Stopped { server: ServerName },
 }
 
 /// The handle; clones share one jail. Children keep living when it is dropped: each belongs to
@@ -160,10 +160,21 @@ impl Jail {
         })
     }
 
-    /// Kills every child and all it has started, and waits a moment until they are gone. Needs
-    /// no runtime. A start that was asked for before this call is killed or refused as well.
-    pub fn kill_all(&self) {
-        self.keepers.kill_all();
+    /// From now on no server is started of which `guard` says no; it is asked right before each
+    /// birth, and `stop` waits for one that is under way.
+    pub fn start_only(&self, guard: impl Fn(&ServerName) -> bool + Send + Sync + 'static) {
+        self.keepers.set_guard(Box::new(guard));
+    }
+
+    /// Freezes and kills every child of `which` and all it has started. Needs no runtime, and does
+    /// not wait until they are gone. Nobody is left out of whom the guard says no.
+    pub fn stop(&self, which: impl Fn(&ServerName) -> bool) {
+        self.keepers.stop(which);
+    }
+
+    /// Whether something of `which` is left.
+    pub fn has(&self, which: impl Fn(&ServerName) -> bool) -> bool {
+        self.keepers.has(which)
     }
 }
 

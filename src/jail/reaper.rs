@@ -8,14 +8,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -39,7 +38,7 @@ use super::{
 use crate::{
     domain::{
         ServerName,
-        limits::{KEEPER_SWEEP_MAX, KILL_WAIT, SWEEP_PAUSE, SWEEP_PAUSE_MAX},
+        limits::{KEEPER_SWEEP_MAX, SWEEP_PAUSE, SWEEP_PAUSE_MAX},
     },
     sys::spawn_vital,
 };
@@ -85,9 +84,19 @@ pub(super) struct Keepers {
     table: Mutex<BTreeMap<u64, Arc<Kept>>>,
     epoll: OwnedFd,
     grove: Option<Grove>,
-    kills: AtomicU64,
+    /// Who may be born now; everybody, if nobody has said otherwise.
+    guard: OnceLock<Guard>,
     /// Keepers that have left the table while their strays are still being hunted.
     leaving: AtomicUsize,
+}
+
+/// Asked under the table's lock, right before a birth.
+struct Guard(Box<dyn Fn(&ServerName) -> bool + Send + Sync>);
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
 }
 
 /// How many keepers this process has started, in any jail.
@@ -104,7 +113,7 @@ pub(super) fn start() -> Result<Arc<Keepers>, JailError> {
         table: Mutex::default(),
         epoll,
         grove: Grove::find(),
-        kills: AtomicU64::new(0),
+        guard: OnceLock::new(),
         leaving: AtomicUsize::new(0),
     });
     let reaper = Arc::clone(&keepers);
@@ -179,22 +188,23 @@ impl Kept {
 }
 
 impl Keepers {
-    /// How often everything has been killed.
-    pub(super) fn kills(&self) -> u64 {
-        self.kills.load(Ordering::SeqCst)
+    pub(super) fn set_guard(&self, guard: Box<dyn Fn(&ServerName) -> bool + Send + Sync>) {
+        if self.guard.set(Guard(guard)).is_err() {
+            tracing::error!("The jail has a guard already");
+        }
     }
 
     /// Lets `birth` happen and enters the keeper in the table, as one step for everybody else.
-    /// `None`: everything was killed since `kills`.
+    /// `None`: the guard lets nobody of it be born.
     pub(super) fn admit(
         &self,
-        kills: u64,
         server: &ServerName,
         control: OwnedFd,
         birth: impl FnOnce() -> io::Result<Pid>,
     ) -> io::Result<Option<Arc<Kept>>> {
         let mut table = self.lock();
-        if kills != self.kills() {
+        let may_live = |guard: &Guard| (guard.0)(server);
+        if !self.guard.get().is_none_or(may_live) {
             return Ok(None);
         }
         let mut numbers = numbers();
@@ -251,24 +261,21 @@ impl Keepers {
         }
     }
 
-    /// SIGKILL for all of them, again and again until they are gone or patience ends.
-    pub(super) fn kill_all(&self) {
-        {
-            let _table = self.lock();
-            self.kills.fetch_add(1, Ordering::SeqCst);
+    /// SIGKILL for those of `which` and everything below them, once; what they leave behind is
+    /// hunted as it comes to us. Does not wait.
+    pub(super) fn stop(&self, which: impl Fn(&ServerName) -> bool) {
+        let table = self.lock();
+        let of = || table.values().map(Arc::as_ref).filter(|kept| which(&kept.server));
+        of().filter_map(|kept| kept.leaf.as_ref()).for_each(Leaf::freeze);
+        if of().next().is_some() {
+            kill_trees(of());
         }
-        let mut waited = Duration::ZERO;
-        while waited < KILL_WAIT {
-            let table = self.lock();
-            if table.is_empty() && self.leaving.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            kill_trees(table.values().map(Arc::as_ref));
-            drop(table);
-            thread::sleep(SWEEP_PAUSE);
-            waited = waited.saturating_add(SWEEP_PAUSE);
-        }
-        tracing::error!("Killed children are still not gone");
+    }
+
+    /// Whether something of `which` is still there.
+    pub(super) fn has(&self, which: impl Fn(&ServerName) -> bool) -> bool {
+        let table = self.lock();
+        self.leaving.load(Ordering::SeqCst) > 0 || table.values().any(|kept| which(&kept.server))
     }
 
     fn reap_for_ever(&self) {

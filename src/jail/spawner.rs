@@ -46,15 +46,12 @@ pub(super) struct Born {
 
 struct Request {
     spec: ChildSpec,
-    /// How often everything had been killed when this was asked for.
-    kills: u64,
     reply: oneshot::Sender<Result<Born, JailError>>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Spawner {
     requests: mpsc::Sender<Request>,
-    keepers: Arc<Keepers>,
 }
 
 /// What the thread owns.
@@ -77,15 +74,15 @@ pub(super) fn start(helper: &Path, keepers: Arc<Keepers>) -> Result<Spawner, Jai
     let gateway = pidfd_open(getpid(), PidfdFlags::empty())
         .map_err(|errno| setup("opening our own pidfd")(errno.into()))?;
     let (requests, mut inbox) = mpsc::channel::<Request>(SPAWN_QUEUE_MAX);
-    let nest = Nest { keepers: Arc::clone(&keepers), helper, gateway };
+    let nest = Nest { keepers, helper, gateway };
     let run = move || {
-        while let Some(Request { spec, kills, reply }) = inbox.blocking_recv() {
+        while let Some(Request { spec, reply }) = inbox.blocking_recv() {
             // If nobody waits any more, what was born dies with the answer's drop.
-            drop(reply.send(nest.bear(spec, kills)));
+            drop(reply.send(nest.bear(spec)));
         }
     };
     spawn_vital("jail-spawner", run).map_err(setup("starting the spawner thread"))?;
-    Ok(Spawner { requests, keepers })
+    Ok(Spawner { requests })
 }
 
 impl Spawner {
@@ -95,24 +92,24 @@ impl Spawner {
             source: io::ErrorKind::BrokenPipe.into(),
         };
         let (reply, answer) = oneshot::channel();
-        let request = Request { spec, kills: self.keepers.kills(), reply };
+        let request = Request { spec, reply };
         self.requests.send(request).await.map_err(|_| lost())?;
         answer.await.map_err(|_| lost())?
     }
 }
 
 impl Nest {
-    fn bear(&self, spec: ChildSpec, kills: u64) -> Result<Born, JailError> {
+    fn bear(&self, spec: ChildSpec) -> Result<Born, JailError> {
         let (server, program) = (spec.server.clone(), spec.program.clone());
-        match self.try_bear(spec, kills) {
+        match self.try_bear(spec) {
             Ok(Some(born)) => Ok(born),
-            Ok(None) => Err(JailError::Killed { server }),
+            Ok(None) => Err(JailError::Stopped { server }),
             Err(source) => Err(JailError::Spawn { server, program, step: Step::Helper, source }),
         }
     }
 
-    /// `None`: everything was killed since this was asked for.
-    fn try_bear(&self, spec: ChildSpec, kills: u64) -> io::Result<Option<Born>> {
+    /// `None`: it is stopped.
+    fn try_bear(&self, spec: ChildSpec) -> io::Result<Option<Born>> {
         let (stdin_theirs, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stdout, stdout_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr, stderr_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -124,7 +121,7 @@ impl Nest {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         parcel::send_gateway(&control, &self.gateway)?;
         let birth = || self.start_keeper(theirs);
-        let Some(kept) = self.keepers.admit(kills, &spec.server, control, birth)? else {
+        let Some(kept) = self.keepers.admit(&spec.server, control, birth)? else {
             return Ok(None);
         };
         let hold = Hold { kept, keepers: Arc::clone(&self.keepers) };

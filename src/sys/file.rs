@@ -18,14 +18,25 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
 
 /// Puts `content` at `path` in one step and returns when it would survive a power cut.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    put(path, content, File::sync_all)?;
+    sync_dir(parent(path))
+}
+
+/// The same without waiting for the disk: our own end does not undo it, but a power cut may leave
+/// nothing, or less than the content. For whoever syncs it afterwards.
+pub fn place_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    put(path, content, |_| Ok(()))
+}
+
+fn put(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
-    let result = write_synced(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, content).and_then(|file| sync(&file));
+    let result = written.and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         // The first error is the one to tell; a left-over temporary file harms nobody.
         drop(fs::remove_file(&temporary));
     }
-    result?;
-    sync_dir(parent(path))
+    result
 }
 
 /// Renames a file within one directory, durably. `Ok(false)`: there was no such file.
@@ -42,10 +53,10 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
-    file.sync_all()
+    Ok(file)
 }
 
 /// A name of its own for each writer, so that two at once never share a temporary file.

@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     domain::{CallError, Era, Kind, Sent, ServerName, Subject},
-    gate::{Epoch, Latch, Permit},
+    gate::{Epoch, Latch, Marks, Permit},
     wire::{
         Body, CallMethod, ClientFace, Item, List, Notice, Object, RequestId, Response, Tasks,
         Version, code, declares_tasks, encode_notification, encode_request, runs_legacy_tasks,
@@ -255,6 +255,11 @@ impl Session {
             Line::Stdio(line) => line.abandon(token),
             Line::Http(line) => line.abandon(token),
         }
+    }
+
+    /// Waits until its server is not stopped, and gives the epoch that lasts then.
+    pub async fn resumed(&self) -> Epoch {
+        self.latch.resumed(Marks::of_server(&self.server)).await
     }
 
     /// Waits until the session is over, and says why.

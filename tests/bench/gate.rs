@@ -16,7 +16,7 @@ use portcullis::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Outcome, Principal,
         ServerName, Subject, Transport,
     },
-    gate::{Definition, Gate, Latch, Rules, Schema, Whitelist, judge},
+    gate::{Definition, Gate, Latch, Marks, Rules, Schema, Whitelist, judge},
 };
 use tokio::task::JoinSet;
 
@@ -79,12 +79,19 @@ async fn admit(gate: &Gate, rules: &Rules, schema: &Schema, call: Call) {
 fn pieces(c: &mut Criterion) {
     let house = house(Durability::Cached);
     let (latch, ids) = (house.gate.latch(), &house.ids);
-    let epoch = latch.epoch().unwrap();
+    let epoch = latch.epoch(Marks::default()).unwrap();
     c.bench_function("latch/holds", |b| b.iter(|| black_box(latch.holds(black_box(epoch)))));
     let one = call(ids);
     c.bench_function("judge", |b| {
         let definition = Definition::Known(&house.schema);
-        b.iter(|| black_box(judge(latch.epoch(), &house.rules, Matter::Call(&one), definition)));
+        b.iter(|| {
+            black_box(judge(
+                latch.epoch(Marks::default()),
+                &house.rules,
+                Matter::Call(&one),
+                definition,
+            ))
+        });
     });
 }
 

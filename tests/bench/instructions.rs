@@ -21,7 +21,7 @@ use portcullis::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
         Subject, Transport,
     },
-    gate::{Definition, Judgement, Latch, Rules, Schema, Whitelist, judge},
+    gate::{Definition, Judgement, Latch, Marks, Rules, Schema, Whitelist, judge},
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
         Onward, RequestId, Tasks, Version, decode, encode_call, encode_result,
@@ -161,7 +161,7 @@ fn question() -> &'static Question {
 #[bench::known_tool(args = (), setup = question, config = at_most(4_550))]
 fn judged(question: &'static Question) -> Judgement {
     let Question { latch, rules, schema, call } = black_box(question);
-    judge(latch.epoch(), rules, Matter::Call(call), Definition::Known(schema))
+    judge(latch.epoch(Marks::default()), rules, Matter::Call(call), Definition::Known(schema))
 }
 
 /// Two arguments that a client repeats in headers, one of them nested.

@@ -125,13 +125,18 @@ impl Gateway {
         Command::new(PORTCULLIS).args(words).arg("--config").arg(self.config()).output().unwrap()
     }
 
-    /// Takes back the stop that is in force.
+    /// Takes back the stop that is in force, in its two steps.
     #[track_caller]
     pub(crate) fn reset(&self) {
         let status = self.status();
         let id = status["stop"]["id"].as_str().unwrap_or_else(|| panic!("{status}"));
-        let reset = self.cli(&["estop", "reset", "--id", id, "--reason", "test over"]);
-        assert!(reset.status.success(), "{reset:?}");
+        for words in [
+            &["estop", "reset", "--id", id, "--reason", "test over"][..],
+            &["estop", "resume", "--id", id],
+        ] {
+            let step = self.cli(words);
+            assert!(step.status.success(), "{step:?}");
+        }
     }
 
     pub(crate) fn status(&self) -> Value {

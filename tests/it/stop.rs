@@ -56,7 +56,15 @@ async fn the_stop_ends_calls_in_flight_stays_over_a_restart_and_is_reset_by_name
         serde_json::from_slice(&gateway.cli(&["estop", "status", "--json"]).stdout).unwrap();
     let id = state["id"].as_str().unwrap();
     assert_eq!(gateway.status()["stop"]["id"], id);
-    gateway.reset();
+    let early = gateway.cli(&["estop", "resume", "--id", id]);
+    assert_eq!(early.status.code(), Some(1), "{early:?}");
+    let reset = gateway.cli(&["estop", "reset", "--id", id, "--reason", "test over"]);
+    assert!(reset.status.success(), "{reset:?}");
+    // Permitted to be resumed, and no more.
+    assert_eq!(gateway.status()["stop"]["state"], "ready");
+    assert_eq!(gateway.cli(&["call", "up__count", "key=a"]).status.code(), Some(4));
+    let resumed = gateway.cli(&["estop", "resume", "--id", id]);
+    assert!(resumed.status.success(), "{resumed:?}");
     let counted = || {
         let output = gateway.cli(&["call", "up__count", "key=a"]);
         output.status.success().then_some(())
@@ -64,6 +72,7 @@ async fn the_stop_ends_calls_in_flight_stays_over_a_restart_and_is_reset_by_name
     wait_until("calls after the reset", counted, || gateway.log());
     assert_eq!(reached("count"), 1);
     gateway.wait_audit("the reset", |record| record["kind"] == "latch_reset");
+    gateway.wait_audit("the resume", |record| record["kind"] == "latch_resumed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +170,96 @@ fn the_stop_is_heard_when_the_admin_listener_is_full() {
     drop(idle);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_of_one_server_ends_its_processes_and_no_other_call() {
+    let gateway =
+        Gateway::start(&format!("{}{}", stdio_server("up", &[]), stdio_server("on", &[])));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let arguments = || json!({ "ms": 600_000, "text": "z" });
+    let sleeping = client.begin("up__sleep", arguments(), None).await;
+    let going_on = client.begin("on__sleep", json!({ "ms": 1500, "text": "on" }), None).await;
+    let pid = |server: usize| gateway.status()["servers"][server]["replicas"][0]["pid"].as_u64();
+    let in_flight = || {
+        let status = gateway.status();
+        (status["in_flight"] == 2).then_some(())
+    };
+    wait_until("both calls", in_flight, || gateway.log());
+    let (on, up) = (pid(0), pid(1));
+    let stop = gateway.cli(&["estop", "engage", "--scope", "server:up", "--reason", "odd"]);
+    assert!(stop.status.success(), "{stop:?}");
+    let stopped = sleeping.finish().await.response;
+    assert_eq!(stopped["error"]["code"], -31001, "{stopped}");
+    let refused = client.call("up__echo", json!({ "text": "x" })).await.response;
+    assert_eq!(refused["error"]["code"], -31001, "{refused}");
+    let gone = || (!is_there(up.unwrap())).then_some(());
+    wait_until("its process to go", gone, || gateway.log());
+    // Not a moment of the other's.
+    let answer = going_on.finish().await.response;
+    assert_eq!(answer["result"]["content"][0]["text"], "on", "{answer}");
+    assert_eq!((pid(0), pid(1)), (on, None), "{}", gateway.status());
+    assert!(gateway.get("/ready").starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.cli(&["status"]).status.code(), Some(4));
+    let record = gateway.wait_audit("the stop", |record| record["kind"] == "latch_engaged");
+    assert_eq!(record["scope"], "server:up");
+    gateway.reset();
+    let back = || {
+        let output = gateway.cli(&["call", "up__echo", "text=x"]);
+        output.status.success().then_some(())
+    };
+    wait_until("calls after the resume", back, || gateway.log());
+    assert_eq!(gateway.status()["servers"][1]["restarts"], 0, "it was no crash");
+}
+
+fn is_there(pid: u64) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_of_one_tool_or_caller_leaves_the_processes_alone() {
+    let gateway = Gateway::start(&stdio_server("up", &[]));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let pid = || gateway.status()["servers"][0]["replicas"][0]["pid"].as_u64();
+    let before = pid();
+    let sleeping = client.begin("up__sleep", json!({ "ms": 600_000, "text": "z" }), None).await;
+    let in_flight = || (gateway.status()["in_flight"] == 1).then_some(());
+    wait_until("the call", in_flight, || gateway.log());
+    assert!(gateway.cli(&["stop", "--scope", "tool:up/sleep"]).status.success());
+    let stopped = sleeping.finish().await.response;
+    assert_eq!(stopped["error"]["code"], -31001, "{stopped}");
+    assert_eq!(client.text("up__echo", json!({ "text": "x" })).await, "x");
+    let refused = client.call("up__sleep", json!({ "ms": 1, "text": "z" })).await.response;
+    assert_eq!(refused["error"]["code"], -31001, "{refused}");
+
+    assert!(gateway.cli(&["stop", "--scope", "principal:local"]).status.success());
+    let refused = client.call("up__echo", json!({ "text": "x" })).await.response;
+    assert_eq!(refused["error"]["code"], -31001, "{refused}");
+    let wrong = gateway.cli(&["stop", "--scope", "everything"]);
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    gateway.reset();
+    gateway.reset();
+    assert_eq!(client.text("up__sleep", json!({ "ms": 1, "text": "z" })).await, "z");
+    assert_eq!(pid(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn category_1_lets_a_server_wind_up_before_it_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let tables = stdio_server("up", &["--journal", path.to_str().unwrap()]);
+    let gateway = Gateway::start_in(dir, &tables);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let sleeping = client.begin("up__sleep", json!({ "ms": 600_000, "text": "z" }), None).await;
+    let heard = |method: &str| journal(&path).iter().any(|event| event["method"] == method);
+    wait_until("the call", || heard("tools/call").then_some(()), || gateway.log());
+    let pid = gateway.status()["servers"][0]["replicas"][0]["pid"].as_u64().unwrap();
+    assert!(gateway.cli(&["stop", "--category", "1"]).status.success());
+    let stopped = sleeping.finish().await.response;
+    assert_eq!(stopped["error"]["code"], -31001, "{stopped}");
+    let told = || heard("notifications/cancelled").then_some(());
+    wait_until("the cancellation", told, || gateway.log());
+    wait_until("its process to go", || (!is_there(pid)).then_some(()), || gateway.log());
+}
+
 /// A request on the admin socket, answered whole.
 pub(crate) fn admin(gateway: &Gateway, request: &str, header: &str, body: &str) -> String {
     let n_bytes = body.len();
@@ -181,6 +280,7 @@ fn no_web_page_speaks_to_the_admin_api_not_even_a_trusted_one() {
         ("GET /admin/estop", ""),
         ("POST /admin/estop", "{}"),
         ("POST /admin/estop/reset", r#"{"id":"x","reason":"y"}"#),
+        ("POST /admin/estop/resume", r#"{"id":"x"}"#),
         ("POST /admin/reload", ""),
         ("GET /admin/diff", ""),
         ("GET /elsewhere", ""),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Record, SECRET, call, denied, ids, intent, questions};
-use crate::audit::chain::Chain;
+use crate::audit::{LatchStep, chain::Chain};
 use crate::config::Digests;
 use crate::domain::{
     Call, CallError, DenyReason, Generation, Grounds, Kind, Matter, Outcome, ReplicaNo,
@@ -13,6 +13,10 @@ use crate::domain::{
 fn wish(of: &Call, topic: Topic) -> Wish {
     let (caller, server) = (of.caller.clone(), of.server.clone());
     Wish { id: of.id, caller, server, topic, generation: Generation(3) }
+}
+
+fn latch(step: LatchStep, why: &str) -> Record<'_> {
+    Record::Latch { step, id: "stop-1", scope: "server:files", who: "root", why }
 }
 
 #[test]
@@ -55,8 +59,10 @@ fn the_bytes_of_every_kind_are_golden() {
             asked: "x\\y",
             reason,
         },
-        Record::LatchEngaged { id: "stop-1", who: "root", why: "drill" },
-        Record::LatchReset { id: "stop-1", who: "root", why: "done" },
+        latch(LatchStep::Engaged, "odd calls"),
+        latch(LatchStep::Reset, "done"),
+        latch(LatchStep::Resumed, ""),
+        latch(LatchStep::Drilled, "{\"saved_us\":900}"),
         Record::Recovered {
             dropped_bytes: 5,
             dropped_sha256: &digest.file,

@@ -20,6 +20,7 @@ use crate::{
     config::{ServerConfig, Target},
     domain::limits::LEASE_IDLE_MAX,
     fleet::{backoff::Backoff, replica::chain},
+    gate::{Category, Epoch, Marks},
     upstream::{Connector, Session, Tail},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Keeper {
     pub(super) connector: Connector,
     pub(super) tail: Tail,
     pub(super) stop: CancellationToken,
+    /// In which it may live.
+    pub(super) epoch: Epoch,
 }
 
 /// How one session came to its end.
@@ -100,6 +103,11 @@ impl Keeper {
         if let Ended::Broken { .. } = ended {
             standing.send_replace(Standing::Down);
         }
+        if self.connector.latch().category(self.of()) == Some(Category::Kill) {
+            // Without the last who holds it, its process is killed.
+            standing.send_replace(Standing::Down);
+            return ended;
+        }
         session.close().await;
         ended
     }
@@ -116,11 +124,13 @@ impl Keeper {
         }
     }
 
-    /// Returns when the gateway ends, or the conversation that this was for.
+    /// Returns when the gateway ends, or the conversation that this was for, or when either the
+    /// server or its caller is stopped.
     async fn dismissed(&self) {
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = self.lease.over.cancelled() => {}
+            () = self.connector.latch().over(self.of(), self.epoch) => {}
         }
     }
 
@@ -162,6 +172,11 @@ impl Keeper {
                 return;
             }
         }
+    }
+
+    /// What a stop must concern that is to end it.
+    fn of(&self) -> Marks {
+        Marks::between(&self.config.name, &self.key.principal)
     }
 
     fn leave(&self) {

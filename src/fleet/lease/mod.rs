@@ -21,7 +21,7 @@ use crate::{
     config::{Isolation, ServerConfig},
     domain::{CallError, Caller, Principal, Sent, limits::LEASES_MAX},
     fleet::{status::lately::Lately, unless_stopped},
-    gate::{Latch, Permit},
+    gate::{Latch, Marks, Permit, Stopped},
     upstream::{Connector, NoticeSender, Outgoing, Session, Tail},
     wire::Response,
 };
@@ -177,6 +177,9 @@ impl Leases {
         if table.len() >= LEASES_MAX {
             return Err(CallError::Busy);
         }
+        let of = Marks::between(&self.config.name, &key.principal);
+        let epoch = self.connector.latch().epoch(of);
+        let epoch = epoch.map_err(|Stopped| CallError::Stopped { sent: Sent::No })?;
         let (sender, standing) = watch::channel(Standing::Opening);
         let (users, over) = (watch::Sender::new(0), CancellationToken::new());
         let lease = Arc::new(Lease { standing, users, over });
@@ -190,6 +193,7 @@ impl Leases {
             connector: self.connector.clone(),
             tail: self.tail.clone(),
             stop: self.stop.clone(),
+            epoch,
         };
         self.tasks.spawn(keeper.run(sender));
         Ok(user)

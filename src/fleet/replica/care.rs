@@ -15,7 +15,6 @@ use crate::{
     config::Target,
     domain::limits::HEALTH_AGAIN,
     fleet::health::breaker::{Entry, Pass, Sign},
-    gate::Latch,
     upstream::Session,
 };
 
@@ -39,7 +38,7 @@ const GIVEN_UP: &str = "it failed its second chance and gave no sign of life";
 
 impl Replica {
     /// Runs beside the session. Returns why the replica is given up.
-    pub(super) async fn look_after(&self, session: &Session, latch: &Latch) -> String {
+    pub(super) async fn look_after(&self, session: &Session) -> String {
         let interval = self.config.health.interval;
         let (mut pause, mut heard) = (interval, session.heard());
         loop {
@@ -47,7 +46,7 @@ impl Replica {
                 () = self.condemned.notified(), if self.is_child() => Cause::SecondChanceFailed,
                 () = sleep(pause) => Cause::Silence,
             };
-            let epoch = latch.resumed().await;
+            let epoch = session.resumed().await;
             let before = session.heard();
             let speaks = std::mem::replace(&mut heard, before) != before;
             pause = interval;

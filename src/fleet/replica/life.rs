@@ -2,7 +2,8 @@
 //!
 //! It alone decides the state: start, ask for the lists, hold the session until it ends, wait as
 //! long as `restarts` says, start again, for ever. A server that is down harms nobody: its calls
-//! are refused at once, its tools stay listed. Chooses no replica and sends no call.
+//! are refused at once, its tools stay listed. While it is stopped nothing is started, asked or
+//! kept open. Chooses no replica and sends no call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ use crate::{
         server::Server,
         stocking::stock,
     },
+    gate::{Epoch, Marks},
     upstream::{Connector, Session},
     wire::List,
 };
@@ -48,6 +50,7 @@ struct Ended {
     ready_for: Duration,
 }
 
+const STOPPED: &str = "the emergency stop is engaged";
 const ISOLATED_ANYWAY: &str =
     "`isolation` changes nothing here: every request to a modern server behind HTTP stands alone";
 
@@ -55,10 +58,15 @@ impl Life {
     /// Lives until the gateway ends. Any end of a session is followed by a new start.
     pub(in crate::fleet) async fn run(self) {
         let mut restarts = Restarts::of(&self.replica.target);
-        while !self.stop.is_cancelled() {
-            let Ended { why, ready_for } = self.live_once().await;
+        while let Some(epoch) = self.permitted().await {
+            let Ended { why, ready_for } = self.live_once(epoch).await;
             if self.stop.is_cancelled() {
                 break;
+            }
+            if !self.connector.latch().holds(epoch) {
+                // Its end was no fault of its own.
+                restarts = Restarts::of(&self.replica.target);
+                continue;
             }
             // Without randomness the pause is the longest: late is safe.
             let chance = getrandom::u32().unwrap_or(u32::MAX);
@@ -73,6 +81,29 @@ impl Life {
             }
         }
         self.turn(State::Gone);
+    }
+
+    /// Waits while the server is stopped. `None`: the gateway ends.
+    async fn permitted(&self) -> Option<Epoch> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
+        let of = Marks::of_server(&self.replica.config.name);
+        let latch = self.connector.latch();
+        if latch.epoch(of).is_err() {
+            self.turn(State::Backoff { why: STOPPED.to_owned() });
+        }
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            epoch = latch.resumed(of) => Some(epoch),
+        }
+    }
+
+    /// Returns when nothing of the server may be left. Its processes are not our business then.
+    async fn stopped(&self, epoch: Epoch) {
+        let of = Marks::of_server(&self.replica.config.name);
+        self.connector.latch().over(of, epoch).await;
     }
 
     fn turn(&self, next: State) {
@@ -98,13 +129,14 @@ impl Life {
     }
 
     /// One session from birth to death.
-    async fn live_once(&self) -> Ended {
+    async fn live_once(&self, epoch: Epoch) -> Ended {
         let stillborn = |why| Ended { why, ready_for: Duration::ZERO };
         let config = &self.replica.config;
         let connecting = self.connector.connect(config, &self.replica.target, &self.replica.tail);
         let connected = tokio::select! {
             biased;
             () = self.stop.cancelled() => return stillborn(String::new()),
+            () = self.stopped(epoch) => return stillborn(STOPPED.to_owned()),
             connected = connecting => connected,
         };
         let session = match connected {
@@ -114,8 +146,9 @@ impl Life {
         let why = tokio::select! {
             biased;
             () = self.stop.cancelled() => String::new(),
+            () = self.stopped(epoch) => STOPPED.to_owned(),
             why = self.serve(&session) => why,
-            why = self.replica.look_after(&session, self.connector.latch()) => why,
+            why = self.replica.look_after(&session) => why,
             () = self.attend(&session) => String::new(),
         };
         let ready_for = self.replica.close();
@@ -129,7 +162,7 @@ impl Life {
     /// Has what is watched at the server watched in this session, while no other replica does.
     async fn attend(&self, session: &Session) {
         let _floor = self.server.floor.lock().await;
-        self.server.board.attend(session, self.connector.latch()).await;
+        self.server.board.attend(session).await;
     }
 
     /// Asks for the lists, opens the slot, and asks again whenever the server says so, but not

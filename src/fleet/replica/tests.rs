@@ -129,7 +129,6 @@ struct Rig {
     replica: Arc<Replica>,
     session: Arc<Session>,
     child: Option<FakeChild>,
-    latch: Latch,
     _dir: tempfile::TempDir,
 }
 
@@ -142,7 +141,7 @@ impl Rig {
         let (replica, (session, child)) = (replicas.remove(0), session(&latch, version));
         let session = Arc::new(session);
         replica.open(session.clone());
-        Self { replica, session, child: Some(child), latch, _dir: dir }
+        Self { replica, session, child: Some(child), _dir: dir }
     }
 
     fn take_child(&mut self) -> FakeChild {
@@ -167,7 +166,7 @@ impl Rig {
         let either = async {
             tokio::select! {
                 over = during => Ok(over),
-                why = self.replica.look_after(&self.session, &self.latch) => Err(why),
+                why = self.replica.look_after(&self.session) => Err(why),
             }
         };
         timeout(Duration::from_secs(3600), either).await.expect("neither happens")

@@ -3,7 +3,7 @@
 //! A legacy server is told of each URI; a modern one gets one listen for all of them, for tasks and
 //! for its lists, and a new one before the old one goes when another set is wanted. What may have
 //! been missed in a gap counts as changed; so does what came before a session was listened to.
-//! While the gateway is stopped nothing is asked for. Ends only by being dropped, with the session.
+//! While the server is stopped nothing is asked for. Ends only by being dropped, with the session.
 
 use std::{collections::BTreeSet, pin::Pin, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
         ResourceUri, Topic,
         limits::{RESTART_BACKOFF_MAX, RESTART_BACKOFF_MIN, WATCH_ASK_TIMEOUT},
     },
-    gate::{Epoch, Latch},
+    gate::Epoch,
     upstream::{Honoured, ListenEnd, News, Session},
 };
 
@@ -29,14 +29,14 @@ type Listening<'a> = Pin<Box<dyn Future<Output = ListenEnd> + Send + 'a>>;
 
 impl Board {
     /// Runs beside the session; never returns.
-    pub(in crate::fleet) async fn attend(&self, session: &Session, latch: &Latch) {
+    pub(in crate::fleet) async fn attend(&self, session: &Session) {
         self.unsettle();
         let is_offered =
             if session.is_modern() { session.lets_listen() } else { session.lets_watch() };
         if is_offered && session.is_modern() {
-            self.listen(session, latch).await;
+            self.listen(session).await;
         } else if is_offered {
-            self.subscribe(session, latch).await;
+            self.subscribe(session).await;
         }
         self.refuse().await;
     }
@@ -54,7 +54,7 @@ impl Board {
     }
 
     /// A legacy server: each URI by itself.
-    async fn subscribe(&self, session: &Session, latch: &Latch) {
+    async fn subscribe(&self, session: &Session) {
         let mut news = session.news();
         let mut wanted = self.wanted.subscribe();
         let mut held = Held::default();
@@ -62,7 +62,7 @@ impl Board {
         // What was watched before this session may have been updated unheard.
         let mut unheard = self.uris();
         loop {
-            let epoch = latch.resumed().await;
+            let epoch = session.resumed().await;
             wanted.borrow_and_update();
             let uris = self.uris();
             held.plan(&uris);
@@ -102,7 +102,7 @@ impl Board {
     }
 
     /// A modern server: one listen for everything. Returns when it turns out to have none.
-    async fn listen(&self, session: &Session, latch: &Latch) {
+    async fn listen(&self, session: &Session) {
         let mut news = session.news();
         let mut wanted = self.wanted.subscribe();
         let mut current: Option<Listening<'_>> = None;
@@ -110,7 +110,7 @@ impl Board {
         // The first lists may be older than the first listen.
         let mut had_gap = true;
         loop {
-            let epoch = latch.resumed().await;
+            let epoch = session.resumed().await;
             wanted.borrow_and_update();
             let asked = self.topics();
             let open = Opening { session, epoch, asked: &asked, current: &mut current };

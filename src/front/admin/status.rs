@@ -6,7 +6,10 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::reload::{self, merge};
+use super::{
+    estop,
+    reload::{self, merge},
+};
 use crate::{
     domain::ServerName,
     fleet::{Mishap, Quantiles, ReplicaStatus, ServerStatus, State},
@@ -14,7 +17,6 @@ use crate::{
         Front,
         http::{Body, json as json_response},
     },
-    gate::LatchState,
     wire::List,
 };
 
@@ -32,7 +34,7 @@ pub(in crate::front) fn ready(front: &Front) -> Response<Body> {
 
 fn reasons(front: &Front, states: &[(ServerName, State)]) -> Vec<String> {
     let mut reasons = Vec::new();
-    if front.gate.latch().epoch().is_err() {
+    if front.gate.latch().book().global().is_some() {
         reasons.push("the emergency stop is engaged".to_owned());
     }
     if !front.gate.is_recording() {
@@ -55,7 +57,7 @@ pub(super) fn status(front: &Front) -> Value {
         "endpoint": front.endpoint.get(),
         "generation": snapshot.generation.0,
         "config": reload::standing(&front.reloads),
-        "stop": stop(front),
+        "stop": estop::told(&front.gate),
         "audit": { "healthy": front.gate.is_recording() },
         "tools": snapshot.catalog.everything().len(List::Tools),
         "prompts": snapshot.catalog.everything().len(List::Prompts),
@@ -65,16 +67,6 @@ pub(super) fn status(front: &Front) -> Value {
         "servers": told(&front.fleet.status()),
         "draining": told(&front.fleet.leaving()),
     })
-}
-
-/// The latch as the operator sees it.
-pub(super) fn stop(front: &Front) -> Value {
-    match front.gate.latch().state() {
-        LatchState::Clear => json!({ "engaged": false }),
-        LatchState::Engaged(stop) => json!({
-            "engaged": true, "id": stop.id, "who": stop.who, "why": stop.why, "at_us": stop.at_us,
-        }),
-    }
 }
 
 fn server(server: &ServerStatus) -> Value {

@@ -19,6 +19,7 @@ use crate::{
         Front,
         dispatch::{Answer, Ask},
     },
+    gate::Marks,
     wire::{
         Body, CallParams, ErrorObject, Frame, Object, Request, RequestId, code, encode_task_news,
         is_over,
@@ -108,7 +109,7 @@ impl Lookout {
         let mut pause: Duration = TASK_LOOK_PAUSE;
         loop {
             // A refusal while stopped would be a record each time.
-            self.front.gate.latch().resumed().await;
+            self.front.gate.latch().resumed(Marks::of_principal(&self.caller.principal)).await;
             // In a box: it is rare, and who waits for news would carry it.
             let look = look(&self.front, self.caller.clone(), self.params.clone());
             if let Some(known) = Box::pin(look).await {
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(looks(&front, "ann", &id).await, "again", "its server does not run");
         assert_eq!(looks(&front, "bob", &id).await, "gone");
         assert_eq!(looks(&front, "ann", "forged").await, "gone");
-        front.gate.engage(Cause { who: "test".into(), why: "test".into() });
+        front.gate.engage(Cause::new("test", "test"));
         assert_eq!(looks(&front, "ann", &id).await, "again", "the stop comes first");
     }
 }

@@ -32,7 +32,7 @@ use crate::{
         },
     },
     fleet::Parked,
-    gate::{Epoch, Latch, Permit},
+    gate::Permit,
     wire::{
         Body, CallParams, Frame, InputRequired, Level, Object, Progressed, Question, RequestId,
         Response, Sender, TaskNews, Version, encode_cancelled, encode_request, input_responses,
@@ -247,22 +247,13 @@ pub(super) async fn inquire(
     tokio::select! {
         biased;
         // First, so that nothing is asked under an epoch that is past.
-        () = stopped(front.gate.latch(), permit.epoch()) => Err(CallError::Stopped { sent }),
+        () = front.gate.latch().passed(permit.epoch()) => Err(CallError::Stopped { sent }),
         () = front.abandon.cancelled() => Err(CallError::Unavailable { sent }),
         asked = asked => asked.map_err(|unanswered| match unanswered {
             Unanswered::Gone | Unanswered::Declined => CallError::Cancelled { sent },
             Unanswered::Unsayable => CallError::Withheld { reason: DenyReason::Schema },
         }),
         () = tokio::time::sleep(QUESTION_WAIT_MAX) => Err(CallError::Deadline { sent }),
-    }
-}
-
-async fn stopped(latch: &Latch, epoch: Epoch) {
-    let mut changes = latch.changed();
-    while latch.holds(epoch) {
-        if changes.changed().await.is_err() {
-            return;
-        }
     }
 }
 

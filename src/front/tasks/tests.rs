@@ -93,7 +93,7 @@ async fn the_stop_comes_before_whose_a_task_is() {
     let dir = tempfile::tempdir().unwrap();
     let (front, _audit) = front(dir.path());
     let id = id_for_ann(&front);
-    front.gate.engage(Cause { who: "test".into(), why: "test".into() });
+    front.gate.engage(Cause::new("test", "test"));
     for (principal, id) in [("ann", id.as_str()), ("bob", &id), ("ann", "forged")] {
         let answer = ask(&front, principal, "tasks/update", id).await;
         let Answer::Refused { refusal, .. } = answer else { panic!("{answer:?}") };

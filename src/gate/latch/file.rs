@@ -1,91 +1,102 @@
-//! The latch on disk: `estop.json` while engaged, `estop.last.json` after a reset, and a bare
-//! file `STOP` that anybody with a shell can create.
+//! The stops on disk: `estop/stops.json` while anything is stopped, `estop/last.json` when the last
+//! was lifted, and a bare file `STOP` that anybody with a shell can create.
 //!
-//! Promises: what is there but cannot be understood is read as engaged. Writers take turns and
-//! each saves the newest state, so that the file ends up as the last of them left the latch.
+//! Promises: what is there but cannot be understood is read as a stop of everything. A stop is in
+//! the file before it is synced, so that it outlives our own end from the first moment; a power cut
+//! in between leaves a file that cannot be read, which stops. Writers take turns.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
-
-use super::{LatchState, ResetError, Stop};
+use super::book::{Book, Cause, LiftError, Stop};
 use crate::sys;
 
 pub(super) struct LatchFile {
-    dir: PathBuf,
+    /// The state directory.
+    state: PathBuf,
     turn: Mutex<()>,
 }
 
-const ENGAGED: &str = "estop.json";
-const LAST: &str = "estop.last.json";
+/// Whoever holds it may write.
+pub(super) struct Turn<'a> {
+    file: &'a LatchFile,
+    _held: MutexGuard<'a, ()>,
+}
+
+/// Below the state directory.
+const DIRECTORY: &str = "estop";
+const STOPS: &str = "estop/stops.json";
+const LAST: &str = "estop/last.json";
 const BARE: &str = "STOP";
+/// What stops everything when the state cannot be read.
+const UNREADABLE: &str = "unreadable";
 
 impl LatchFile {
-    pub(super) fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), turn: Mutex::new(()) }
+    pub(super) fn at(state: &Path) -> Self {
+        Self { state: state.to_owned(), turn: Mutex::new(()) }
     }
 
-    pub(super) fn read(&self) -> LatchState {
-        if let Err(error) = sys::create_private_dir(&self.dir) {
+    pub(super) fn read(&self) -> Book {
+        if let Err(error) = sys::create_private_dir(&self.state.join(DIRECTORY)) {
             return unreadable(&error.to_string());
         }
-        match fs::read(self.dir.join(ENGAGED)) {
-            Ok(text) => match serde_json::from_slice::<Stop>(&text) {
-                Ok(stop) if !stop.id.is_empty() => LatchState::Engaged(stop),
+        match fs::read(self.state.join(STOPS)) {
+            Ok(text) => match serde_json::from_slice::<Book>(&text) {
+                // An empty one is never written.
+                Ok(book) if !book.is_clear() => book,
                 Ok(_) | Err(_) => unreadable("malformed"),
             },
-            Err(e) if e.kind() == io::ErrorKind::NotFound => self.read_bare(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Book::default(),
             Err(error) => unreadable(&error.to_string()),
         }
     }
 
-    fn read_bare(&self) -> LatchState {
-        match fs::symlink_metadata(self.dir.join(BARE)) {
-            Ok(_) => engaged(BARE, "file", "a file STOP stands in the state directory"),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => LatchState::Clear,
-            Err(error) => unreadable(&error.to_string()),
+    /// What the bare file asks for, if it stands or cannot be looked at.
+    pub(super) fn asked(&self) -> Option<Cause> {
+        let path = self.state.join(BARE);
+        match fs::symlink_metadata(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Ok(_) => Some(Cause::new("file", format!("the file `{}` stands", path.display()))),
+            Err(error) => Some(Cause::new("file", format!("`{}`: {error}", path.display()))),
         }
     }
 
-    /// Saves what the book says at the moment of writing.
-    pub(super) fn write(&self, book: &watch::Sender<LatchState>) -> io::Result<()> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = book.borrow().clone();
-        let LatchState::Engaged(stop) = state else { return Ok(()) };
-        let mut text = serde_json::to_vec(&stop)?;
+    /// The directory in which `STOP` is looked for.
+    pub(super) fn directory(&self) -> &Path {
+        &self.state
+    }
+
+    pub(super) fn turn(&self) -> Turn<'_> {
+        let held = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        Turn { file: self, _held: held }
+    }
+}
+
+impl Turn<'_> {
+    /// Puts the book in the file, and returns when it would survive a power cut.
+    pub(super) fn save(&self, book: &Book) -> Result<(), LiftError> {
+        self.put(book).map_err(|source| LiftError::Disk { source })
+    }
+
+    fn put(&self, book: &Book) -> io::Result<()> {
+        let (stops, last) = (self.file.state.join(STOPS), self.file.state.join(LAST));
+        if book.is_clear() {
+            return sys::move_aside(&stops, &last).map(drop);
+        }
+        let mut text = serde_json::to_vec(book)?;
         text.push(b'\n');
-        sys::replace_file(&self.dir.join(ENGAGED), &text)
-    }
-
-    /// Sets the engaged file aside and, before anybody else may write it, does `then`.
-    pub(super) fn clear<T>(&self, then: impl FnOnce() -> T) -> Result<T, ResetError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let bare = self.dir.join(BARE);
-        match fs::symlink_metadata(&bare) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Ok(_) => return Err(ResetError::CauseStands { file: bare.display().to_string() }),
-            Err(source) => return Err(ResetError::Disk { source }),
-        }
-        sys::move_aside(&self.dir.join(ENGAGED), &self.dir.join(LAST))
-            .map_err(|source| ResetError::Disk { source })?;
-        Ok(then())
+        sys::place_file(&stops, &text)?;
+        File::open(&stops)?.sync_all()?;
+        sys::sync_dir(&self.file.state.join(DIRECTORY))
     }
 }
 
-fn unreadable(detail: &str) -> LatchState {
-    tracing::error!(detail, "Latch file is unreadable; the stop is engaged");
-    engaged("unreadable", "latch", "latch file unreadable")
-}
-
-fn engaged(id: &str, who: &str, why: &str) -> LatchState {
-    LatchState::Engaged(Stop {
-        id: id.to_owned(),
-        who: who.to_owned(),
-        why: why.to_owned(),
-        at_us: sys::unix_micros(),
-    })
+fn unreadable(detail: &str) -> Book {
+    tracing::error!(detail, "The state of the stop is unreadable; everything is stopped");
+    let cause = Cause::new("latch", "the state of the stop is unreadable");
+    Book { stops: vec![Stop::new(UNREADABLE.to_owned(), cause)] }
 }

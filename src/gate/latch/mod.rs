@@ -1,91 +1,48 @@
 //! The latch: the emergency stop. It is set, never toggled, survives a restart, and is undone
-//! only on purpose, by naming it.
+//! only on purpose, by naming it, in two steps.
 //!
-//! Promises: after `engage` has returned, no `holds` on an earlier epoch is true, in any thread;
-//! the atomic is set first, then watchers wake, then the disk is told, and a failing or stuck
-//! disk delays neither of the first two. What cannot be read at start counts as engaged.
+//! Promises: after `engage` has returned, no `holds` on an earlier epoch that it concerns is true,
+//! in any thread. Its order is: the word, the processes (`on_engage`), those who wait; the disk is
+//! told by a thread of its own, and a failing or stuck one delays none of them. What cannot be read
+//! at start counts as a stop of everything. Knows no processes, channels or audit.
 
+mod book;
 mod file;
+mod scope;
+mod scribe;
 #[cfg(test)]
 mod tests;
+mod word;
 
 use std::{
     fmt,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
+        mpsc::SyncSender,
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
-use crate::sys;
+/// What `word` is made of; a model checker puts its own in their place.
+mod sync {
+    pub(super) use std::sync::{
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    };
+}
+
+pub use book::{Book, Cause, Engaged, LiftError, Phase, Stop};
+pub use scope::{Category, Scope, ScopeError};
+pub use word::{Epoch, Marks, Stopped};
+
+use crate::{domain::limits::ESTOP_GRACE, sys};
 use file::LatchFile;
-
-/// A stretch of time between two stops. A permit is worth nothing outside its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Epoch(u64);
-
-/// The latch is engaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped;
-
-/// Who stops everything, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
-    pub who: String,
-    pub why: String,
-}
-
-/// One engagement of the latch.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Stop {
-    /// What `reset` must name.
-    pub id: String,
-    pub who: String,
-    pub why: String,
-    pub at_us: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LatchState {
-    Clear,
-    Engaged(Stop),
-}
-
-/// What an `engage` found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Engaged {
-    /// It is this one that stopped everything.
-    Now(Stop),
-    /// Stopped before, and by another: that one keeps its id and cause.
-    Already(Stop),
-}
-
-impl Engaged {
-    pub fn stop(&self) -> &Stop {
-        match self {
-            Self::Now(stop) | Self::Already(stop) => stop,
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ResetError {
-    #[error("the stop is not engaged; there is nothing to reset")]
-    NotEngaged,
-    #[error("stop `{given}` is not the one engaged; see `portcullis status` for its id")]
-    OtherId { given: String },
-    #[error("a reset needs a reason")]
-    NoReason,
-    #[error("the file `{file}` asks for the stop; remove it first")]
-    CauseStands { file: String },
-    #[error("the stop was engaged again during the reset; it stays engaged")]
-    EngagedAgain,
-    #[error("cannot clear the latch file, so the stop stays engaged")]
-    Disk { source: std::io::Error },
-}
+use scribe::Ledger;
+use word::Word;
 
 /// A handle on the one latch. Cheap to clone.
 #[derive(Clone)]
@@ -94,94 +51,168 @@ pub struct Latch {
 }
 
 struct Shared {
-    /// Epoch in the upper 63 bits, engaged in the lowest.
-    word: AtomicU64,
-    /// The book: who engaged it. Changed only inside `send_if_modified`, which is a lock.
-    book: watch::Sender<LatchState>,
+    word: Word,
     /// How often `engage` was called: a reset must not swallow one.
     presses: AtomicU64,
-    file: LatchFile,
+    ledger: Arc<Ledger>,
+    poke: Option<SyncSender<()>>,
+    brake: OnceLock<Brake>,
+    obstacles: Mutex<Vec<Obstacle>>,
 }
 
+/// Ends what runs for a stop's scope. Must not wait.
+type Brake = Box<dyn Fn(&Stop) + Send + Sync>;
+/// What still asks for a stop, if anything.
+type Obstacle = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 impl Latch {
-    /// Reads the persisted latch in `dir`. Whatever goes wrong leaves it engaged.
-    pub fn open(dir: &Path) -> Self {
-        let file = LatchFile::at(dir);
-        let state = file.read();
-        let word = match &state {
-            LatchState::Clear => 1 << 1,
-            LatchState::Engaged(stop) => {
-                tracing::warn!(id = stop.id, who = stop.who, why = stop.why, "Stop is engaged");
-                1 << 1 | ENGAGED
-            }
+    /// Reads the persisted latch in the state directory. Whatever goes wrong leaves it engaged.
+    pub fn open(state: &Path) -> Self {
+        let file = LatchFile::at(state);
+        let (book, word) = (file.read(), Word::new());
+        for stop in &book.stops {
+            let Stop { id, scope, who, why, .. } = stop;
+            tracing::warn!(id, %scope, who, why, "The emergency stop is engaged");
+            word.close(scope.marks());
+        }
+        let ledger = Ledger::new(book, file);
+        let poke = scribe::start(&ledger);
+        let latch = Self {
+            shared: Arc::new(Shared {
+                word,
+                presses: AtomicU64::new(0),
+                ledger,
+                poke,
+                brake: OnceLock::new(),
+                obstacles: Mutex::default(),
+            }),
         };
-        let book = watch::Sender::new(state);
-        let shared = Shared { word: AtomicU64::new(word), book, presses: AtomicU64::new(0), file };
-        Self { shared: Arc::new(shared) }
+        latch.heed_the_file();
+        latch
     }
 
-    /// The present epoch, to be carried by a permit.
-    pub fn epoch(&self) -> Result<Epoch, Stopped> {
-        let word = self.shared.word.load(Ordering::Acquire);
-        if word & ENGAGED == 0 { Ok(Epoch(word >> 1)) } else { Err(Stopped) }
+    /// The present epoch, to be carried by a permit for `of`.
+    pub fn epoch(&self, of: Marks) -> Result<Epoch, Stopped> {
+        self.shared.word.epoch(of)
     }
 
     /// Whether that epoch still lasts: the last look before a byte is written. One atomic load.
     pub fn holds(&self, epoch: Epoch) -> bool {
-        self.shared.word.load(Ordering::Acquire) == epoch.0 << 1
+        self.shared.word.holds(epoch)
     }
 
-    /// Stops everything. A second engagement finds the first and changes nothing. Returns when
-    /// the disk was told, or could not be (which is logged: the stop stands all the same).
+    /// Stops what `cause` says. A second engagement finds the first. Waits for no disk.
     pub fn engage(&self, cause: Cause) -> Engaged {
-        self.shared.presses.fetch_add(1, Ordering::AcqRel);
-        self.shared.close();
-        let stop = Stop { id: new_id(), who: cause.who, why: cause.why, at_us: sys::unix_micros() };
-        let mut first = None;
-        self.shared.book.send_if_modified(|state| {
-            // Again, under the lock: a reset may just have opened what was found closed above.
-            self.shared.close();
-            if let LatchState::Engaged(earlier) = state {
-                first = Some(earlier.clone());
-                return false;
-            }
-            *state = LatchState::Engaged(stop.clone());
-            true
+        let Shared { word, presses, ledger, .. } = &*self.shared;
+        presses.fetch_add(1, Ordering::AcqRel);
+        let scope = cause.scope.marks();
+        word.close(scope);
+        let stop = Stop::new(new_id(), cause);
+        let entered = ledger.enter(|book| {
+            // Again, under the lock: a resume may just have opened what was found closed above.
+            word.close(scope);
+            book.press(stop.clone())
         });
-        if let Some(earlier) = first {
-            return Engaged::Already(earlier);
-        }
-        if let Err(error) = self.shared.file.write(&self.shared.book) {
-            tracing::error!(%error, id = stop.id, "Stop is engaged but could not be saved");
-        }
-        Engaged::Now(stop)
+        // The closure has run: this is for the compiler.
+        let engaged = entered.unwrap_or(Engaged::Now(stop));
+        self.shared.save_soon();
+        self.shared.brake(engaged.stop());
+        self.shared.wake();
+        engaged
     }
 
-    /// Permits calls again. Needs the id of the stop and a reason; refused while a `STOP` file
-    /// stands. The disk is told first: what cannot be saved is not undone.
-    pub fn reset(&self, id: &str, reason: &str, who: &str) -> Result<Stop, ResetError> {
+    /// Engages if somebody has put a file `STOP` in the state directory.
+    pub fn heed_the_file(&self) -> Option<Engaged> {
+        let cause = self.shared.ledger.file.asked()?;
+        let is_done = self.book().global().is_some_and(|stop| stop.phase == Phase::Stopped);
+        (!is_done).then(|| self.engage(cause))
+    }
+
+    /// The directory in which `STOP` is looked for.
+    pub fn directory(&self) -> &Path {
+        self.shared.ledger.file.directory()
+    }
+
+    /// STOPPED → READY. Needs the id of the stop and a reason; refused while what asked for it
+    /// stands. Nothing is sent yet.
+    pub fn reset(&self, id: &str, reason: &str, who: &str) -> Result<Stop, LiftError> {
         if reason.trim().is_empty() {
-            return Err(ResetError::NoReason);
+            return Err(LiftError::NoReason);
         }
-        let presses = self.shared.presses.load(Ordering::Acquire);
-        let stop = match self.state() {
-            LatchState::Clear => return Err(ResetError::NotEngaged),
-            LatchState::Engaged(stop) if stop.id == id => stop,
-            LatchState::Engaged(_) => return Err(ResetError::OtherId { given: id.to_owned() }),
-        };
-        let cleared = self.shared.file.clear(|| self.shared.open(id, presses))?;
-        if cleared {
-            tracing::warn!(id, who, reason, "Stop was reset");
+        let stop = self.lift(|book| book.reset(id))?;
+        tracing::warn!(id, who, reason, "Stop was reset");
+        Ok(stop)
+    }
+
+    /// READY → RUN.
+    pub fn resume(&self, id: &str, who: &str) -> Result<Stop, LiftError> {
+        let stop = self.lift(|book| book.resume(id))?;
+        tracing::warn!(id, who, scope = %stop.scope, "Stop was lifted");
+        Ok(stop)
+    }
+
+    /// The disk is told first: what cannot be saved is not lifted.
+    fn lift(
+        &self,
+        change: impl FnOnce(&mut Book) -> Result<Stop, LiftError>,
+    ) -> Result<Stop, LiftError> {
+        let Shared { word, presses, ledger, .. } = &*self.shared;
+        let turn = ledger.file.turn();
+        let before = (presses.load(Ordering::Acquire), self.book());
+        let mut next = before.1.clone();
+        let stop = change(&mut next)?;
+        if let Some(what) = self.shared.obstacle() {
+            return Err(LiftError::CauseStands { what });
+        }
+        turn.save(&next)?;
+        let is_over = next.stops.iter().all(|other| other.id != stop.id);
+        let lifted = ledger.book.send_if_modified(|book| {
+            // A press that came before may be entered only now, and one that finds its stop in the
+            // book leaves no trace there.
+            let undisturbed = before.1 == *book && before.0 == presses.load(Ordering::Acquire);
+            if undisturbed {
+                *book = next;
+            }
+            if undisturbed && is_over {
+                word.open(stop.scope.marks());
+            }
+            undisturbed
+        });
+        if lifted {
             return Ok(stop);
         }
-        if let Err(error) = self.shared.file.write(&self.shared.book) {
-            tracing::error!(%error, id, "Stop is engaged but could not be saved");
-        }
-        Err(ResetError::EngagedAgain)
+        // What was pressed meanwhile is in the book, and the file is behind.
+        self.shared.save_soon();
+        Err(LiftError::EngagedAgain)
     }
 
-    pub fn state(&self) -> LatchState {
-        self.shared.book.borrow().clone()
+    /// Sets, once, what is done to the processes of whatever is stopped. It must not wait, and is
+    /// called again when something is stopped that was stopped before.
+    pub fn on_engage(&self, brake: impl Fn(&Stop) + Send + Sync + 'static) {
+        if self.shared.brake.set(Box::new(brake)).is_err() {
+            tracing::error!("The latch has a brake already");
+        }
+    }
+
+    /// Refuses every reset while this says that something still asks for a stop.
+    pub fn refuse_lift_while(&self, asks: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.shared.obstacles().push(Box::new(asks));
+    }
+
+    /// Waits until all that was engaged before is on disk. `false`: not within `patience`.
+    pub fn saved(&self, patience: Duration) -> bool {
+        self.shared.ledger.wait(patience)
+    }
+
+    /// How hard the hardest stop is that concerns `of`.
+    pub fn category(&self, of: Marks) -> Option<Category> {
+        let book = self.shared.ledger.book.borrow();
+        let concern = book.stops.iter().filter(|stop| stop.scope.marks().cover(of));
+        concern.map(|stop| stop.category).max()
+    }
+
+    pub fn book(&self) -> Book {
+        self.shared.ledger.book.borrow().clone()
     }
 
     /// Returns when this epoch is past.
@@ -193,11 +224,27 @@ impl Latch {
         }
     }
 
-    /// Waits until nothing is stopped, and gives the epoch that lasts then.
-    pub async fn resumed(&self) -> Epoch {
+    /// Returns when nothing that runs for `of` may be left: at once after a stop, or, if that lets
+    /// it wind up and is not lifted meanwhile, a moment later.
+    pub async fn over(&self, of: Marks, mut epoch: Epoch) {
+        loop {
+            self.passed(epoch).await;
+            if self.category(of) != Some(Category::Drain) {
+                return;
+            }
+            tokio::time::sleep(ESTOP_GRACE).await;
+            match self.epoch(of) {
+                Ok(next) => epoch = next,
+                Err(Stopped) => return,
+            }
+        }
+    }
+
+    /// Waits until `of` is not stopped, and gives the epoch that lasts then.
+    pub async fn resumed(&self, of: Marks) -> Epoch {
         let mut changes = self.changed();
         loop {
-            if let Ok(epoch) = self.epoch() {
+            if let Ok(epoch) = self.epoch(of) {
                 return epoch;
             }
             // We hold a sender ourselves, so this cannot fail.
@@ -205,35 +252,40 @@ impl Latch {
         }
     }
 
-    /// Wakes whoever waits for the stop; await it by value, for example with `wait_for`.
-    pub fn changed(&self) -> watch::Receiver<LatchState> {
-        self.shared.book.subscribe()
+    /// Wakes whoever waits for a stop, or for its end.
+    pub fn changed(&self) -> watch::Receiver<Book> {
+        self.shared.ledger.book.subscribe()
     }
 }
 
 impl Shared {
-    /// Clears the word if the stop is still that one and nobody pressed again meanwhile.
-    fn open(&self, id: &str, presses: u64) -> bool {
-        self.book.send_if_modified(|state| {
-            let same = matches!(state, LatchState::Engaged(now) if now.id == id);
-            let undisturbed = self.presses.load(Ordering::Acquire) == presses;
-            if same && undisturbed {
-                *state = LatchState::Clear;
-                self.word.fetch_and(!ENGAGED, Ordering::AcqRel);
-            }
-            same && undisturbed
-        })
+    fn save_soon(&self) {
+        match &self.poke {
+            // If it is full, the scribe has not yet looked at the book.
+            Some(poke) => poke.try_send(()).unwrap_or_default(),
+            None => drop(self.ledger.write()),
+        }
     }
 
-    /// Engages the word; a new engagement is a new epoch, so that no older permit ever holds.
-    fn close(&self) {
-        let next = |word: u64| (word & ENGAGED == 0).then(|| word.saturating_add(2) | ENGAGED);
-        // An error means that it is engaged already.
-        self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).unwrap_or_default();
+    fn brake(&self, stop: &Stop) {
+        if let Some(brake) = self.brake.get() {
+            brake(stop);
+        }
+    }
+
+    fn wake(&self) {
+        self.ledger.book.send_modify(|_| {});
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        let file = self.ledger.file.asked().map(|cause| cause.why);
+        file.or_else(|| self.obstacles().iter().find_map(|asks| asks()))
+    }
+
+    fn obstacles(&self) -> std::sync::MutexGuard<'_, Vec<Obstacle>> {
+        self.obstacles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-const ENGAGED: u64 = 1;
 
 /// Short enough to be typed, random so that yesterday's command does not reset today's stop.
 fn new_id() -> String {
@@ -246,6 +298,24 @@ fn new_id() -> String {
 
 impl fmt::Debug for Latch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Latch").field("state", &self.state()).finish()
+        f.debug_struct("Latch").field("book", &self.book()).finish()
+    }
+}
+
+#[cfg(test)]
+impl Latch {
+    /// The epoch of nothing in particular.
+    pub(crate) fn now(&self) -> Result<Epoch, Stopped> {
+        self.epoch(Marks::default())
+    }
+
+    /// Takes back whatever is stopped.
+    pub(crate) fn lift_all(&self) {
+        for stop in self.book().stops {
+            if stop.phase == Phase::Stopped {
+                self.reset(&stop.id, "test", "test").unwrap();
+            }
+            self.resume(&stop.id, "test").unwrap();
+        }
     }
 }

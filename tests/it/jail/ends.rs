@@ -5,11 +5,18 @@
 
 use std::{
     fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use portcullis::{
-    domain::limits::{KILL_STDIN_GRACE, KILL_TERM_GRACE},
+    domain::{
+        ServerName,
+        limits::{KILL_STDIN_GRACE, KILL_TERM_GRACE},
+    },
     jail::{Child, Exit, JailError, Step},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -170,7 +177,7 @@ async fn abandoned_start_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn kill_all_works_with_a_wedged_runtime() {
+async fn the_stop_works_with_a_wedged_runtime() {
     let jail = jail();
     let mut children = Vec::new();
     for _ in 0..4 {
@@ -180,7 +187,12 @@ async fn kill_all_works_with_a_wedged_runtime() {
         children.push((child, daemon));
     }
     // This test's runtime has one thread, and nothing here gives it back.
-    jail.kill_all();
+    jail.stop(|_| true);
+    let begun = Instant::now();
+    while jail.has(|_| true) {
+        assert!(begun.elapsed() < SOON);
+        std::thread::yield_now();
+    }
     for (child, daemon) in &children {
         assert!(!is_alive(&child.life.pid().to_string()) && !is_alive(daemon));
     }
@@ -190,27 +202,37 @@ async fn kill_all_works_with_a_wedged_runtime() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_all_reaches_starts_that_were_asked_for_before() {
+async fn a_start_meets_the_guard_or_the_stop() {
     let jail = jail();
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&is_stopped);
+    jail.start_only(move |server| server.as_str() == "other" || !asked.load(Ordering::SeqCst));
+    let mut other = spec("/bin/cat", &[]);
+    other.server = ServerName::parse("other").unwrap();
+    let other = jail.spawn(other).await.unwrap();
     let mut starts = JoinSet::new();
     for _ in 0..16 {
         let jail = jail.clone();
         starts.spawn(async move { jail.spawn(spec("/bin/cat", &[])).await });
     }
     let first = starts.join_next().await.unwrap().unwrap().unwrap();
-    jail.kill_all();
+    is_stopped.store(true, Ordering::SeqCst);
+    jail.stop(|server| server.as_str() == "subject");
     assert_eq!(exited(&first).await, Exit::Signal(9));
     while let Some(start) = starts.join_next().await {
         match start.unwrap() {
             Ok(child) => assert_eq!(exited(&child).await, Exit::Signal(9)),
-            // Killed before it was born, or its keeper was while it was being set up.
-            Err(JailError::Killed { .. }) => {}
+            // Never born, or its keeper was killed while it was being set up.
+            Err(JailError::Stopped { .. }) => {}
             Err(JailError::Spawn { step: Step::Helper | Step::DeathSignal, .. }) => {}
-            Err(other) => panic!("{other}"),
+            Err(error) => panic!("{error}"),
         }
     }
-    let after = jail.spawn(spec("/bin/cat", &[])).await.unwrap();
-    assert!(is_alive(&after.life.pid().to_string()), "only what was asked before is refused");
+    let refused = jail.spawn(spec("/bin/cat", &[])).await.unwrap_err();
+    assert!(matches!(refused, JailError::Stopped { .. }), "{refused}");
+    assert!(is_alive(&other.life.pid().to_string()), "another server is not stopped");
+    is_stopped.store(false, Ordering::SeqCst);
+    jail.spawn(spec("/bin/cat", &[])).await.unwrap();
 }
 
 /// Runs the driver with the built binary as the helper; it must say that all is well.

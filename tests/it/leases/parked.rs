@@ -118,7 +118,8 @@ async fn an_answer_after_a_stop_and_a_reset_reaches_nobody() {
         let asking = Asking::start(server, "per-principal");
         let client = asking.client(Kind::ModernHttp).await;
         let params = parked(&client, "ghost").await;
-        asking.gateway.signal("USR1");
+        // So that the server lives to hear of it.
+        assert!(asking.gateway.cli(&["stop", "--category", "1"]).status.success());
         asking.wait("the stop to reach the server", || asking.n_cancelled() == 1);
         let stopped = client.ask("tools/call", params.clone()).await.response;
         assert_eq!(stopped["error"]["code"], -31001, "{stopped}");

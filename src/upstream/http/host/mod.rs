@@ -26,7 +26,7 @@ use crate::{
         CallError, Sent,
         limits::{UPSTREAM_ERRAND_TIMEOUT, UPSTREAM_ERRANDS_MAX},
     },
-    gate::{Epoch, LatchState},
+    gate::{Book, Epoch},
     upstream::talk::{Act, Calls, Door, Entered, Left, Reply, Resume, Uncounted, Waiting},
     wire::{Frame, Request, RequestId, Response, Version, encode_cancelled},
 };
@@ -157,7 +157,7 @@ impl Desk {
         mut self,
         mut inbox: mpsc::Receiver<Event>,
         uncounted: Uncounted,
-        mut stop: watch::Receiver<LatchState>,
+        mut stop: watch::Receiver<Book>,
     ) {
         let mut errands = JoinSet::new();
         loop {

@@ -119,7 +119,7 @@ async fn a_stop_ends_what_is_in_flight_and_lets_nothing_out() {
     let mut rig = Rig::modern().await;
     let (_, call) = rig.call();
     let mut seen = rig.server.next().await;
-    let epoch = rig.latch.epoch().unwrap();
+    let epoch = rig.latch.now().unwrap();
     rig.stop();
     assert_eq!(soon(call).await.unwrap().unwrap_err(), CallError::Stopped { sent: Sent::Yes });
     soon(seen.reply.closed()).await;
@@ -140,7 +140,7 @@ async fn a_stop_ends_what_is_in_flight_and_lets_nothing_out() {
 #[tokio::test]
 async fn the_latch_is_asked_in_the_hand_over_itself() {
     let mut rig = Rig::modern().await;
-    let epoch = rig.latch.epoch().unwrap();
+    let epoch = rig.latch.now().unwrap();
     rig.stop();
     let late = super::Asked {
         epoch: Some(epoch),

@@ -130,7 +130,7 @@ impl Bare {
             Some(b"{}"),
         );
         let about = super::About::own(Some(crate::wire::Version::MODERN), "tools/call");
-        let epoch = self.latch.epoch().ok();
+        let epoch = self.latch.now().ok();
         soon(self.http.ask(super::Asked { epoch, ..super::Asked::own(id, frame, about) })).await
     }
 }
@@ -206,7 +206,7 @@ async fn a_server_that_is_gone_is_said_to_be_gone() {
     let bare = async {
         let about = super::About::own(Some(crate::wire::Version::MODERN), "tools/call");
         let frame = crate::wire::encode_notification("tools/call", None);
-        let epoch = latch.epoch().ok();
+        let epoch = latch.now().ok();
         http.ask(super::Asked { epoch, ..super::Asked::own(9, frame, about) }).await
     };
     assert_eq!(soon(bare).await.unwrap_err(), CallError::Unavailable { sent: Sent::No });

@@ -13,7 +13,7 @@ use crate::{
 #[tokio::test]
 async fn a_call_that_was_never_sent_is_not_recalled_either() {
     let mut rig = Rig::legacy().await;
-    let epoch = rig.latch.epoch().unwrap();
+    let epoch = rig.latch.now().unwrap();
     rig.stop();
     let late = super::Asked {
         epoch: Some(epoch),

@@ -105,7 +105,7 @@ impl Rig {
         notices: Option<NoticeSender>,
     ) -> (u64, JoinHandle<Result<Response, CallError>>) {
         let (id, http, version) = (self.http.draw_id(), self.http.clone(), self.version);
-        let epoch = self.latch.epoch().ok();
+        let epoch = self.latch.now().ok();
         let task = spawn(async move {
             let frame = encode_request(&RequestId::from_u64(id), "tools/call", Some(b"{}"));
             let about = About { name: Some("tool"), ..About::own(Some(version), "tools/call") };
@@ -134,14 +134,11 @@ impl Rig {
     }
 
     fn stop(&self) {
-        self.latch.engage(Cause { who: "test".into(), why: "test".into() });
+        self.latch.engage(Cause::new("test", "test"));
     }
 
     fn reset(&self) {
-        let crate::gate::LatchState::Engaged(stop) = self.latch.state() else {
-            panic!("not engaged");
-        };
-        self.latch.reset(&stop.id, "test", "test").unwrap();
+        self.latch.lift_all();
     }
 }
 

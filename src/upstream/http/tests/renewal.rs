@@ -93,7 +93,7 @@ async fn a_stop_in_the_middle_of_a_renewal_lets_nothing_out_again() {
 async fn the_latch_is_asked_again_before_the_second_write() {
     let mut rig = Rig::legacy().await;
     let core = rig.http.0.core.clone();
-    let epoch = rig.latch.epoch().ok();
+    let epoch = rig.latch.now().ok();
     let version = rig.version;
     // Past the waiting for a stop that `ask` does: only the hand-over can hold it back.
     let call = spawn(async move {

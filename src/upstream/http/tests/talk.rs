@@ -49,7 +49,7 @@ async fn opening() -> (Opening, Seen) {
 impl Rig {
     /// A call whose caller can be asked.
     pub(super) fn talk(&self, resume: Option<Resume>) -> (u64, Call) {
-        self.talk_under(self.latch.epoch().unwrap(), resume, None)
+        self.talk_under(self.latch.now().unwrap(), resume, None)
     }
 
     fn talk_under(
@@ -158,7 +158,7 @@ async fn an_answer_is_a_post_of_its_own_and_the_call_ends_on_its_first_stream() 
 
     let (sender, mut receiver) = notices();
     let answers = resume(&token, r#"{"q0":{"action":"accept"},"q1":{"roots":[]}}"#);
-    let (_, retry) = rig.talk_under(rig.latch.epoch().unwrap(), answers, Some(sender));
+    let (_, retry) = rig.talk_under(rig.latch.now().unwrap(), answers, Some(sender));
     let mut answers = rig.told_twice().await;
     answers.sort_by_key(|answer| answer["id"].is_string());
     assert_eq!(answers[0]["result"]["roots"], serde_json::json!([]), "{answers:?}");
@@ -225,7 +225,7 @@ async fn taken_back(rig: &mut Rig, id: u64) {
 #[tokio::test]
 async fn an_answer_after_a_stop_is_heard_by_nobody() {
     let (mut rig, _get) = able().await;
-    let before = rig.latch.epoch().unwrap();
+    let before = rig.latch.now().unwrap();
     let (id, _stream, token) = rig.parked().await;
     rig.stop();
     taken_back(&mut rig, id).await;

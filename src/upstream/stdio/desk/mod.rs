@@ -26,7 +26,7 @@ use crate::{
             UPSTREAM_MESSAGE_BYTES_MAX,
         },
     },
-    gate::{Latch, LatchState},
+    gate::{Book, Latch},
     upstream::{
         pace::{Allowance, Pace},
         talk::{Act, Calls, Entered, Uncounted},
@@ -94,7 +94,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn latch_changes(&self) -> watch::Receiver<LatchState> {
+    pub(super) fn latch_changes(&self) -> watch::Receiver<Book> {
         self.latch.changed()
     }
 

@@ -191,7 +191,7 @@ async fn last_words_after_the_last_read_still_count() {
     let unwritten = Ask {
         id: session.draw_id(),
         frame: encode_request(&RequestId::from_u64(2), "tools/call", None),
-        epoch: latch.epoch().ok(),
+        epoch: latch.now().ok(),
         wait: WAIT,
         ear: None,
         talk: None,

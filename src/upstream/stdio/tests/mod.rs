@@ -55,7 +55,7 @@ impl Rig {
     }
 
     fn epoch(&self) -> Epoch {
-        self.latch.epoch().unwrap()
+        self.latch.now().unwrap()
     }
 
     fn ask(&self, params: &str, wait: Duration) -> (u64, Ask) {
@@ -110,14 +110,11 @@ impl Rig {
     }
 
     fn stop(&self) {
-        self.latch.engage(Cause { who: "test".into(), why: "test".into() });
+        self.latch.engage(Cause::new("test", "test"));
     }
 
     fn reset(&self) {
-        let crate::gate::LatchState::Engaged(stop) = self.latch.state() else {
-            panic!("not engaged");
-        };
-        self.latch.reset(&stop.id, "test", "test").unwrap();
+        self.latch.lift_all();
     }
 
     fn oddities(&self) -> crate::upstream::Oddities {

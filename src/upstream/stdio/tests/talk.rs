@@ -89,7 +89,7 @@ async fn the_stop_takes_parked_questions_back() {
     let mut rig = Rig::new();
     let token = parked(&mut rig).await;
     rig.stop();
-    assert!(rig.latch.epoch().is_err());
+    assert!(rig.latch.now().is_err());
     rig.reset();
     everything_is_taken_back(&mut rig, &token).await;
 }
