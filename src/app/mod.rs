@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::{
-    audit::{Audit, AuditError, AuditThread, Record},
+    audit::{self, Audit, AuditError, AuditThread, Record},
     config::{Config, Durability},
     domain::{
         Generation,
@@ -135,7 +135,7 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     sys::create_private_dir(&state_dir)
         .map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
     let latch = Latch::open(&state_dir);
-    let (audit, thread) = Audit::open(&state_dir.join("audit"), config.audit.durability)?;
+    let (audit, thread) = Audit::open(&state_dir.join("audit"), audit::Settings::of(&config))?;
     // Proves that the log takes records, whatever any log filter says.
     let started = Record::Started {
         version: env!("CARGO_PKG_VERSION"),

@@ -1,39 +1,88 @@
-//! The audit: what was asked, decided and came of it, as one hash-chained log.
+//! The audit: what was asked, decided and came of it, as one hash-chained and signed log.
 //!
 //! Promises: a `Receipt` exists only after its record is in the file at the durability asked
 //! for; a full queue or a failed log refuses at once; opening keeps what is valid, sets aside
-//! what is not and says so on record. Never goes through the tracing pipeline, so no log filter
-//! can switch it off. Knows nothing of gates or servers. Fails closed.
+//! what is not and says so on record; what is signed cannot be changed unnoticed
+//! (docs/AUDIT-FORMAT.md). Never goes through the tracing pipeline, so no log filter can switch it
+//! off. Knows nothing of gates or servers. Fails closed.
 
-mod chain;
+mod expiry;
+mod log;
+mod notary;
 mod queue;
+mod read;
 mod record;
-mod recover;
+mod shared;
 #[cfg(test)]
 mod tests;
-mod verify;
+mod tlog;
 mod writer;
 
 use std::{
-    fmt, io,
+    fmt,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-pub use record::{LatchStep, Record};
-pub use verify::{Verified, VerifyError, verify};
+pub use read::{
+    Form, ProofError, Records, Verified, VerifyError, Wanted, check_proof, prove, verify,
+};
+pub use record::{LatchStep, Own, Record};
 
 pub use crate::config::Durability;
 
-use crate::{domain::limits, sys};
-use queue::Entry;
-use writer::{Shared, Writer};
+use crate::{
+    config::{AuditConfig, Config},
+    domain::limits,
+};
+use log::{Disk, Marks};
+use notary::{Duties, Notary};
+use shared::Shared;
+use writer::{Segment, Writer};
 
-/// The log's one file in this format.
-const FILE_NAME: &str = "000001.jsonl";
+/// How a log is written.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub durability: Durability,
+    /// Copies of the checkpoint outside the log's directory.
+    pub marks: Vec<PathBuf>,
+    /// How long records are kept at least.
+    pub retention: Duration,
+    pace: Pace,
+    disk: Disk,
+}
+
+impl Settings {
+    /// What `servers.toml` says, with a mark outside the log's directory.
+    pub fn of(config: &Config) -> Self {
+        let AuditConfig { durability, retention, witness_file, mark } = &config.audit;
+        let marks = [mark.clone()].into_iter().chain(witness_file.clone()).collect();
+        Self { marks, retention: *retention, ..(*durability).into() }
+    }
+}
+
+/// How often what is done.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    heartbeat: Duration,
+    epoch_age: Duration,
+    epoch_records: u64,
+    segment_bytes: u64,
+    segment_age: Duration,
+}
+
+impl From<Durability> for Settings {
+    fn from(durability: Durability) -> Self {
+        let (pace, disk) = (Pace::default(), Disk::default());
+        Self { durability, marks: Vec::new(), retention: Duration::MAX, pace, disk }
+    }
+}
 
 /// Proof that a record is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +106,18 @@ pub enum AuditError {
     Closed,
 }
 
+/// The public key of the log's first epoch, as it is given to `verify`; begins the log if there
+/// is none.
+pub fn init(dir: &Path, settings: Settings) -> Result<String, AuditError> {
+    let failed = |source| AuditError::Open { path: dir.to_owned(), source };
+    if log::find(dir).map_err(failed)?.is_none() {
+        Audit::open(dir, settings)?.1.finish();
+    }
+    let place = log::find(dir).map_err(failed)?;
+    let text = place.map_or(Ok(None), |place| log::read_small(&place.pubkey())).map_err(failed)?;
+    Ok(text.unwrap_or_default().trim_end().to_owned())
+}
+
 /// A handle on the log. Cheap to clone.
 #[derive(Clone)]
 pub struct Audit {
@@ -68,37 +129,42 @@ pub struct Audit {
 #[must_use = "only a receipt says that the record is in the log"]
 pub struct Pending(oneshot::Receiver<u64>);
 
-/// The writer's thread. Finish it last, after everybody who reports; dropping it does the same.
+/// The log's threads. Finish them last, after everybody who reports; dropping does the same.
 #[derive(Debug)]
 pub struct AuditThread {
     audit: Audit,
-    thread: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    notary: Option<JoinHandle<()>>,
+    /// Nobody else writes here meanwhile.
+    _lock: File,
 }
 
 impl Audit {
-    /// Opens or creates the log in `dir` and starts its writer. Blocks: reads the whole log.
-    pub fn open(dir: &Path, durability: Durability) -> Result<(Self, AuditThread), AuditError> {
-        let opened = recover::open(dir)?;
-        let shared = Arc::new(Shared::new());
-        let writer = Writer::new(shared.clone(), opened.file, opened.chain, durability);
-        let audit = Self { shared };
-        if let Some(torn) = &opened.torn {
-            let (what, kept_in) = (torn.what, &torn.kept_in);
-            tracing::warn!(what, kept_in, bytes = torn.bytes, "Audit log was cut back");
-            audit.enqueue_at_open(Record::Recovered {
-                dropped_bytes: torn.bytes,
-                dropped_sha256: &torn.sha256,
-                kept_in,
-                what,
-            })?;
-        }
-        for call in opened.orphans {
-            audit.enqueue_at_open(Record::Orphaned { call })?;
-        }
-        let thread = writer
-            .start()
-            .map_err(|source| AuditError::Open { path: dir.join(FILE_NAME), source })?;
-        Ok((audit.clone(), AuditThread { audit, thread: Some(thread) }))
+    /// Opens or creates the log in `dir` and starts its writer. Blocks: reads the end of the log.
+    pub fn open(
+        dir: &Path,
+        settings: impl Into<Settings>,
+    ) -> Result<(Self, AuditThread), AuditError> {
+        let Settings { durability, marks, retention, pace, disk } = settings.into();
+        let failed = |source| AuditError::Open { path: dir.to_owned(), source };
+        let (mut opened, lock) = log::open(dir, &disk, &Marks::new(marks.clone()))?;
+        let shared = Arc::new(Shared::new(opened.chain.seq));
+        let audit = Self { shared: shared.clone() };
+        audit.tell_what_was_found(&opened)?;
+        let (place, number, chain) = (opened.place.clone(), opened.lines.segment(), opened.chain);
+        let path = place.segment(number);
+        let file = disk.reopen(&path).map_err(failed)?;
+        let bytes = fs::metadata(&path).map_err(failed)?.len();
+        let segment =
+            Segment { place, disk: disk.clone(), pace, file, number, bytes, since: Instant::now() };
+        let in_flight = std::mem::take(&mut opened.orphans);
+        let duties = Duties { marks: Marks::new(marks), pace, retention };
+        let notary = Notary::new(shared.clone(), disk, duties, opened).map_err(failed)?;
+        let writer = Writer { shared, segment, chain, in_flight, durability, batch: Vec::new() };
+        let writer = Some(writer.start().map_err(failed)?);
+        let mut thread = AuditThread { audit: audit.clone(), writer, notary: None, _lock: lock };
+        thread.notary = Some(notary.start().map_err(failed)?);
+        Ok((audit, thread))
     }
 
     /// Puts a record in the log and returns when it is there. An error means that nobody may
@@ -109,18 +175,13 @@ impl Audit {
 
     /// Hands a record to the writer, for whoever has something to do until it is in the log.
     pub fn begin(&self, record: Record<'_>) -> Result<Pending, AuditError> {
-        let (done, written) = oneshot::channel();
-        let entry = Entry { rendered: record.render(sys::unix_micros()), done: Some(done) };
-        self.shared.queue.push(entry, limits::AUDIT_QUEUE_MAX)?;
-        Ok(Pending(written))
+        self.shared.begin(&record, limits::AUDIT_QUEUE_MAX).map(Pending)
     }
 
     /// Puts a record in the log without waiting. It may use twice the queue's bound, because it
     /// tells of what has happened already. A loss is an error event and changes nothing else.
     pub fn append_later(&self, record: Record<'_>) {
-        let entry = Entry { rendered: record.render(sys::unix_micros()), done: None };
-        let bound = limits::AUDIT_QUEUE_MAX.saturating_mul(2);
-        if let Err(error) = self.shared.queue.push(entry, bound) {
+        if let Err(error) = self.shared.later(&record, limits::AUDIT_QUEUE_MAX.saturating_mul(2)) {
             tracing::error!(kind = record.kind(), %error, "Audit record was lost");
         }
     }
@@ -131,15 +192,31 @@ impl Audit {
     }
 
     /// Sets what is done, once, when the log fails; at once if it has failed already. Runs on
-    /// the writer's thread.
+    /// the thread that found out.
     pub fn on_failure(&self, hook: impl FnOnce() + Send + 'static) {
         self.shared.set_hook(Box::new(hook));
     }
 
     /// Before the writer runs there is no bound to keep: a crash leaves at most what was in flight.
-    fn enqueue_at_open(&self, record: Record<'_>) -> Result<(), AuditError> {
-        let entry = Entry { rendered: record.render(sys::unix_micros()), done: None };
-        self.shared.queue.push(entry, usize::MAX)
+    fn tell_what_was_found(&self, opened: &log::Opened) -> Result<(), AuditError> {
+        if let Some((log, why)) = &opened.instead_of {
+            tracing::error!(log, why, "Audit log cannot be gone on with; another is begun");
+        }
+        for torn in &opened.torn {
+            let (what, kept_in) = (torn.what, &torn.kept_in);
+            tracing::warn!(what, kept_in, bytes = torn.bytes, "Audit log was cut back");
+            let (bytes, sha256) = (torn.bytes, &torn.sha256);
+            let recovered = Record::Own(Own::Recovered {
+                dropped_bytes: bytes,
+                dropped_sha256: sha256,
+                kept_in,
+                what,
+            });
+            self.shared.later(&recovered, usize::MAX)?;
+        }
+        opened.orphans.iter().try_for_each(|call| {
+            self.shared.later(&Record::Own(Own::Orphaned { call: *call }), usize::MAX)
+        })
     }
 }
 
@@ -162,8 +239,11 @@ impl AuditThread {
 
     fn end(&mut self) {
         self.audit.shared.queue.close();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("Audit writer panicked");
+        // The notary ends after the writer, and signs what it wrote.
+        for thread in [self.writer.take(), self.notary.take()].into_iter().flatten() {
+            if thread.join().is_err() {
+                tracing::error!("Audit thread panicked");
+            }
         }
     }
 }

@@ -11,13 +11,13 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::AuditError;
+use super::{AuditError, record::Rendered};
 use crate::domain::limits;
 
 /// One rendered record on its way to the writer.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) rendered: Vec<u8>,
+    pub(super) rendered: Rendered,
     /// Told the record's number once it is durable; dropped unsent when writing failed.
     pub(super) done: Option<oneshot::Sender<u64>>,
 }
@@ -147,6 +147,17 @@ impl Queue {
             state.door = Door::Closing;
         }
         drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Nothing is taken any more, and nothing that waits is written.
+    pub(super) fn fail(&self) {
+        let mut state = self.lock();
+        state.door = Door::Failed;
+        state.waiters = 0;
+        let unwritten = mem::take(&mut state.waiting);
+        drop(state);
+        drop(unwritten);
         self.wake.notify_one();
     }
 

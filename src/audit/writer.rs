@@ -1,73 +1,48 @@
-//! The writer: one std thread, sole owner of the log file.
+//! The writer: one std thread, the only one that appends to the log.
 //!
 //! Promises that a record's number is told only after its line is in the file at the durability
 //! asked for, and that the first failing write or sync ends the log for this process: whoever
 //! waits and whoever comes later is refused, because after a failed sync nobody knows what the
-//! disk holds. One write(2) a batch.
+//! disk holds. One write(2) a batch; a new segment begins between two batches. Trees, keys and
+//! checkpoints are the notary's, so that nobody waits for them.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
-};
+use std::{collections::BTreeSet, fs::File, io, sync::Arc, thread::JoinHandle, time::Instant};
 
 use super::{
-    Durability,
-    chain::Chain,
-    queue::{Entry, Queue},
+    Durability, Own, Pace, Record,
+    log::{Chain, Disk, Place},
+    queue::Entry,
+    record::Step,
+    shared::{Shared, Writing},
 };
-use crate::sys::spawn_vital;
-
-/// Called once, on the writer's thread, when the log has failed.
-pub(super) type FailureHook = Box<dyn FnOnce() + Send>;
-
-/// What the writer and its handles share.
-pub(super) struct Shared {
-    pub(super) queue: Queue,
-    hook: Mutex<Option<FailureHook>>,
-}
-
-impl Shared {
-    pub(super) fn new() -> Self {
-        Self { queue: Queue::new(), hook: Mutex::new(None) }
-    }
-
-    /// Sets what to do on failure; if that has come already, does it now.
-    pub(super) fn set_hook(&self, hook: FailureHook) {
-        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(hook);
-        if self.queue.has_failed() {
-            self.call_hook();
-        }
-    }
-
-    fn call_hook(&self) {
-        let hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(hook) = hook {
-            hook();
-        }
-    }
-}
+use crate::{
+    domain::{CallId, limits::AUDIT_IN_FLIGHT_IDS},
+    sys::{self, spawn_vital},
+};
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
-    file: File,
-    chain: Chain,
-    durability: Durability,
+    pub(super) shared: Arc<Shared>,
+    pub(super) segment: Segment,
+    pub(super) chain: Chain,
+    /// Calls whose outcome is not written yet.
+    pub(super) in_flight: BTreeSet<CallId>,
+    pub(super) durability: Durability,
     /// A field, so that waiters are let go only after `drop` has marked the log as failed.
-    batch: Vec<Entry>,
+    pub(super) batch: Vec<Entry>,
+}
+
+/// The file that is appended to.
+pub(super) struct Segment {
+    pub(super) place: Place,
+    pub(super) disk: Disk,
+    pub(super) pace: Pace,
+    pub(super) file: File,
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+    pub(super) since: Instant,
 }
 
 impl Writer {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        file: File,
-        chain: Chain,
-        durability: Durability,
-    ) -> Self {
-        Self { shared, file, chain, durability, batch: Vec::new() }
-    }
-
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
         spawn_vital("audit", move || self.run())
     }
@@ -76,25 +51,70 @@ impl Writer {
         let mut lines = Vec::new();
         let mut company = 0;
         while self.shared.queue.next_batch(&mut self.batch, company) {
-            let first = self.chain.seq.saturating_add(1);
-            lines.clear();
-            for entry in &self.batch {
-                self.chain.seal(&entry.rendered, &mut lines);
-            }
-            if let Err(error) = self.put(&lines) {
-                tracing::error!(%error, "Audit log failed; every call is refused from now on");
-                return;
-            }
+            let first = match self.write(&mut lines) {
+                Ok(first) => first,
+                Err(error) => {
+                    tracing::error!(%error, "Audit log failed; every call is refused from now on");
+                    return;
+                }
+            };
             let waiters = tell(first, &mut self.batch);
+            self.shared.wrote(self.chain.seq);
             company = if self.durability == Durability::Group { waiters } else { 0 };
         }
     }
 
-    fn put(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.file.write_all(lines)?;
-        match self.durability {
+    /// Puts the batch in the file; returns the number of its first record.
+    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<u64> {
+        lines.clear();
+        if self.segment.is_full() {
+            self.segment.begin_next(self.durability)?;
+            // Whoever opens the log again need not read older segments to know what is under way.
+            let in_flight: Vec<CallId> = self.in_flight.iter().copied().collect();
+            let mut parts = in_flight.chunks(AUDIT_IN_FLIGHT_IDS);
+            let first = parts.next().unwrap_or_default();
+            for in_flight in std::iter::once(first).chain(parts) {
+                let record = Record::Own(Own::Segment { in_flight });
+                self.chain.seal(&record.render(sys::unix_micros()), lines);
+            }
+        }
+        let first = self.chain.seq.saturating_add(1);
+        for entry in &self.batch {
+            self.chain.seal(&entry.rendered, lines);
+            match entry.rendered.step {
+                Some(Step::Begins(call)) => drop(self.in_flight.insert(call)),
+                Some(Step::Ends(call)) => drop(self.in_flight.remove(&call)),
+                None => {}
+            }
+        }
+        self.segment.append(lines, self.durability)?;
+        Ok(first)
+    }
+}
+
+impl Segment {
+    fn is_full(&self) -> bool {
+        self.bytes >= self.pace.segment_bytes || self.since.elapsed() >= self.pace.segment_age
+    }
+
+    fn begin_next(&mut self, durability: Durability) -> io::Result<()> {
+        if durability == Durability::Cached {
+            self.disk.sync(&self.file)?;
+        }
+        self.number = self.number.saturating_add(1);
+        self.file = self.disk.create(&self.place.segment(self.number))?;
+        self.disk.sync_dir(&self.place.segments())?;
+        (self.bytes, self.since) = (0, Instant::now());
+        Ok(())
+    }
+
+    fn append(&mut self, lines: &[u8], durability: Durability) -> io::Result<()> {
+        self.disk.write(&self.file, lines)?;
+        let n = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(n);
+        match durability {
             Durability::Cached => Ok(()),
-            Durability::Group | Durability::Sync => self.file.sync_data(),
+            Durability::Group | Durability::Sync => self.disk.sync(&self.file),
         }
     }
 }
@@ -116,9 +136,9 @@ fn tell(first: u64, batch: &mut Vec<Entry>) -> usize {
 impl Drop for Writer {
     fn drop(&mut self) {
         if self.shared.queue.end() {
-            self.shared.call_hook();
-        } else if let Err(error) = self.file.sync_all() {
-            tracing::error!(%error, "Audit log could not be synced at its end");
+            self.shared.fail();
+        } else {
+            self.shared.end(Writing::IsOver);
         }
     }
 }

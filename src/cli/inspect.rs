@@ -1,10 +1,9 @@
-//! `check` and `audit verify`: commands that read files and need no running gateway.
+//! `check`: reads the configuration and needs no running gateway.
 
-use clap::Subcommand;
 use serde_json::json;
 
-use super::{ConfigArg, Ending, Failure, find_gateway, load, read, say};
-use crate::{audit, config::Colour};
+use super::{ConfigArg, Ending, Failure, load, read, say};
+use crate::config::Colour;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
@@ -13,21 +12,6 @@ pub(super) struct CheckArgs {
     /// Print the findings as one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Audit {
-    /// Check every record's hash and order; names the first bad one.
-    Verify {
-        #[command(flatten)]
-        config: ConfigArg,
-        /// The directory of the log, instead of the configured one.
-        #[arg(value_name = "DIR")]
-        dir: Option<std::path::PathBuf>,
-        /// Print the result as one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<Ending, Failure> {
@@ -54,32 +38,5 @@ pub(super) fn check(args: &CheckArgs) -> Result<Ending, Failure> {
             Ok(Ending::Usage)
         }
         Err(_) => load(&args.config).map(|_| Ending::Fine),
-    }
-}
-
-pub(super) fn audit(action: Audit) -> Result<Ending, Failure> {
-    let Audit::Verify { config, dir, json } = action;
-    let dir = match dir {
-        Some(dir) => dir,
-        None => find_gateway(&config)?.state_dir.join("audit"),
-    };
-    match audit::verify(&dir) {
-        Ok(verified) => {
-            let (last, head) = (verified.last, verified.head);
-            if json {
-                say(&json!({ "ok": true, "records": last, "head": head }).to_string());
-            } else {
-                say(&format!("{}: {last} records, chain intact, head {head}", dir.display()));
-            }
-            Ok(Ending::Fine)
-        }
-        Err(error) => {
-            let failure = Failure::of(Ending::SaidNo, &error);
-            if json {
-                say(&json!({ "ok": false, "error": failure.told }).to_string());
-                return Ok(Ending::SaidNo);
-            }
-            Err(failure)
-        }
     }
 }

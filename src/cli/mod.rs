@@ -3,6 +3,7 @@
 //! The only room that writes to standard output. Exit codes are a contract: 0 fine, 1 it said no,
 //! 2 usage or configuration, 3 could not reach the service, 4 stopped.
 
+mod audit;
 mod client;
 mod inspect;
 mod reload;
@@ -68,10 +69,10 @@ enum Command {
         #[command(subcommand)]
         action: service::Estop,
     },
-    /// Verify the audit log, offline.
+    /// The audit log: begin, verify, follow, export, prove.
     Audit {
         #[command(subcommand)]
-        action: inspect::Audit,
+        action: audit::Action,
     },
     /// Built-in MCP servers, to be named in servers.toml as `command = "@self"`.
     Provide {
@@ -136,7 +137,7 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => reload::diff(&args),
         Command::Stop(args) => service::engage(&args),
         Command::Estop { action } => service::estop(action),
-        Command::Audit { action } => inspect::audit(action),
+        Command::Audit { action } => audit::audit(action),
         Command::Provide { server } => serve::provide(server),
     };
     let ending = ended.unwrap_or_else(|failure| {

@@ -140,7 +140,8 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
     top.refuse_unknown(&TOP_KEYS, &mut check.notes);
     let gateway_section = top.section("gateway", "[gateway]", &mut check.notes);
     let gateway = gateway::read(&gateway_section, check);
-    let audit = gateway::read_audit(&top.section("audit", "[audit]", &mut check.notes), check);
+    let audit_section = top.section("audit", "[audit]", &mut check.notes);
+    let audit = gateway::read_audit(&audit_section, &gateway.state_dir, check);
     let limits = gateway::read_limits(&top.section("limits", "[limits]", &mut check.notes), check);
 
     let tables = top.section("servers", "[servers]", &mut check.notes);

@@ -97,7 +97,10 @@ pub(super) fn needing_restart(
         "hosts": hosts, "origins": origins, "legacy_sse": legacy_sse, "policies": policies,
     }, elsewhere: policy_mode);
     let mut audit = Differing::default();
-    compare!(audit, AuditConfig, &before.audit, &after.audit, { "durability": durability });
+    // The mark's place follows from `state_dir`.
+    compare!(audit, AuditConfig, &before.audit, &after.audit, {
+        "durability": durability, "retention_days": retention, "witness_file": witness_file,
+    }, elsewhere: mark);
     let mut limits = Differing::default();
     compare!(limits, Limits, &before.limits, &after.limits, {
         "body_bytes": body_bytes, "in_flight": in_flight, "sessions": sessions,

@@ -7,9 +7,11 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use http::uri::Authority;
+use sha2::{Digest, Sha256};
 
 use super::{
     AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, PolicyMode,
@@ -18,7 +20,8 @@ use super::{
     section::{At, Section},
 };
 use crate::domain::limits::{
-    BODY_BYTES_RANGE, CONNECTIONS_RANGE, IN_FLIGHT_RANGE, SESSIONS_RANGE, SOCKET_PATH_BYTES_MAX,
+    AUDIT_RETENTION_DAYS, AUDIT_RETENTION_DAYS_RANGE, BODY_BYTES_RANGE, CONNECTIONS_RANGE,
+    IN_FLIGHT_RANGE, SESSIONS_RANGE, SOCKET_PATH_BYTES_MAX,
 };
 
 pub(super) const GATEWAY_KEYS: [&str; 9] = [
@@ -32,7 +35,7 @@ pub(super) const GATEWAY_KEYS: [&str; 9] = [
     "origins",
     "legacy_sse",
 ];
-pub(super) const AUDIT_KEYS: [&str; 1] = ["durability"];
+pub(super) const AUDIT_KEYS: [&str; 3] = ["durability", "retention_days", "witness_file"];
 pub(super) const LIMITS_KEYS: [&str; 4] = ["body_bytes", "in_flight", "sessions", "connections"];
 
 const LISTEN_PORT: u16 = 7411;
@@ -74,12 +77,28 @@ pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Gateway {
     }
 }
 
-pub(super) fn read_audit(section: &Section<'_>, check: &mut Check<'_>) -> AuditConfig {
+pub(super) fn read_audit(
+    section: &Section<'_>,
+    state_dir: &Path,
+    check: &mut Check<'_>,
+) -> AuditConfig {
     section.refuse_unknown(&AUDIT_KEYS, &mut check.notes);
     let words =
         [("group", Durability::Group), ("sync", Durability::Sync), ("cached", Durability::Cached)];
     let durability = section.word("durability", &words, &mut check.notes);
-    AuditConfig { durability: durability.unwrap_or(Durability::Group) }
+    let days = section.count("retention_days", AUDIT_RETENTION_DAYS_RANGE, &mut check.notes);
+    let days = u64::try_from(days.unwrap_or(AUDIT_RETENTION_DAYS)).unwrap_or(u64::MAX);
+    let witness = section.text("witness_file", &mut check.notes);
+    if let Some(text) = witness.as_ref().filter(|text| text.value.is_empty()) {
+        let note = Note::new(Code::BadValue, text.span.clone(), "`witness_file` is not a path");
+        check.notes.push(note.label("not a path").help("name a file, or leave it out"));
+    }
+    AuditConfig {
+        durability: durability.unwrap_or(Durability::Group),
+        retention: Duration::from_secs(days.saturating_mul(DAY_SECONDS)),
+        witness_file: witness.map(|text| check.base.join(text.value)),
+        mark: mark(&runtime_dir(check, state_dir), state_dir),
+    }
 }
 
 pub(super) fn read_limits(section: &Section<'_>, check: &mut Check<'_>) -> Limits {
@@ -135,6 +154,15 @@ fn runtime_dir(check: &Check<'_>, state_dir: &Path) -> PathBuf {
     absolute("RUNTIME_DIRECTORY")
         .or_else(|| absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("portcullis")))
         .unwrap_or_else(|| state_dir.to_owned())
+}
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// One runtime directory may serve several gateways, each with a state of its own.
+fn mark(runtime_dir: &Path, state_dir: &Path) -> PathBuf {
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    let id: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    runtime_dir.join(format!("audit-{id}.checkpoint"))
 }
 
 /// systemd joins several directories with `:`; the first is ours.

@@ -87,9 +87,15 @@ pub enum PolicyMode {
 }
 
 /// `[audit]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
     pub durability: Durability,
+    /// How long records are kept at least.
+    pub retention: Duration,
+    /// A copy of the log's checkpoint where whoever writes the log cannot change it.
+    pub witness_file: Option<PathBuf>,
+    /// Where a copy of the log's checkpoint lies, outside the log's directory.
+    pub mark: PathBuf,
 }
 
 /// When a record counts as written.

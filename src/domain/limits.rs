@@ -3,12 +3,19 @@
 //! Whoever queues, buffers, waits or counts takes the figure from here; `docs/LIMITS.md` lists
 //! them all and a tidy test compares the two.
 
+mod audit;
 mod estop;
 mod files;
 mod risk;
 
 use std::{ops::RangeInclusive, time::Duration};
 
+pub use audit::{
+    AUDIT_EPOCH_AGE, AUDIT_EPOCH_RECORDS, AUDIT_GROUP_WINDOW, AUDIT_HEARTBEAT, AUDIT_IN_FLIGHT_IDS,
+    AUDIT_LINE_BYTES_MAX, AUDIT_NAP, AUDIT_QUEUE_MAX, AUDIT_RETENTION_DAYS,
+    AUDIT_RETENTION_DAYS_RANGE, AUDIT_SEGMENT_AGE, AUDIT_SEGMENT_BYTES, AUDIT_TEXT_BYTES_MAX,
+    AUDIT_WRITE_TIMEOUT,
+};
 pub use estop::{ESTOP_GRACE, ESTOP_SAVE_AGAIN};
 pub use files::{
     FILES_DIRECTORY_ENTRIES_MAX, FILES_LIST_ENTRIES_MAX, FILES_PATH_BYTES_MAX,
@@ -319,16 +326,6 @@ pub const SCHEMA_STACK_MAX: usize = 1000;
 pub const SCHEMA_WORK_PER_VALUE_MAX: u64 = 256;
 /// Evaluations of all values of one call, beyond that.
 pub const SCHEMA_WORK_MAX: u64 = 10_000_000;
-pub const AUDIT_QUEUE_MAX: usize = 8192;
-pub const AUDIT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// One string in an audit record, before escaping; longer ones are cut.
-pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
-/// One line of the audit log; a longer one was not written by us.
-pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
-/// How long the audit writer, once idle, leaves records that nobody waits for unwritten.
-pub const AUDIT_NAP: Duration = Duration::from_millis(5);
-/// How long a group commit waits for the company that the last one had.
-pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
 
 // Configuration.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;

@@ -194,20 +194,20 @@ fn audit_verify_names_the_record_that_was_changed() {
     ends(&gateway.cli(&["call", "up__echo", "text=x"]), 0);
     let outcome = gateway.wait_audit("the outcome", |record| record["kind"] == "outcome");
     let last = outcome["seq"].as_u64().unwrap();
-    assert_eq!(last, 3, "started, intent, outcome");
+    assert_eq!(last, 4, "log_begun, started, intent, outcome");
     let output = gateway.cli(&["audit", "verify"]);
     ends(&output, 0);
-    assert!(out(&output).contains("3 records, chain intact"), "{}", out(&output));
+    assert!(out(&output).contains("4 records, chain intact"), "{}", out(&output));
     let (status, dir) = gateway.end();
     assert!(status.success());
 
-    let path = dir.path().join("state/audit/000001.jsonl");
+    let path = dir.path().join("state/audit/current/seg/000001.jsonl");
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(r#""tool":"echo""#));
     fs::write(&path, text.replace(r#""tool":"echo""#, r#""tool":"blob""#)).unwrap();
     let output = run(dir.path(), &["audit", "verify"]);
     ends(&output, 1);
-    assert!(err(&output).contains("record 2 "), "{}", err(&output));
+    assert!(err(&output).contains("record 3 "), "{}", err(&output));
     // Also without a configuration, by its directory, and for programs.
     let place = dir.path().join("state/audit");
     let words = ["audit", "verify", place.to_str().unwrap(), "--json"];
@@ -215,14 +215,14 @@ fn audit_verify_names_the_record_that_was_changed() {
     ends(&output, 1);
     let told: Value = serde_json::from_str(&out(&output)).unwrap();
     assert_eq!(told["ok"], false);
-    assert!(told["error"].as_str().unwrap().contains("record 2 "), "{told}");
+    assert!(told["error"].as_str().unwrap().contains("record 3 "), "{told}");
     // A record that is gone breaks the next one.
     let without: Vec<&str> =
-        text.lines().enumerate().filter(|(n, _)| *n != 1).map(|l| l.1).collect();
+        text.lines().enumerate().filter(|(n, _)| *n != 2).map(|l| l.1).collect();
     fs::write(&path, without.join("\n") + "\n").unwrap();
     let output = run(dir.path(), &["audit", "verify"]);
     ends(&output, 1);
-    assert!(err(&output).contains("record 2 "), "{}", err(&output));
+    assert!(err(&output).contains("record 3 "), "{}", err(&output));
 }
 
 #[test]

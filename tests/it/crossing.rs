@@ -134,7 +134,7 @@ async fn a_question_is_on_record_before_its_client_has_it() {
             if let Some(requests) = asked.pointer("/result/inputRequests") {
                 assert_eq!(question["questions_sha256"], sha256(requests).as_str());
             }
-            let log = fs::read_to_string(cell.audit.join("000001.jsonl")).unwrap();
+            let log = fs::read_to_string(cell.audit.join("current/seg/000001.jsonl")).unwrap();
             assert!(!log.contains("secret?"), "content is not recorded");
         }
     }

@@ -184,7 +184,7 @@ fn state_dir_holds_the_audit_and_the_stop() {
     assert!(gateway.cli(&["stop"]).status.success());
     let state = gateway.dir.path().join("some/where");
     let engaged = || {
-        let text = fs::read_to_string(state.join("audit/000001.jsonl")).unwrap();
+        let text = fs::read_to_string(state.join("audit/current/seg/000001.jsonl")).unwrap();
         text.contains("latch_engaged").then_some(())
     };
     wait_until("the stop on record", engaged, || gateway.log());

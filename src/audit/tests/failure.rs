@@ -1,11 +1,12 @@
 //! Claims on what happens when the log cannot be written: full disk, dead or hanging files.
 
 use std::{
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     io::Write,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -13,21 +14,34 @@ use tokio::sync::oneshot;
 use super::{call, ids, intent};
 use crate::{
     audit::{
-        Audit, AuditError, AuditThread, Durability,
-        chain::Chain,
+        Audit, AuditError, AuditThread, Durability, Pace,
+        log::{Chain, Disk, Place},
         queue::{Entry, Queue},
-        writer::{Shared, Writer},
+        record::Rendered,
+        shared::Shared,
+        writer::{Segment, Writer},
     },
     domain::Matter,
 };
 
 /// An audit over any file, to make writing fail.
 fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
-    let shared = Arc::new(Shared::new());
-    let writer = Writer::new(shared.clone(), file, Chain::START, durability);
-    let thread = writer.start().unwrap();
+    let shared = Arc::new(Shared::new(0));
+    let lock = file.try_clone().unwrap();
+    let segment = Segment {
+        place: Place::new("/nowhere".into()),
+        disk: Disk::default(),
+        pace: Pace::default(),
+        file,
+        number: 1,
+        bytes: 0,
+        since: Instant::now(),
+    };
+    let (chain, in_flight, batch) = (Chain::START, BTreeSet::new(), Vec::new());
+    let writer = Writer { shared: shared.clone(), segment, chain, in_flight, durability, batch };
+    let writer = Some(writer.start().unwrap());
     let audit = Audit { shared };
-    (audit.clone(), AuditThread { audit, thread: Some(thread) })
+    (audit.clone(), AuditThread { audit, writer, notary: None, _lock: lock })
 }
 
 #[track_caller]
@@ -74,7 +88,7 @@ fn a_full_queue_refuses_at_once_and_counts_what_is_being_written() {
     let queue = Queue::new();
     let entry = || {
         let (done, _) = oneshot::channel();
-        Entry { rendered: Vec::new(), done: Some(done) }
+        Entry { rendered: Rendered::default(), done: Some(done) }
     };
     assert!(queue.push(entry(), 2).is_ok() && queue.push(entry(), 2).is_ok());
     assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)));

@@ -2,8 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Record, SECRET, call, denied, ids, intent, questions};
-use crate::audit::{LatchStep, chain::Chain};
+use super::{Own, Record, SECRET, call, denied, ids, intent, questions};
+use crate::audit::{
+    LatchStep,
+    log::{Chain, is_canonical},
+};
 use crate::config::Digests;
 use crate::domain::{
     Call, CallError, DenyReason, Generation, Grounds, Kind, Matter, Outcome, ReplicaNo,
@@ -63,13 +66,13 @@ fn the_bytes_of_every_kind_are_golden() {
         latch(LatchStep::Reset, "done"),
         latch(LatchStep::Resumed, ""),
         latch(LatchStep::Drilled, "{\"saved_us\":900}"),
-        Record::Recovered {
+        Record::Own(Own::Recovered {
             dropped_bytes: 5,
             dropped_sha256: &digest.file,
             kept_in: "f",
             what: "is torn",
-        },
-        Record::Orphaned { call: id },
+        }),
+        Record::Own(Own::Orphaned { call: id }),
         Record::Resent { call: id, from: ReplicaNo(0), to: ReplicaNo(2) },
         intent(Matter::Call(&prompt)),
         intent(Matter::Call(&resource)),
@@ -82,6 +85,23 @@ fn the_bytes_of_every_kind_are_golden() {
         denied(Matter::Wish(&wish), reason, "no"),
         intent(Matter::Wish(&follow)),
         Record::Stopped { why: "SIGTERM" },
+    ];
+    insta::assert_snapshot!(golden(&records));
+}
+
+#[test]
+fn the_bytes_of_the_logs_own_records_are_golden() {
+    let ids = ids();
+    let in_flight = [ids.next(1), ids.next(2)];
+    let why = "record 3 is gone, and 7 were signed";
+    let records = [
+        Record::Own(Own::LogBegun { origin: "portcullis/audit/00", pubkey: "n+0+A", after: None }),
+        Record::Own(Own::LogBegun { origin: "o", pubkey: "k", after: Some(("0a", why)) }),
+        Record::Own(Own::Segment { in_flight: &[] }),
+        Record::Own(Own::Segment { in_flight: &in_flight }),
+        Record::Own(Own::KeyEpoch { epoch: 1, pubkey: "n+0+B" }),
+        Record::Own(Own::Heartbeat),
+        Record::Own(Own::Expired { up_to: 9 }),
     ];
     insta::assert_snapshot!(golden(&records));
 }
@@ -119,6 +139,7 @@ fn golden(records: &[Record<'_>]) -> String {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(value["kind"], record.kind());
         assert!(!line.contains("secret.txt"), "content is never on record");
+        assert!(is_canonical(line.as_bytes()), "{line}");
     }
     text
 }

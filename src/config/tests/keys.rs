@@ -24,7 +24,7 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 50] = [
+const ROWS: [Row; 52] = [
     (
         GATEWAY,
         "policies",
@@ -87,6 +87,22 @@ const ROWS: [Row; 50] = [
     ),
     (Into::Table("audit"), "durability", r#""sync""#, durability, "Group", "Sync"),
     (Into::Table("audit"), "durability", r#""cached""#, durability, "Group", "Cached"),
+    (
+        Into::Table("audit"),
+        "retention_days",
+        "2",
+        |c| format!("{:?}", c.audit.retention),
+        "7776000s",
+        "172800s",
+    ),
+    (
+        Into::Table("audit"),
+        "witness_file",
+        r#""far/mark""#,
+        |c| format!("{:?}", c.audit.witness_file),
+        "None",
+        "Some(\"/etc/portcullis/far/mark\")",
+    ),
     (LIMITS, "body_bytes", "1024", |c| c.limits.body_bytes.to_string(), "4194304", "1024"),
     (LIMITS, "in_flight", "0x10", |c| c.limits.in_flight.to_string(), "1024", "16"),
     (LIMITS, "sessions", "1", |c| c.limits.sessions.to_string(), "10000", "1"),

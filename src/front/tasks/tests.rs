@@ -52,7 +52,7 @@ async fn ask(front: &Arc<Front>, principal: &str, method: &str, id: &str) -> Ans
 
 /// The kinds of the records so far.
 fn recorded(dir: &std::path::Path, kind: &str) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(dir.join("audit/000001.jsonl")).unwrap();
+    let text = std::fs::read_to_string(dir.join("audit/current/seg/000001.jsonl")).unwrap();
     let all = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     all.filter(|record| record["kind"] == kind).collect()
 }

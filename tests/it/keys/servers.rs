@@ -33,7 +33,8 @@ fn server<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
 /// Nothing that is kept or shown holds a secret.
 #[track_caller]
 fn assert_hidden(gateway: &Gateway, status: &Value, secrets: &[&str]) {
-    let audit = fs::read_to_string(gateway.dir.path().join("state/audit/000001.jsonl")).unwrap();
+    let audit = fs::read_to_string(gateway.dir.path().join("state/audit/current/seg/000001.jsonl"))
+        .unwrap();
     for (place, text) in [("status", status.to_string()), ("log", gateway.log()), ("audit", audit)]
     {
         assert!(!text.is_empty(), "{place} is empty");

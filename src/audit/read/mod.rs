@@ -1,0 +1,14 @@
+//! Reading a log that somebody else may be writing: to verify, prove, follow and export it.
+//!
+//! Needs the files alone, takes no lock and changes nothing.
+
+mod export;
+mod keyring;
+mod prove;
+mod records;
+mod verify;
+
+pub use export::Form;
+pub use prove::{ProofError, check_proof, prove};
+pub use records::Records;
+pub use verify::{Verified, VerifyError, Wanted, verify};

@@ -1,0 +1,129 @@
+//! What the handles, the writer and the notary of one log have in common.
+//!
+//! The queue of what is to be written, how far the log is, and what is done when it fails. Whoever
+//! fails first fails it for all.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    AuditError, Record,
+    queue::{Entry, Queue},
+};
+use crate::sys;
+
+/// Called once when the log has failed, on the thread that found out.
+pub(super) type FailureHook = Box<dyn FnOnce() + Send>;
+
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    hook: Mutex<Option<FailureHook>>,
+    progress: Mutex<Progress>,
+    news: Condvar,
+}
+
+#[derive(Debug)]
+struct Progress {
+    /// The last record that is written.
+    seq: u64,
+    /// The one that the notary waits for.
+    wanted: u64,
+    writing: Writing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    GoesOn,
+    /// Everything is written.
+    IsOver,
+    HasFailed,
+}
+
+impl Shared {
+    pub(super) fn new(seq: u64) -> Self {
+        let progress = Progress { seq, wanted: u64::MAX, writing: Writing::GoesOn };
+        Self {
+            queue: Queue::new(),
+            hook: Mutex::new(None),
+            progress: Mutex::new(progress),
+            news: Condvar::new(),
+        }
+    }
+
+    /// Hands a record to the writer if fewer than `bound` wait; for whoever wants its number.
+    pub(super) fn begin(
+        &self,
+        record: &Record<'_>,
+        bound: usize,
+    ) -> Result<oneshot::Receiver<u64>, AuditError> {
+        let (done, written) = oneshot::channel();
+        let entry = Entry { rendered: record.render(sys::unix_micros()), done: Some(done) };
+        self.queue.push(entry, bound)?;
+        Ok(written)
+    }
+
+    /// The same for what nobody waits for.
+    pub(super) fn later(&self, record: &Record<'_>, bound: usize) -> Result<(), AuditError> {
+        let entry = Entry { rendered: record.render(sys::unix_micros()), done: None };
+        self.queue.push(entry, bound)
+    }
+
+    /// Sets what to do on failure; if that has come already, does it now.
+    pub(super) fn set_hook(&self, hook: FailureHook) {
+        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(hook);
+        if self.queue.has_failed() {
+            self.call_hook();
+        }
+    }
+
+    /// The queue knows already, or learns it now.
+    pub(super) fn fail(&self) {
+        self.queue.fail();
+        self.end(Writing::HasFailed);
+        self.call_hook();
+    }
+
+    fn call_hook(&self) {
+        let hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
+    /// Everything up to this record is written.
+    pub(super) fn wrote(&self, seq: u64) {
+        let mut progress = self.lock();
+        progress.seq = seq;
+        if seq >= progress.wanted {
+            self.news.notify_one();
+        }
+    }
+
+    pub(super) fn end(&self, how: Writing) {
+        let mut progress = self.lock();
+        if progress.writing == Writing::GoesOn {
+            progress.writing = how;
+        }
+        self.news.notify_one();
+    }
+
+    /// Returns at `until`, when record `wanted` is written, or when there will be no more.
+    pub(super) fn wait(&self, until: Instant, wanted: u64) -> (u64, Writing) {
+        let mut progress = self.lock();
+        progress.wanted = wanted;
+        let left = until.saturating_duration_since(Instant::now());
+        let pending = |p: &mut Progress| p.seq < wanted && p.writing == Writing::GoesOn;
+        let waited = self.news.wait_timeout_while(progress, left, pending);
+        let progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+        (progress.seq, progress.writing)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        // A panic elsewhere leaves plain data behind, which is still right.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,67 @@
+//! `audit …`: the log, from its files; no running gateway is needed and none is disturbed.
+
+mod read;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{ConfigArg, Ending, Failure, find_gateway, load, say};
+use crate::audit;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Begin the log if there is none, and print the public key of its first epoch. Keep that key
+    /// away from this machine: it is what `verify` believes.
+    Init {
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// Check every record against what was signed; names the first bad one.
+    Verify(verify::Args),
+    /// Show the last records, and with -f those that come.
+    Tail(read::TailArgs),
+    /// All records, for other programs.
+    Export(read::ExportArgs),
+    /// The proof that one record is in the log, or a check of such a proof.
+    Prove(read::ProveArgs),
+}
+
+/// Which log a command is about.
+#[derive(Debug, clap::Args)]
+struct LogArg {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The directory of the log, instead of the configured one.
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl LogArg {
+    fn find(&self) -> Result<PathBuf, Failure> {
+        match &self.dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(find_gateway(&self.config)?.state_dir.join("audit")),
+        }
+    }
+}
+
+pub(super) fn audit(action: Action) -> Result<Ending, Failure> {
+    match action {
+        Action::Init { config } => init(&config),
+        Action::Verify(args) => verify::verify(&args),
+        Action::Tail(args) => read::tail(&args),
+        Action::Export(args) => read::export(&args),
+        Action::Prove(args) => read::prove(&args),
+    }
+}
+
+fn init(config: &ConfigArg) -> Result<Ending, Failure> {
+    let (config, _) = load(config)?;
+    let dir = config.gateway.state_dir.join("audit");
+    let settings = audit::Settings::of(&config);
+    let pubkey = audit::init(&dir, settings).map_err(|e| Failure::of(Ending::SaidNo, &e))?;
+    say(&pubkey);
+    Ok(Ending::Fine)
+}

@@ -1,0 +1,118 @@
+//! `audit verify`: whether a log is what was signed, and as young as it should be.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::LogArg;
+use crate::{
+    audit::{self, Verified, VerifyError, Wanted},
+    cli::{Ending, Failure, say},
+    sys,
+};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    log: LogArg,
+    /// The public key that `audit init` printed, kept elsewhere; without it the one that lies
+    /// beside the log is believed.
+    #[arg(long, value_name = "KEY")]
+    pubkey: Option<String>,
+    /// A copy of a checkpoint that was kept elsewhere; may be given more than once.
+    #[arg(long, value_name = "FILE")]
+    witness: Vec<PathBuf>,
+    /// Until when the log should go: `now`, or seconds since 1970.
+    #[arg(long, value_name = "TIME", requires = "max_gap")]
+    until: Option<String>,
+    /// How much older the last signed record may be: `120s`, `5m`, `1h`.
+    #[arg(long, value_name = "TIME", requires = "until", value_parser = seconds)]
+    max_gap: Option<u64>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn verify(args: &Args) -> Result<Ending, Failure> {
+    let dir = args.log.find()?;
+    let not_before = match (args.until.as_deref(), args.max_gap) {
+        (Some(until), Some(gap)) => Some(moment(until)?.saturating_sub(gap.saturating_mul(MICROS))),
+        (Some(_), None) | (None, _) => None,
+    };
+    let wanted =
+        Wanted { pubkey: args.pubkey.clone(), witnesses: args.witness.clone(), not_before };
+    match audit::verify(&dir, &wanted) {
+        Ok(verified) if args.json => {
+            say(&told(&verified).to_string());
+            Ok(Ending::Fine)
+        }
+        Ok(verified) => {
+            say(&format!("{}: {}", dir.display(), sentence(&verified)));
+            Ok(Ending::Fine)
+        }
+        Err(error) => {
+            let failure = Failure::of(ending(&error), &error);
+            if args.json {
+                let seq = if let VerifyError::Bad { seq, .. } = error { Some(seq) } else { None };
+                say(&json!({ "ok": false, "error": failure.told, "record": seq }).to_string());
+                return Ok(failure.ending);
+            }
+            Err(failure)
+        }
+    }
+}
+
+const MICROS: u64 = 1_000_000;
+
+fn ending(error: &VerifyError) -> Ending {
+    match error {
+        VerifyError::Key { .. } => Ending::Usage,
+        VerifyError::Bad { .. }
+        | VerifyError::Log { .. }
+        | VerifyError::None { .. }
+        | VerifyError::Read { .. } => Ending::SaidNo,
+    }
+}
+
+fn told(verified: &Verified) -> serde_json::Value {
+    json!({
+        "ok": true, "origin": verified.origin, "first": verified.first,
+        "records": verified.last, "head": verified.head, "signed": verified.signed,
+        "signed_ts": verified.signed_ts, "epochs": verified.epochs,
+        "anchored": verified.anchored,
+    })
+}
+
+fn sentence(verified: &Verified) -> String {
+    let Verified { first, last, head, signed, epochs, .. } = verified;
+    let expired = match first {
+        1 => String::new(),
+        first => format!(", the first {} of them expired", first - 1),
+    };
+    let anchored = if verified.anchored { "" } else { "; the key is the log's own: give --pubkey" };
+    let keys = if *epochs == 1 { "key" } else { "keys" };
+    format!(
+        "{last} records{expired}, chain intact, {signed} signed by {epochs} {keys}, head {head}{anchored}"
+    )
+}
+
+/// Microseconds since 1970.
+fn moment(text: &str) -> Result<u64, Failure> {
+    if text == "now" {
+        return Ok(sys::unix_micros());
+    }
+    let told = "--until is `now` or seconds since 1970";
+    let seconds: u64 = text.parse().map_err(|_| Failure::new(Ending::Usage, told))?;
+    Ok(seconds.saturating_mul(MICROS))
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(digits) if text.ends_with('m') => (digits, 60),
+        Some(digits) if text.ends_with('h') => (digits, 3600),
+        Some(digits) => (digits, 1),
+        None => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|_| "write 120s, 5m or 1h".to_owned())?;
+    Ok(number.saturating_mul(unit))
+}

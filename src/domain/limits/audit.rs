@@ -1,0 +1,30 @@
+//! The bounds of the audit log: a part of `limits`, and listed with them.
+//!
+//! Each is named with its unit. Only constants stand here; whoever queues, waits or counts takes
+//! the figure from `limits`.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+pub const AUDIT_QUEUE_MAX: usize = 8192;
+pub const AUDIT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// One string in an audit record, before escaping; longer ones are cut.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// One line of the audit log; a longer one was not written by us.
+pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// How long the audit writer, once idle, leaves records that nobody waits for unwritten.
+pub const AUDIT_NAP: Duration = Duration::from_millis(5);
+/// How long a group commit waits for the company that the last one had.
+pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
+/// A segment of the audit log that is this long or this old is followed by the next.
+pub const AUDIT_SEGMENT_BYTES: u64 = 64 << 20;
+pub const AUDIT_SEGMENT_AGE: Duration = Duration::from_secs(3600);
+/// How many calls under way one record at the beginning of a segment names.
+pub const AUDIT_IN_FLIGHT_IDS: usize = 1000;
+/// How often the audit log is signed at least.
+pub const AUDIT_HEARTBEAT: Duration = Duration::from_secs(60);
+/// How long, and for how many records, one key signs the audit log.
+pub const AUDIT_EPOCH_AGE: Duration = Duration::from_secs(3600);
+pub const AUDIT_EPOCH_RECORDS: u64 = 100_000;
+/// How long the audit log keeps a record at least (also the default of `audit.retention_days`).
+pub const AUDIT_RETENTION_DAYS: usize = 90;
+pub const AUDIT_RETENTION_DAYS_RANGE: RangeInclusive<usize> = 1..=36_500;
