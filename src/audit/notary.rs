@@ -90,7 +90,7 @@ impl Notary {
                 Writing::HasFailed => return,
                 Writing::IsOver => self.read_to(seq).and_then(|()| self.sign()),
                 Writing::GoesOn if seq >= last || since.elapsed() >= self.duties.pace.epoch_age => {
-                    self.next_epoch()
+                    self.next_epoch(seq)
                 }
                 Writing::GoesOn => self.heartbeat(),
             };
@@ -112,8 +112,9 @@ impl Notary {
         self.sign()
     }
 
-    fn next_epoch(&mut self) -> io::Result<()> {
-        self.epoch_since = (Instant::now(), self.chain.seq);
+    fn next_epoch(&mut self, seq: u64) -> io::Result<()> {
+        // Also if the record is not taken: then it is tried again as much later.
+        self.epoch_since = (Instant::now(), seq);
         let epoch = self.keys.epoch().saturating_add(1);
         let pubkey = self.keys.prepare()?.vkey().to_string();
         let record = Record::Own(Own::KeyEpoch { epoch, pubkey: &pubkey });

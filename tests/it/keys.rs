@@ -256,3 +256,26 @@ async fn durability_decides_whether_a_call_waits_for_the_disk() {
     }
     assert_eq!(flushes("cached", CALLS).await, 0);
 }
+
+#[test]
+fn witness_file_is_a_copy_that_a_log_is_held_against() {
+    let tables = format!("[audit]\nwitness_file = \"far/mark\"\n{}", stdio_server("up", &[]));
+    let gateway = Gateway::start(&tables);
+    let (status, dir) = gateway.end();
+    assert!(status.success());
+    let (far, state) = (dir.path().join("far/mark"), dir.path().join("state"));
+    let config = dir.path().join("servers.toml");
+    let verify = |place: &Path| {
+        let mut command = Command::new(PORTCULLIS);
+        command.args(["audit", "verify", "--config"]).arg(&config).arg("--witness").arg(&far);
+        command.arg(place).output().unwrap()
+    };
+    assert!(verify(&state.join("audit")).status.success());
+    // Nothing of the log is left, nor of the mark beside it: the copy remembers.
+    fs::remove_dir_all(&state).unwrap();
+    let gateway = Gateway::start_in(dir, &tables);
+    let log = fs::read_to_string(gateway.dir.path().join("state/audit/current/seg/000001.jsonl"));
+    let first = log.unwrap().lines().next().unwrap().to_owned();
+    assert!(first.contains("\"after\":\"portcullis/audit/"), "{first}");
+    assert!(first.contains("it is gone"), "{first}");
+}
