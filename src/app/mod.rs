@@ -131,6 +131,7 @@ fn endpoint_url(address: &str) -> String {
 }
 
 async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
+    let rules = Arc::new(rules);
     let state_dir = config.gateway.state_dir.clone();
     sys::create_private_dir(&state_dir)
         .map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
@@ -155,7 +156,7 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     let names = config.gateway.names;
     let fleet = Arc::new(Fleet::start(
         Generation(1),
-        (servers, Arc::new(rules)),
+        (servers, rules.clone()),
         (names, &connector),
         publish,
     ));
@@ -168,7 +169,7 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     }
     let running = Arc::new(config);
     let (fleet_of, audit_of) = (fleet.clone(), audit.clone());
-    let reloader = Reloader { running, fleet: fleet_of, audit: audit_of, standing };
+    let reloader = Reloader { running, rules, fleet: fleet_of, audit: audit_of, standing };
     let mut chores = JoinSet::new();
     chores.spawn(reloader.run(asks));
     Ok(App { front, fleet, gate, audit, reloads, chores, thread })

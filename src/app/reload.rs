@@ -28,6 +28,8 @@ use crate::{
 /// The task's own state.
 pub(super) struct Reloader {
     pub(super) running: Arc<Config>,
+    /// As they were compiled.
+    pub(super) rules: Arc<Rules>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) audit: Audit,
     pub(super) standing: watch::Sender<Standing>,
@@ -107,7 +109,7 @@ impl Reloader {
     async fn take(
         &mut self,
         who: &str,
-        (next, rules): (Config, Rules),
+        (next, mut rules): (Config, Rules),
     ) -> Result<Applied, Refused> {
         let difference = Difference::between(&self.running, &next);
         let standing = self.standing.borrow().generation;
@@ -117,7 +119,9 @@ impl Reloader {
             return Ok(Applied { generation: standing, published, difference, down });
         }
         let generation = standing.next();
-        let desired = (next.servers.clone(), Arc::new(rules));
+        rules.follow(&self.rules);
+        let rules = Arc::new(rules);
+        let desired = (next.servers.clone(), rules.clone());
         let mut aside = self.fleet.build(generation, desired).await;
         // Now that it is known what the servers have.
         let mut errors = aside.bind();
@@ -137,7 +141,7 @@ impl Reloader {
         let (added, removed) = (difference.added.len(), difference.removed.len());
         let changed = difference.changed.len();
         info!(who, %generation, added, removed, changed, "Configuration is reloaded");
-        self.running = Arc::new(next);
+        (self.running, self.rules) = (Arc::new(next), rules);
         Ok(Applied { generation, published: true, difference, down })
     }
 

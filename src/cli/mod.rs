@@ -6,6 +6,7 @@
 mod audit;
 mod client;
 mod inspect;
+mod policy;
 mod reload;
 mod serve;
 mod service;
@@ -40,6 +41,7 @@ Examples:
   portcullis serve                           run the gateway until SIGTERM or Ctrl-C
   portcullis tools                           what applications can call
   portcullis call files__read_file path=README.md
+  portcullis policy explain files/read_file path=/etc/passwd
   portcullis reload                          take the changes in servers.toml; calls go on
   portcullis stop --reason 'odd calls'       nothing is sent any more, until reset and resume
 
@@ -68,6 +70,11 @@ enum Command {
     Estop {
         #[command(subcommand)]
         action: service::Estop,
+    },
+    /// What the policies allow, and why.
+    Policy {
+        #[command(subcommand)]
+        action: policy::Policy,
     },
     /// The audit log: begin, verify, follow, export, prove.
     Audit {
@@ -137,6 +144,7 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => reload::diff(&args),
         Command::Stop(args) => service::engage(&args),
         Command::Estop { action } => service::estop(action),
+        Command::Policy { action } => policy::policy(action),
         Command::Audit { action } => audit::audit(action),
         Command::Provide { server } => serve::provide(server),
     };

@@ -38,14 +38,15 @@ pub struct Change {
     pub server: ServerName,
     /// As they are written in the file. Values may be secrets and are not told.
     pub keys: Vec<&'static str>,
-    /// Whether its processes and sessions are replaced. The whitelist alone needs no new ones.
+    /// Whether its processes and sessions are replaced. Whitelist and rates need no new ones.
     pub replaced: bool,
 }
 
 impl Difference {
     pub fn between(before: &Config, after: &Config) -> Self {
         let policies = before.digest.policies != after.digest.policies
-            || before.gateway.policy_mode != after.gateway.policy_mode;
+            || before.gateway.policy_mode != after.gateway.policy_mode
+            || before.limits.principal_rate != after.limits.principal_rate;
         let mut difference = Self { policies, ..Self::default() };
         for server in &after.servers {
             match find(before, &server.name) {
@@ -77,8 +78,8 @@ impl Change {
 impl ServerConfig {
     /// Whether what runs for the one may stay for the other.
     pub fn runs_like(&self, other: &Self) -> bool {
-        let (filter, risk) = (self.filter.clone(), self.risk.clone());
-        self == &Self { filter, risk, ..other.clone() }
+        let (filter, rates, risk) = (self.filter.clone(), self.rates.clone(), self.risk.clone());
+        self == &Self { filter, rates, risk, ..other.clone() }
     }
 }
 
@@ -105,7 +106,7 @@ pub(super) fn needing_restart(
     compare!(limits, Limits, &before.limits, &after.limits, {
         "body_bytes": body_bytes, "in_flight": in_flight, "sessions": sessions,
         "connections": connections,
-    });
+    }, elsewhere: principal_rate);
     let tables = [("gateway", gateway), ("audit", audit), ("limits", limits)];
     let named = |(table, differing): (&'static str, Differing)| {
         differing.keys.into_iter().map(move |key| (table, key))
@@ -137,7 +138,7 @@ fn server_keys(before: &ServerConfig, after: &ServerConfig) -> Vec<&'static str>
         "startup_timeout_sec": startup_timeout, "tool_timeout_sec": tool_timeout,
         "in_flight": in_flight, "queue": queue, "queue_timeout_sec": queue_timeout,
         "balance": balance, "affinity": affinity, "retry": repeatable, "health": health,
-        "risk": risk,
+        "risk": risk, "rate": rates,
     }, elsewhere: name, replicas, filter);
     differing.keys
 }

@@ -36,7 +36,8 @@ pub(super) const GATEWAY_KEYS: [&str; 9] = [
     "legacy_sse",
 ];
 pub(super) const AUDIT_KEYS: [&str; 3] = ["durability", "retention_days", "witness_file"];
-pub(super) const LIMITS_KEYS: [&str; 4] = ["body_bytes", "in_flight", "sessions", "connections"];
+pub(super) const LIMITS_KEYS: [&str; 5] =
+    ["body_bytes", "in_flight", "sessions", "connections", "principal_rate"];
 
 const LISTEN_PORT: u16 = 7411;
 const POLICIES: &str = "policies";
@@ -105,12 +106,14 @@ pub(super) fn read_limits(section: &Section<'_>, check: &mut Check<'_>) -> Limit
     let notes = &mut check.notes;
     section.refuse_unknown(&LIMITS_KEYS, notes);
     let standard = Limits::default();
+    let principal_rate = section.rate("principal_rate", notes);
     let mut count = |key, range, default| section.count(key, range, notes).unwrap_or(default);
     Limits {
         body_bytes: count("body_bytes", BODY_BYTES_RANGE, standard.body_bytes),
         in_flight: count("in_flight", IN_FLIGHT_RANGE, standard.in_flight),
         sessions: count("sessions", SESSIONS_RANGE, standard.sessions),
         connections: count("connections", CONNECTIONS_RANGE, standard.connections),
+        principal_rate,
     }
 }
 

@@ -23,7 +23,7 @@ pub use load::{Surroundings, digest, load, load_gateway, load_next};
 pub use model::{
     Affinity, AuditConfig, Balance, Config, Digests, Durability, Gateway, Health, HttpTarget,
     Isolation, Limits, Listen, Names, PolicyMode, Program, ProtocolPin, ReplicaConfig,
-    ServerConfig, ServerRisk, StdioTarget, Target, ToolFilter,
+    ServerConfig, ServerRates, ServerRisk, StdioTarget, Target, ToolFilter,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,

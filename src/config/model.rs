@@ -15,7 +15,7 @@ use std::{
 use http::HeaderName;
 
 use super::{Policies, Secret, Warning};
-use crate::domain::{Labels, ServerName, limits};
+use crate::domain::{Labels, Rate, ServerName, limits};
 
 /// One accepted `servers.toml`.
 #[derive(Clone, Debug)]
@@ -116,6 +116,8 @@ pub struct Limits {
     pub in_flight: usize,
     pub sessions: usize,
     pub connections: usize,
+    /// Of each principal, at all servers.
+    pub principal_rate: Option<Rate>,
 }
 
 impl Default for Limits {
@@ -125,6 +127,7 @@ impl Default for Limits {
             in_flight: limits::IN_FLIGHT_MAX,
             sessions: limits::SESSIONS_MAX,
             connections: limits::HTTP_CONNECTIONS_MAX,
+            principal_rate: None,
         }
     }
 }
@@ -153,6 +156,7 @@ pub struct ServerConfig {
     pub repeatable: BTreeSet<String>,
     pub health: Health,
     pub risk: ServerRisk,
+    pub rates: ServerRates,
 }
 
 /// `[servers.NAME.risk]`: what its tools do, as far as the operator knows.
@@ -163,6 +167,17 @@ pub struct ServerRisk {
     /// For tools of which nothing else is known.
     pub default: Option<Labels>,
     pub labels: BTreeMap<String, Labels>,
+}
+
+/// `[servers.NAME.rate]`: how often it may be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerRates {
+    /// By everybody together.
+    pub all: Option<Rate>,
+    /// By each principal.
+    pub principal: Option<Rate>,
+    /// Each tool by each principal.
+    pub tools: BTreeMap<String, Rate>,
 }
 
 /// `[servers.NAME.health]`: how a silent server is looked after, and one that is gone.
@@ -206,6 +221,7 @@ impl ServerConfig {
             repeatable: BTreeSet::new(),
             health: Health::default(),
             risk: ServerRisk::default(),
+            rates: ServerRates::default(),
         }
     }
 }

@@ -11,6 +11,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use crate::domain::Rate;
+
 use super::{
     Code,
     report::{Note, Notes, sounds_secret},
@@ -165,6 +167,20 @@ impl<'d> Section<'d> {
             notes.push(out_of_range(key, value.span(), rule));
         }
         seconds.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+    }
+
+    /// So many calls in so much time: `"20/s"`.
+    pub(super) fn rate(&self, key: &str, notes: &mut Notes) -> Option<Rate> {
+        let written = self.text(key, notes)?;
+        let rate = Rate::parse(written.value);
+        if rate.is_none() {
+            let message = format!("`{}` is not a rate", written.value.escape_debug());
+            let note = Note::new(Code::BadValue, written.span, message).label("not N/s, m, h or d");
+            notes.push(
+                note.help("write calls and time: \"20/s\", \"600/m\", \"100/h\", \"1000/d\""),
+            );
+        }
+        rate
     }
 
     /// A list of strings. Elements of another type are noted one by one.

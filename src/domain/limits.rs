@@ -336,6 +336,8 @@ pub const POLICY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const POLICY_TYPE_DEPTH_MAX: usize = 6;
 /// Principals for which what a policy sees of an action is kept.
 pub const POLICY_WORLDS_MAX: usize = 64;
+/// Principals that are counted by one rate, before those that have all of it left are forgotten.
+pub const RATE_CELLS_MAX: usize = 16_384;
 /// Files of any kind in a directory that is read whole.
 pub const DIRECTORY_FILES_MAX: usize = 1024;
 /// How long `servers.toml` has to be left alone before it is read again: editors write in steps.

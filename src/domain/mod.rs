@@ -8,18 +8,19 @@ mod ids;
 pub mod limits;
 mod matter;
 mod name;
+mod rate;
 mod risk;
-mod task;
 mod verdict;
 
 pub use call::{
-    Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject, Transport,
+    Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject, Task, TaskStep,
+    Transport,
 };
 pub use ids::{CallId, CallIds, Generation, Nonce, ReplicaNo, SpanId, TraceId, TraceParent};
 pub use matter::{Asking, Matter, Questions, Topic, Wish};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
+pub use rate::{Per, Rate};
 pub use risk::{Hints, Labels, Reason, Standing};
-pub use task::{Task, TaskStep};
 pub use verdict::{DenyReason, Grounds, Refusal, Verdict};
 
 /// The two families of MCP revisions.

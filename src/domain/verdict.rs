@@ -4,7 +4,7 @@
 //! reason breaks the build wherever one must be told apart. The text that a caller may see is
 //! `Refusal::told`, which never says more than the caller may know; the audit has the rest.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -48,6 +48,8 @@ pub enum DenyReason {
     Policy,
     /// Too risky, or risky enough to need an approval.
     Risk,
+    /// More calls than its rate allows.
+    Rate,
     /// The record could not be written, so nothing may be sent.
     AuditUnavailable,
     /// Too much in flight.
@@ -69,6 +71,7 @@ impl DenyReason {
             Self::Schema => "schema",
             Self::Policy => "policy",
             Self::Risk => "risk",
+            Self::Rate => "rate_limited",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal",
@@ -92,10 +95,12 @@ impl fmt::Display for DenyReason {
 pub struct Refusal {
     pub reason: DenyReason,
     pub told: String,
+    /// When it may be otherwise.
+    pub retry: Option<Duration>,
 }
 
 impl Refusal {
     pub fn new(reason: DenyReason, told: impl Into<String>) -> Self {
-        Self { reason, told: told.into() }
+        Self { reason, told: told.into(), retry: None }
     }
 }

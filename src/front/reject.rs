@@ -4,6 +4,8 @@
 //! the design's table, always with `callId`, `sent` and `reason`, so that a caller knows whether
 //! it may try again. Nothing here reveals whether a hidden tool exists.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::json;
 
@@ -107,7 +109,7 @@ fn unknown(to: Version, kind: Kind, name: &str) -> ErrorObject {
 }
 
 fn refused(to: Version, id: &RequestId, (call, kind): (CallId, Kind), refusal: Refusal) -> Reply {
-    let Refusal { reason, told } = refusal;
+    let Refusal { reason, told, retry } = refusal;
     let error = |code, message, retry_ms| {
         Reply::error(
             to,
@@ -135,8 +137,14 @@ fn refused(to: Version, id: &RequestId, (call, kind): (CallId, Kind), refusal: R
         },
         DenyReason::AuditUnavailable => error(AUDIT, told, Some(RETRY_UNAVAILABLE_MS)),
         DenyReason::Overloaded => error(BUSY, told, Some(RETRY_BUSY_MS)),
+        DenyReason::Rate => error(BUSY, told, retry.map(millis)),
         DenyReason::Internal => error(INTERNAL, told, None),
     }
+}
+
+/// No sooner than that.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 /// A refusal that the model may read and react to.
@@ -183,6 +191,7 @@ fn withheld(reason: DenyReason) -> (i64, Option<u64>) {
         | DenyReason::Schema
         | DenyReason::Policy
         | DenyReason::Risk
+        | DenyReason::Rate
         | DenyReason::Overloaded
         | DenyReason::Internal => (INTERNAL, None),
     }

@@ -8,6 +8,7 @@
 mod latch;
 mod permit;
 mod policy;
+mod rates;
 mod risk;
 mod rules;
 mod schema;
@@ -20,7 +21,7 @@ pub use latch::{
     Stopped,
 };
 pub use permit::{Permit, Ticket};
-pub use policy::{Decided, Facts, Offer, Policies, Taint};
+pub use policy::{Decided, Explained, Explanation, Facts, Fit, Offer, Policies, Taint};
 pub use risk::{Risk, RiskRules, Witness};
 pub use rules::Rules;
 pub use schema::{Schema, SchemaBudget, SchemaError};
@@ -260,7 +261,10 @@ impl Gate {
         let epoch = self.latch.epoch(matter.into());
         let Judgement { verdict, grounds } = judge(epoch, rules, matter, definition);
         let refusal = match (epoch, verdict) {
-            (Ok(epoch), Verdict::Allow) => return Ok((epoch, grounds)),
+            (Ok(epoch), Verdict::Allow) => match within_rates(rules, matter) {
+                Ok(()) => return Ok((epoch, grounds)),
+                Err(refusal) => refusal,
+            },
             (_, Verdict::Deny(refusal)) => refusal,
             (_, Verdict::Hold(_)) => refusal(DenyReason::Risk),
             (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
@@ -335,6 +339,15 @@ impl Gate {
     }
 }
 
+/// Counts what is about to be sent.
+fn within_rates(rules: &Rules, matter: Matter<'_>) -> Result<(), Refusal> {
+    let Matter::Call(call) = matter else { return Ok(()) };
+    rules
+        .rates
+        .take(call)
+        .map_err(|wait| Refusal { retry: Some(wait), ..refusal(DenyReason::Rate) })
+}
+
 fn refusal(reason: DenyReason) -> Refusal {
     Refusal::new(reason, told(reason))
 }
@@ -347,6 +360,7 @@ fn told(reason: DenyReason) -> &'static str {
         DenyReason::Schema => "the arguments do not fit the tool's schema",
         DenyReason::Policy => "the gateway's policies do not allow this call",
         DenyReason::Risk => "the call is too risky to be made without an approval",
+        DenyReason::Rate => "more calls than are allowed in that time; try again later",
         DenyReason::AuditUnavailable => "the call could not be put on record and was not sent",
         DenyReason::State => "the requestState was not given out for this request, or is too old",
         DenyReason::Headers => "the headers contradict the body",

@@ -1,9 +1,10 @@
 //! Everything that one generation decides by, compiled when it is loaded.
 //!
-//! Immutable: a call that was judged by one generation's rules is never judged by another's. One
-//! decision for lists and for calls. What remembers from call to call is the gate's, not here.
+//! A call that was judged by one generation's rules is never judged by another's. One decision for
+//! lists and for calls. All of it is immutable but for what has been used up of the rates, which
+//! the next generation goes on with.
 
-use super::{Offer, Policies, Whitelist};
+use super::{Offer, Policies, Whitelist, rates::Rates};
 use crate::{
     config::{Config, ConfigErrors, Finding},
     domain::{Principal, ServerName, Subject},
@@ -13,7 +14,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     whitelist: Whitelist,
-    pub(super) policies: Policies,
+    policies: Policies,
+    pub(super) rates: Rates,
 }
 
 impl Rules {
@@ -25,19 +27,25 @@ impl Rules {
             warnings: config.warnings.clone(),
             digest: Some(config.digest),
         })?;
-        Ok(Self { whitelist: Whitelist::compile(&config.servers), policies })
+        let whitelist = Whitelist::compile(&config.servers);
+        Ok(Self { whitelist, policies, rates: Rates::compile(config) })
     }
 
     /// Nothing but a whitelist, for tests of other things.
     pub fn of_whitelist(whitelist: Whitelist) -> Self {
-        Self { whitelist, policies: Policies::unenforced() }
+        Self { whitelist, policies: Policies::unenforced(), rates: Rates::default() }
     }
 
     /// The same for what the servers have now, and what is wrong with it.
     #[must_use]
     pub fn bind(&self, offers: &[Offer<'_>]) -> (Self, Vec<Finding>) {
         let (policies, mistakes) = self.policies.bind(offers);
-        (Self { whitelist: self.whitelist.clone(), policies }, mistakes)
+        (Self { policies, ..self.clone() }, mistakes)
+    }
+
+    /// Goes on where the rules of the generation before stand.
+    pub fn follow(&mut self, before: &Self) {
+        self.rates.inherit(&before.rates);
     }
 
     pub fn policies(&self) -> &Policies {

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-fn call(tool: &str, arguments: &'static str) -> Call {
+pub(super) fn call(tool: &str, arguments: &'static str) -> Call {
     static IDS: std::sync::LazyLock<CallIds> = std::sync::LazyLock::new(|| CallIds::new(Nonce(1)));
     Call {
         id: IDS.next(1_700_000_000_000),

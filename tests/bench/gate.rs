@@ -4,19 +4,22 @@
 //! writer and back; with 64 callers they are per call while all wait together.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has nothing to measure")]
+#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints its figures")]
 
-use std::{hint::black_box, sync::Arc};
+mod policies;
+
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::{
     audit::{Audit, AuditThread},
-    config::{Durability, ToolFilter},
+    config::Durability,
     domain::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Outcome, Principal,
         ServerName, Subject, Transport,
     },
-    gate::{Definition, Gate, Latch, Marks, Rules, Schema, Whitelist, judge},
+    gate::{Definition, Gate, Latch, Marks, Rules, Schema, judge},
 };
 use tokio::task::JoinSet;
 
@@ -33,11 +36,7 @@ struct House {
 fn house(durability: Durability) -> House {
     let dir = tempfile::tempdir().unwrap();
     let (audit, thread) = Audit::open(&dir.path().join("audit"), durability).unwrap();
-    let filter = ToolFilter { enabled: Some(["read".to_owned()].into()), ..Default::default() };
-    let rules = Rules::of_whitelist(Whitelist::from_filters([(
-        &ServerName::parse("files").unwrap(),
-        &filter,
-    )]));
+    let rules = policies::rules(1, 3);
     let schema = br#"{"type":"object","properties":{"path":{"type":"string","minLength":1},
         "head":{"type":"integer"}},"required":["path"],"additionalProperties":false}"#;
     House {
@@ -61,7 +60,7 @@ fn call(ids: &CallIds) -> Call {
             transport: Transport::Http,
         }),
         server: ServerName::parse("files").unwrap(),
-        subject: Subject::parse(Kind::Tool, "read").unwrap(),
+        subject: Subject::parse(Kind::Tool, "t0").unwrap(),
         arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
         answers: None,
         generation: Generation(1),
@@ -122,5 +121,34 @@ async fn together(house: &House) {
     tasks.join_all().await;
 }
 
-criterion_group!(benches, pieces, on_record);
+/// What one judgement takes among a thousand policies over a hundred tools, and the slowest ones.
+fn many_policies(c: &mut Criterion) {
+    let house = House { rules: Arc::new(policies::rules(100, 1_000)), ..house(Durability::Cached) };
+    let (latch, one) = (house.gate.latch(), call(&house.ids));
+    let judged = || {
+        let definition = Definition::Known(&house.schema);
+        black_box(judge(
+            latch.epoch(Marks::default()),
+            &house.rules,
+            Matter::Call(&one),
+            definition,
+        ))
+    };
+    c.bench_function("judge/1,000 policies over 100 tools", |b| b.iter(judged));
+    let mut took = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+    for _ in 0..100_000 {
+        let since = Instant::now();
+        judged();
+        took.saturating_record(u64::try_from(since.elapsed().as_nanos()).unwrap());
+    }
+    let us = |quantile| took.value_at_quantile(quantile) as f64 / 1_000.0;
+    println!(
+        "judge/1,000 policies: p50 {:.1} µs, p99 {:.1} µs, p99.9 {:.1} µs",
+        us(0.5),
+        us(0.99),
+        us(0.999)
+    );
+}
+
+criterion_group!(benches, pieces, many_policies, on_record);
 criterion_main!(benches);

@@ -8,6 +8,8 @@
 #![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 #![expect(clippy::exit, reason = "gungraun's own `main!` ends the process when a bound is passed")]
 
+mod policies;
+
 use std::{hint::black_box, sync::Arc};
 
 use bytes::Bytes;
@@ -16,12 +18,11 @@ use gungraun::{
 };
 use http::HeaderMap;
 use portcullis::{
-    config::ToolFilter,
     domain::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
         Subject, Transport,
     },
-    gate::{Definition, Judgement, Latch, Marks, Rules, Schema, Whitelist, judge},
+    gate::{Definition, Judgement, Latch, Marks, Rules, Schema, judge},
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
         Onward, RequestId, Tasks, Version, decode, encode_call, encode_result,
@@ -119,7 +120,8 @@ fn encoded_result((to, id, result): (Version, RequestId, Object)) -> Frame {
     encode_result(to, black_box(&id), black_box(&result), Caching::Never)
 }
 
-/// Everything that `admit` asks before it writes the intent.
+/// Everything that `admit` asks before it writes the intent, with a thousand policies over a
+/// hundred tools.
 struct Question {
     latch: Latch,
     rules: Rules,
@@ -130,12 +132,11 @@ struct Question {
 fn question() -> &'static Question {
     let dir = tempfile::tempdir().unwrap();
     let files = ServerName::parse("files").unwrap();
-    let filter = ToolFilter { enabled: Some(["read".to_owned()].into()), ..Default::default() };
     let schema = br#"{"type":"object","properties":{"path":{"type":"string","minLength":1},
         "head":{"type":"integer"}},"required":["path"],"additionalProperties":false}"#;
     Box::leak(Box::new(Question {
         latch: Latch::open(dir.path()),
-        rules: Rules::of_whitelist(Whitelist::from_filters([(&files, &filter)])),
+        rules: policies::rules(100, 1_000),
         schema: Schema::compile(schema).unwrap(),
         call: Call {
             id: CallIds::new(Nonce(1)).next(1_700_000_000_000),
@@ -147,7 +148,7 @@ fn question() -> &'static Question {
                 transport: Transport::Http,
             }),
             server: files,
-            subject: Subject::parse(Kind::Tool, "read").unwrap(),
+            subject: Subject::parse(Kind::Tool, "t0").unwrap(),
             arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
             answers: None,
             generation: Generation(1),

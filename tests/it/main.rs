@@ -32,6 +32,7 @@ mod old_transport;
 mod policy;
 mod provide;
 mod questions;
+mod rates;
 mod relay;
 mod reload;
 mod replicas;

@@ -198,3 +198,63 @@ async fn a_resource_that_no_policy_allows_is_neither_read_nor_watched() {
         client.ask("prompts/get", json!({ "name": "up__test_simple_prompt" })).await.response;
     assert_eq!(prompt["error"]["data"]["reason"], "policy", "{prompt}");
 }
+
+/// What a command said, and how it ended.
+fn ends(gateway_dir: &std::path::Path, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(crate::harness::PORTCULLIS);
+    let config = gateway_dir.join("servers.toml");
+    let output = command.args(words).arg("--config").arg(config).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn policies_are_shown_tested_and_explained_without_a_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules =
+        "[[deny]]\nname = \"no-secrets\"\ntools = [\"up/echo\"]\nargs.text.like = \"*secret*\"\n";
+    let case = |text: &str, expect: &str| {
+        format!(
+            "[[case]]\nprincipal = \"local\"\ntool = \"up/echo\"\nargs = {{ text = \"{text}\" }}\nexpect = \"{expect}\"\n"
+        )
+    };
+    let good = case("ok", "allow") + &case("ok secret", "deny") + &case("no", "deny");
+    let files = [("a.cedar", ECHO_SHORT), ("rules.toml", rules), ("tests/t.toml", &good)];
+    put(&dir.path().join("policies"), &files);
+    crate::harness::write_config(dir.path(), &stdio_server("up", &[]));
+    let run = |words: &[&str]| ends(dir.path(), words);
+    let (code, said) = run(&["policy", "show"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        said.contains("a.cedar:1")
+            && said.contains("forbid (")
+            && said.contains("@id(\"no-secrets\")"),
+        "{said}"
+    );
+    assert_eq!(run(&["policy", "test"]), (Some(0), "3 cases, as expected\n".to_owned()));
+
+    let (code, said) = run(&["policy", "explain", "up/echo", "text=ok"]);
+    assert_eq!((code, said.lines().next()), (Some(0), Some("allow")));
+    assert!(said.contains("permit `short`  holds") && said.contains("rules.toml:1"), "{said}");
+    let (code, said) = run(&["policy", "explain", "up/echo", "text=ok secret"]);
+    assert_eq!((code, said.lines().next()), (Some(1), Some("deny")));
+    assert!(said.contains("in the way: forbid `no-secrets` at"), "{said}");
+    let (code, said) = run(&["policy", "explain", "up/echo", "text=no", "--json"]);
+    let told: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, &told["says"], &told["policies"][0]["fits"]),
+        (Some(1), &json!("deny"), &json!("its conditions do not hold"))
+    );
+    let (code, said) = run(&["policy", "explain", "up/other"]);
+    assert_eq!((code, said.lines().next()), (Some(1), Some("hidden")));
+    assert!(said.contains("no policy permits such a call to anybody"), "{said}");
+    assert_eq!(run(&["policy", "explain", "nope/x"]).0, Some(2));
+
+    put(&dir.path().join("policies"), &[("tests/t.toml", &case("no", "allow"))]);
+    let (code, said) = run(&["policy", "test"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("t.toml:1:1") && said.contains("no policy permits it"), "{said}");
+    assert_eq!(run(&["check"]).0, Some(2), "policies that fail a case are not taken");
+    put(&dir.path().join("policies"), &[("a.cedar", "permit(")]);
+    assert_eq!(run(&["policy", "test"]).0, Some(2));
+}

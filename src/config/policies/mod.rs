@@ -67,6 +67,17 @@ pub struct Place {
 }
 
 impl Place {
+    /// That of something that nobody wrote down.
+    pub fn nowhere() -> Self {
+        Self { paper: Arc::new(Paper { path: PathBuf::new(), text: String::new() }), span: 0..0 }
+    }
+
+    /// That what stands here did not come out.
+    pub fn failure(&self, message: impl Into<String>, help: impl Into<String>) -> Finding {
+        let note = Note::new(Code::FailedCase, self.span.clone(), message).help(help);
+        self.paper.finding(note)
+    }
+
     /// A mistake that was found here, for whoever has to mend it.
     pub fn mistake(&self, message: impl Into<String>, help: impl Into<String>) -> Finding {
         let note = Note::new(Code::BadPolicy, self.span.clone(), message).help(help);

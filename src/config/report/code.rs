@@ -59,6 +59,8 @@ pub enum Code {
     NeedsRestart,
     /// C026: a policy that cannot be right.
     BadPolicy,
+    /// C027: a case that the policies do not fulfil.
+    FailedCase,
     /// C101: unencrypted HTTP to another machine (warning).
     PlainHttp,
     /// C102: a literal that looks like a key (warning).
@@ -77,7 +79,7 @@ pub enum Severity {
 }
 
 impl Code {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -104,6 +106,7 @@ impl Code {
         Self::NoStateDir,
         Self::NeedsRestart,
         Self::BadPolicy,
+        Self::FailedCase,
         Self::PlainHttp,
         Self::LiteralSecret,
         Self::NoServers,
@@ -138,6 +141,7 @@ impl Code {
             Self::NoStateDir => "C024",
             Self::NeedsRestart => "C025",
             Self::BadPolicy => "C026",
+            Self::FailedCase => "C027",
             Self::PlainHttp => "C101",
             Self::LiteralSecret => "C102",
             Self::NoServers => "C103",

@@ -9,10 +9,15 @@ mod replicas;
 mod risk;
 mod stdio;
 
-use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
-    Code, Health, Isolation, ProtocolPin, ServerConfig, Target, ToolFilter,
+    Code, Health, Isolation, ProtocolPin, ServerConfig, ServerRates, Target, ToolFilter,
     check::Check,
     report::{Note, Notes, holds_key, holds_known_key},
     secret::{Lookup, ReferenceError, expand, has_reference},
@@ -40,7 +45,7 @@ pub(super) const REPLICA_KEYS: [&str; 9] = [
     "weight",
 ];
 /// What is said of a server as a whole.
-pub(super) const SERVER_KEYS: [&str; 18] = [
+pub(super) const SERVER_KEYS: [&str; 19] = [
     "enabled",
     "enabled_tools",
     "disabled_tools",
@@ -59,8 +64,10 @@ pub(super) const SERVER_KEYS: [&str; 18] = [
     "retry",
     "health",
     "risk",
+    "rate",
 ];
 const RETRY_KEYS: [&str; 1] = ["tools"];
+const RATE_KEYS: [&str; 3] = ["all", "principal", "tools"];
 const HEALTH_KEYS: [&str; 3] = ["interval_sec", "timeout_sec", "grace_sec"];
 const STDIO_KEYS: [&str; 3] = ["args", "env", "cwd"];
 const HTTP_KEYS: [&str; 3] = ["http_headers", "env_http_headers", "bearer_token_env_var"];
@@ -116,6 +123,7 @@ pub(super) fn read(
     let repeatable = repeatable(section, notes);
     let health = health(section, notes);
     let risk = risk::read(section, notes);
+    let rates = rates(section, notes);
     Some(ServerConfig {
         name: name?,
         replicas: (!replicas.is_empty()).then_some(replicas)?,
@@ -133,6 +141,7 @@ pub(super) fn read(
         repeatable,
         health,
         risk,
+        rates,
     })
 }
 
@@ -244,6 +253,22 @@ fn health(section: &Section<'_>, notes: &mut Notes) -> Health {
         interval: seconds("interval_sec", HEALTH_INTERVAL_RANGE_S, default.interval),
         timeout: seconds("timeout_sec", HEALTH_TIMEOUT_RANGE_S, default.timeout),
         grace: seconds("grace_sec", HEALTH_GRACE_RANGE_S, default.grace),
+    }
+}
+
+fn rates(section: &Section<'_>, notes: &mut Notes) -> ServerRates {
+    let table = section.section("rate", &format!("{} rate", section.title), notes);
+    table.refuse_unknown(&RATE_KEYS, notes);
+    let named = table.section("tools", &format!("{} rate.tools", section.title), notes);
+    let mut rates = BTreeMap::new();
+    for (tool, _) in named.entries() {
+        tools(std::slice::from_ref(&tool), notes);
+        rates.extend(named.rate(tool.value, notes).map(|rate| (tool.value.to_owned(), rate)));
+    }
+    ServerRates {
+        all: table.rate("all", notes),
+        principal: table.rate("principal", notes),
+        tools: rates,
     }
 }
 

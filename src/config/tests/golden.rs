@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{FILE, ONE_SERVER, VARIABLES, accepted, read_after, read_with};
 use crate::config::{
-    Code, Colour, Config, ConfigErrors, Place, Surroundings,
+    Code, Colour, Config, ConfigErrors, Finding, Place, Surroundings,
     check::{Exposure, Written, check},
     load,
 };
@@ -125,7 +125,8 @@ fn mistakes(code: Code) -> ConfigErrors {
             let text = format!("xyzzy = 1\n[gateway]\npolicies = \"rules\"\n{ONE_SERVER}");
             Config::from_str_at(&text, Path::new(FILE), &around)
         }
-        None if code == Code::BadPolicy => Err(misplaced()),
+        None if code == Code::BadPolicy => Err(misplaced(Place::mistake)),
+        None if code == Code::FailedCase => Err(misplaced(Place::failure)),
         None => panic!("no example of {code}"),
     };
     refused.unwrap_err()
@@ -142,11 +143,11 @@ fn exposed() -> Result<Config, ConfigErrors> {
 }
 
 /// As whoever reads Cedar says it.
-fn misplaced() -> ConfigErrors {
+fn misplaced(of: fn(&Place, &'static str, &'static str) -> Finding) -> ConfigErrors {
     let around = Surroundings::with_policies(&[("a.cedar", "permit(principal, action, thing);\n")]);
     let config = Config::from_str_at(ONE_SERVER, Path::new(FILE), &around).unwrap();
     let place = Place { paper: config.policies.cedar[0].clone(), span: 26..31 };
-    let mistake = place.mistake("expected `resource`", "name principal, action and resource");
+    let mistake = of(&place, "expected `resource`", "name principal, action and resource");
     ConfigErrors { errors: vec![mistake], warnings: Vec::new(), digest: None }
 }
 

@@ -24,7 +24,7 @@ type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static st
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 
-const ROWS: [Row; 52] = [
+const ROWS: [Row; 54] = [
     (
         GATEWAY,
         "policies",
@@ -106,6 +106,26 @@ const ROWS: [Row; 52] = [
     (LIMITS, "body_bytes", "1024", |c| c.limits.body_bytes.to_string(), "4194304", "1024"),
     (LIMITS, "in_flight", "0x10", |c| c.limits.in_flight.to_string(), "1024", "16"),
     (LIMITS, "sessions", "1", |c| c.limits.sessions.to_string(), "10000", "1"),
+    (
+        LIMITS,
+        "principal_rate",
+        r#""600/m""#,
+        |c| format!("{:?}", c.limits.principal_rate.map(|rate| rate.to_string())),
+        "None",
+        r#"Some("600/m")"#,
+    ),
+    (
+        Into::Stdio,
+        "rate",
+        r#"{ all = "9/s", principal = "8/m", tools = { t = "7/d" } }"#,
+        |c| {
+            let rates = &c.servers[0].rates;
+            let all = [rates.all, rates.principal, rates.tools.get("t").copied()];
+            all.map(|rate| rate.map(|rate| rate.to_string()).unwrap_or_default()).join(" ")
+        },
+        "  ",
+        "9/s 8/m 7/d",
+    ),
     (LIMITS, "connections", "65_536", |c| c.limits.connections.to_string(), "1024", "65536"),
     (Into::Stdio, "args", r#"["a b", "c"]"#, |c| args(c).join("|"), "", "a b|c"),
     (
@@ -326,7 +346,7 @@ fn every_key_is_noticed_when_it_changes_in_a_running_gateway() {
                 let last = found.next_back();
                 assert_eq!(last, Some((Code::NeedsRestart, 2, key.len() + 4)), "{key}");
             }
-            (Ok(next), Into::Table(_)) if key == "policy_mode" => {
+            (Ok(next), Into::Table(_)) if ["policy_mode", "principal_rate"].contains(&key) => {
                 assert!(Difference::between(&running, &next).policies);
             }
             (Ok(next), Into::Stdio | Into::Http) => {

@@ -8,6 +8,7 @@
 
 mod call;
 mod check;
+mod explain;
 mod head;
 mod names;
 mod short;
@@ -28,8 +29,10 @@ use self::{
     slice::{Selection, Slice},
     source::Source,
 };
+pub use explain::{Explained, Explanation, Fit};
+
 use crate::{
-    config::{self, Case, Expect, Finding, PolicyMode},
+    config::{self, Case, Expect, Finding, Place, PolicyMode},
     domain::{Caller, Kind, Matter, Principal, ServerName, Subject},
 };
 
@@ -96,6 +99,20 @@ pub enum Doubt {
     Invalid,
     #[error("{0} cannot be judged")]
     Unjudged(String),
+}
+
+impl<'a> Asked<'a> {
+    fn of_case(case: &'a Case, caller: &'a Caller) -> Self {
+        let taint = if case.tainted { Taint::Tainted } else { Taint::Clean };
+        Self {
+            caller,
+            server: &case.server,
+            subject: &case.subject,
+            method: names::method(case.subject.kind()),
+            arguments: case.arguments.as_bytes(),
+            facts: Facts { risk: case.risk, taint, is_approved: false },
+        }
+    }
 }
 
 impl Decided {
@@ -209,6 +226,9 @@ impl Policies {
     }
 
     fn answer_to(&self, asked: &Asked<'_>) -> Decided {
+        if self.is_empty() {
+            return Decided::default();
+        }
         let action = ActionName::of(asked.server, asked.subject);
         self.with_slice(action, |slice| match asked.subject.kind() {
             // It was judged when it began, and its arguments are no longer there.
@@ -239,6 +259,12 @@ impl Policies {
         self.mode
     }
 
+    /// All of them in Cedar, each with its place.
+    pub fn texts(&self) -> impl Iterator<Item = (&Place, String)> {
+        let text = |one: &source::Statement| one.policy.to_cedar().unwrap_or_default();
+        self.source.statements.iter().map(move |one| (&one.place, text(one)))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.source.statements.len()
@@ -260,25 +286,17 @@ impl Policies {
         }
         let (want, got) = (case.expect.as_str(), got.as_str());
         let message = format!("case `{}` expects {want}, and the policies say {got}", case.name);
-        Some(case.place.mistake(message, why(&decided)))
+        Some(case.place.failure(message, why(&decided)))
     }
 
     /// What a case comes to.
     pub fn answer(&self, case: &Case) -> (Expect, Decided) {
         let enforced = Self { mode: PolicyMode::Enforce, ..self.clone() };
         let caller = case.caller();
-        let taint = if case.tainted { Taint::Tainted } else { Taint::Clean };
         if !enforced.shows(&caller.principal, &case.server, &case.subject) {
             return (Expect::Hidden, Decided::default());
         }
-        let decided = enforced.answer_to(&Asked {
-            caller: &caller,
-            server: &case.server,
-            subject: &case.subject,
-            method: names::method(case.subject.kind()),
-            arguments: case.arguments.as_bytes(),
-            facts: Facts { risk: case.risk, taint, is_approved: false },
-        });
+        let decided = enforced.answer_to(&Asked::of_case(case, &caller));
         (if decided.allows { Expect::Allow } else { Expect::Deny }, decided)
     }
 }

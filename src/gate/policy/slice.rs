@@ -84,7 +84,7 @@ impl Slice {
         Self { action, definition, typed, selection, remarks, worlds }
     }
 
-    fn statements<'s>(&self, source: &'s Source) -> impl Iterator<Item = &'s Statement> {
+    pub(super) fn statements<'s>(&self, source: &'s Source) -> impl Iterator<Item = &'s Statement> {
         self.selection.statements.iter().filter_map(|n| source.statements.get(*n))
     }
 
@@ -105,19 +105,26 @@ impl Slice {
         if self.remarks.iter().any(|remark| remark.is_wrong()) {
             return Decided::doubtful(Doubt::Invalid);
         }
-        let context = match self.typed.context(asked, &self.selection.mentions) {
-            Ok(context) => context,
-            Err(unjudged) => return Decided::doubtful(Doubt::Unjudged(unjudged.0)),
-        };
-        let Some(world) = self.world(source, &asked.caller.principal) else {
-            return Decided::doubtful(Doubt::Invalid);
-        };
+        match self.ask(source, asked, &self.selection) {
+            Ok(response) => read(source, &response),
+            Err(doubt) => Decided::doubtful(doubt),
+        }
+    }
+
+    /// What some policies say of a call of this action.
+    pub(super) fn ask(
+        &self,
+        source: &Source,
+        asked: &Asked<'_>,
+        selection: &Selection,
+    ) -> Result<Response, Doubt> {
+        let context = self.typed.context(asked, &selection.mentions);
+        let context = context.map_err(|unjudged| Doubt::Unjudged(unjudged.0))?;
+        let world = self.world(source, &asked.caller.principal).ok_or(Doubt::Invalid)?;
         let (principal, action) = (world.principal.clone(), world.action.clone());
         let request = Request::new(principal, action, world.resource.clone(), context, None);
-        let Ok(request) = request else { return Decided::doubtful(Doubt::Invalid) };
-        let response =
-            Authorizer::new().is_authorized(&request, &self.selection.set, &world.entities);
-        read(source, &response)
+        let request = request.map_err(|_| Doubt::Invalid)?;
+        Ok(Authorizer::new().is_authorized(&request, &selection.set, &world.entities))
     }
 
     /// Made once for each principal; of so many, that is.

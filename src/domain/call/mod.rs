@@ -4,14 +4,18 @@
 //! completion, or something about a task. It carries the argument bytes themselves, so that what
 //! was judged is what is forwarded.
 
+mod task;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
     CallId, DenyReason, Era, Generation, NameError, PromptName, ReplicaNo, ResourceUri, ServerName,
-    Task, TaskStep, ToolName, TraceParent, limits::CLIENT_NAME_BYTES_MAX,
+    ToolName, TraceParent, limits::CLIENT_NAME_BYTES_MAX,
 };
+
+pub use task::{Task, TaskStep};
 
 /// On whose behalf a call is made, as far as authentication knows.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 //! It remembers which tool began it, so that whoever may not call the tool does not reach its
 //! tasks, and which call, so that the audit can be followed. Says nothing of how the work stands.
 
-use super::{CallId, ReplicaNo, TaskId, ToolName};
+use crate::domain::{CallId, ReplicaNo, TaskId, ToolName};
 
 /// One task of one server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
