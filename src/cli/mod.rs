@@ -41,6 +41,7 @@ Examples:
   portcullis serve                           run the gateway until SIGTERM or Ctrl-C
   portcullis tools                           what applications can call
   portcullis call files__read_file path=README.md
+  portcullis why 01HF7YAT00000001R000000001
   portcullis policy explain files/read_file path=/etc/passwd
   portcullis reload                          take the changes in servers.toml; calls go on
   portcullis stop --reason 'odd calls'       nothing is sent any more, until reset and resume
@@ -71,6 +72,8 @@ enum Command {
         #[command(subcommand)]
         action: service::Estop,
     },
+    /// Why a call was let through or refused, gate by gate, from the audit alone.
+    Why(audit::why::Args),
     /// What the policies allow, and why.
     Policy {
         #[command(subcommand)]
@@ -144,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => reload::diff(&args),
         Command::Stop(args) => service::engage(&args),
         Command::Estop { action } => service::estop(action),
+        Command::Why(args) => audit::why::why(&args),
         Command::Policy { action } => policy::policy(action),
         Command::Audit { action } => audit::audit(action),
         Command::Provide { server } => serve::provide(server),

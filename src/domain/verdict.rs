@@ -59,6 +59,22 @@ pub enum DenyReason {
 }
 
 impl DenyReason {
+    pub const ALL: [Self; 13] = [
+        Self::Stopped,
+        Self::NotListed,
+        Self::Unknown,
+        Self::OutOfScope,
+        Self::Headers,
+        Self::State,
+        Self::Schema,
+        Self::Policy,
+        Self::Risk,
+        Self::Rate,
+        Self::AuditUnavailable,
+        Self::Overloaded,
+        Self::Internal,
+    ];
+
     /// The stable word used in `data.reason`, metrics and the audit.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 
 mod read;
 mod verify;
+pub(super) mod why;
 
 use std::path::PathBuf;
 

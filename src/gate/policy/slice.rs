@@ -168,7 +168,7 @@ impl World {
 fn read(source: &Source, response: &Response) -> Decided {
     let name = |id: &cedar_policy::PolicyId| {
         let n = AsRef::<str>::as_ref(id).parse::<usize>().ok()?;
-        source.statements.get(n).map(|statement| statement.name.clone())
+        source.statements.get(n).map(|statement| statement.label.clone())
     };
     let mut by: SmallVec<[Arc<str>; 2]> =
         response.diagnostics().reason().filter_map(name).collect();

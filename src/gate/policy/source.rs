@@ -26,6 +26,8 @@ pub(super) struct Statement {
     pub(super) policy: Policy,
     /// Its `@id`, or where it stands.
     pub(super) name: Arc<str>,
+    /// Both, for the record.
+    pub(super) label: Arc<str>,
     pub(super) place: Place,
     pub(super) head: Head,
     pub(super) mentions: Mentions,
@@ -41,10 +43,13 @@ pub(super) struct Source {
 impl Statement {
     fn new(n: usize, policy: &Policy, place: Place) -> Self {
         let json = policy.to_json().unwrap_or_default();
-        let name = policy.annotation("id").filter(|id| !id.is_empty());
-        let name = name.map_or_else(|| place.to_string().into(), Arc::from);
+        let (id, at) = (policy.annotation("id").filter(|id| !id.is_empty()), place.to_string());
+        let (name, label): (Arc<str>, Arc<str>) = match id {
+            Some(id) => (id.into(), format!("{id} {at}").into()),
+            None => (at.as_str().into(), at.into()),
+        };
         let policy = policy.new_id(PolicyId::new(n.to_string()));
-        Self { head: Head::of(&policy), mentions: Mentions::of(&json), policy, name, place }
+        Self { head: Head::of(&policy), mentions: Mentions::of(&json), policy, name, label, place }
     }
 
     pub(super) fn mistake(&self, message: impl Into<String>, help: &str) -> Finding {

@@ -170,10 +170,13 @@ fn what_decided_is_named() {
     let (config, policies) = compile(&[("a.cedar", text), ("tests/a.toml", &case)]).unwrap();
     let (bound, _) = bind(&policies);
     let by: Vec<_> = config.policies.cases.iter().map(|case| bound.answer(case).1.by).collect();
-    assert_eq!(by[0].join(","), "open");
+    assert_eq!(by[0].join(","), "open /etc/policies/a.cedar:1");
     assert_eq!(by[1].join(","), "/etc/policies/a.cedar:5");
     let (expect, decided) = policies.answer(&config.policies.cases[0]);
-    assert_eq!((expect, decided.by.join(",").as_str()), (Expect::Allow, "open"));
+    assert_eq!(
+        (expect, decided.by.join(",").as_str()),
+        (Expect::Allow, "open /etc/policies/a.cedar:1")
+    );
 }
 
 #[test]
