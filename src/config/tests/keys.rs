@@ -118,13 +118,10 @@ const ROWS: [Row; 54] = [
         Into::Stdio,
         "rate",
         r#"{ all = "9/s", principal = "8/m", tools = { t = "7/d" } }"#,
-        |c| {
-            let rates = &c.servers[0].rates;
-            let all = [rates.all, rates.principal, rates.tools.get("t").copied()];
-            all.map(|rate| rate.map(|rate| rate.to_string()).unwrap_or_default()).join(" ")
-        },
-        "  ",
-        "9/s 8/m 7/d",
+        |c| format!("{:?}", c.servers[0].rates),
+        "ServerRates { all: None, principal: None, tools: {} }",
+        "ServerRates { all: Some(Rate { calls: 9, per: Second }), principal: Some(Rate { calls: 8, \
+         per: Minute }), tools: {\"t\": Rate { calls: 7, per: Day }} }",
     ),
     (LIMITS, "connections", "65_536", |c| c.limits.connections.to_string(), "1024", "65536"),
     (Into::Stdio, "args", r#"["a b", "c"]"#, |c| args(c).join("|"), "", "a b|c"),
