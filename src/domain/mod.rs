@@ -20,7 +20,8 @@ pub use ids::{CallId, CallIds, Generation, Nonce, ReplicaNo, SpanId, TraceId, Tr
 pub use matter::{Asking, Matter, Questions, Topic, Wish};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
 pub use rate::{Per, Rate};
-pub use risk::{Hints, Labels, Reason, Standing};
+pub use risk::{Labels, Reason, Standing};
+pub use task::{Task, TaskStep};
 pub use verdict::{DenyReason, Grounds, Refusal, Verdict};
 
 /// The two families of MCP revisions.

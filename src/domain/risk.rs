@@ -102,14 +102,6 @@ impl fmt::Debug for Labels {
     }
 }
 
-/// What a server says of its tool in the annotations; worth as much as the server is trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hints {
-    pub read_only: Option<bool>,
-    pub destructive: Option<bool>,
-    pub open_world: Option<bool>,
-}
-
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $word:literal),* $(,)?) => {
         /// Why a call has points. The word is its key in `risk.toml` and its name in the audit.

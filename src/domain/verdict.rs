@@ -26,6 +26,8 @@ pub struct Grounds {
     pub policies: SmallVec<[Arc<str>; 2]>,
     /// Policies would refuse it, and are only watched.
     pub is_shadowed: bool,
+    /// How risky it is. Only calls are.
+    pub risk: Option<Standing>,
 }
 
 /// Why a call is refused. The order is the order of the gates.

@@ -129,6 +129,8 @@ impl Front {
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
             answered = calling => answered,
         };
+        // Before anybody has it.
+        let answered = answered.inspect(|answered| ticket.hear(answered.response.body.raw()));
         // Its server may be gone before the stop is heard of.
         let answered = answered.map_err(|error| match self.gate.latch().holds(epoch) {
             true => error,

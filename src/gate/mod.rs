@@ -29,12 +29,14 @@ pub use whitelist::Whitelist;
 
 use std::borrow::Cow;
 
+use tokio::time::Instant;
+
 use crate::{
     audit::{Audit, AuditError, LatchStep, Pending, Receipt, Record},
     config::PolicyMode,
     domain::{
         Call, CallId, Caller, DenyReason, Grounds, Kind, Matter, Questions, Refusal, ReplicaNo,
-        Verdict, Wish,
+        Standing, Verdict, Wish,
     },
 };
 
@@ -56,6 +58,7 @@ pub enum Definition<'a> {
 pub struct Gate {
     latch: Latch,
     audit: Audit,
+    risk: Risk,
 }
 
 /// A verdict, and what it rests on.
@@ -69,8 +72,8 @@ pub struct Judgement {
 pub fn judge(
     latch: Result<Epoch, Stopped>,
     rules: &Rules,
-    matter: Matter<'_>,
-    definition: Definition<'_>,
+    (matter, definition): (Matter<'_>, Definition<'_>),
+    standing: &Standing,
 ) -> Judgement {
     if latch.is_err() {
         return DenyReason::Stopped.into();
@@ -89,7 +92,7 @@ pub fn judge(
     if !rules.listed(server, &subject) {
         return DenyReason::NotListed.into();
     }
-    let judgement = judge_content(rules, matter, definition);
+    let judgement = judge_content(rules, matter, definition, standing);
     // Of what no argument would open, a caller learns nothing at all.
     if judgement.verdict != Verdict::Allow && !rules.shows(principal, server, &subject) {
         let verdict = Verdict::Deny(refusal(DenyReason::OutOfScope));
@@ -99,19 +102,26 @@ pub fn judge(
 }
 
 /// What is asked of something that exists.
-fn judge_content(rules: &Rules, matter: Matter<'_>, definition: Definition<'_>) -> Judgement {
+fn judge_content(
+    rules: &Rules,
+    matter: Matter<'_>,
+    definition: Definition<'_>,
+    standing: &Standing,
+) -> Judgement {
     if let (Matter::Call(call), Definition::Known(schema)) = (matter, definition)
         && let Err(sentence) = schema.check(&call.arguments)
     {
         return Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)).into();
     }
-    let Some(decided) = rules.policies().judge(matter, Facts::default()) else {
+    let taint = if standing.tainted { Taint::Tainted } else { Taint::Clean };
+    let facts = Facts { risk: standing.score, taint, is_approved: false };
+    let Some(decided) = rules.policies().judge(matter, facts) else {
         return Verdict::Allow.into();
     };
     let is_shadowed = !decided.allows && rules.policies().mode() == PolicyMode::Shadow;
-    let grounds = Grounds { policies: decided.by, is_shadowed };
+    let grounds = Grounds { policies: decided.by, is_shadowed, risk: None };
     let verdict = match decided.allows || is_shadowed {
-        true => Verdict::Allow,
+        true => rules.risk.decide(standing),
         false => Verdict::Deny(refusal(DenyReason::Policy)),
     };
     Judgement { verdict, grounds }
@@ -127,6 +137,14 @@ impl From<DenyReason> for Judgement {
     fn from(reason: DenyReason) -> Self {
         Verdict::Deny(refusal(reason)).into()
     }
+}
+
+/// What every gate agreed to.
+struct Agreed {
+    epoch: Epoch,
+    grounds: Grounds,
+    /// Of a call.
+    witness: Option<Witness>,
 }
 
 /// A call that every gate agreed to, and whose intent is on its way to the record. Nothing may be
@@ -162,7 +180,7 @@ impl Admission {
 
 impl Gate {
     pub fn new(latch: Latch, audit: Audit) -> Self {
-        Self { latch, audit }
+        Self { latch, audit, risk: Risk::new() }
     }
 
     pub fn latch(&self) -> &Latch {
@@ -192,8 +210,8 @@ impl Gate {
         definition: Definition<'_>,
     ) -> Result<Admission, Refusal> {
         let matter = Matter::Call(&call);
-        let (epoch, grounds) = self.agree(rules, matter, definition).await?;
-        let ticket = Ticket::open(self.audit.clone(), call.id);
+        let Agreed { epoch, grounds, witness } = self.agree(rules, matter, definition).await?;
+        let ticket = Ticket::open(self.audit.clone(), call.id, witness);
         match self.audit.begin(Record::Intent { matter, grounds: &grounds }) {
             Ok(pending) => Ok(Admission { call, epoch, ticket, pending }),
             Err(_) => {
@@ -246,7 +264,7 @@ impl Gate {
         matter: Matter<'_>,
         definition: Definition<'_>,
     ) -> Result<(Epoch, Receipt), Refusal> {
-        let (epoch, grounds) = self.agree(rules, matter, definition).await?;
+        let Agreed { epoch, grounds, .. } = self.agree(rules, matter, definition).await?;
         let appended = self.audit.append(Record::Intent { matter, grounds: &grounds }).await;
         Ok((epoch, appended.map_err(|_| refusal(DenyReason::AuditUnavailable))?))
     }
@@ -257,15 +275,34 @@ impl Gate {
         rules: &Rules,
         matter: Matter<'_>,
         definition: Definition<'_>,
-    ) -> Result<(Epoch, Grounds), Refusal> {
-        let epoch = self.latch.epoch(matter.into());
-        let Judgement { verdict, grounds } = judge(epoch, rules, matter, definition);
+    ) -> Result<Agreed, Refusal> {
+        let (epoch, at) = (self.latch.epoch(matter.into()), Instant::now());
+        let decide = |standing: &Standing| {
+            let judgement = judge(epoch, rules, (matter, definition), standing);
+            // Only what goes through counts, and only once.
+            if judgement.verdict == Verdict::Allow
+                && let Err(refusal) = within_rates(rules, matter)
+            {
+                return Judgement { verdict: Verdict::Deny(refusal), ..judgement };
+            }
+            judgement
+        };
+        let (judgement, witness, caller) = match matter {
+            Matter::Call(call) => {
+                let (judgement, witness) = self.risk.weigh(&rules.risk, call, at, decide);
+                (judgement, Some(witness), &call.caller)
+            }
+            Matter::Wish(wish) => (decide(&Standing::default()), None, &wish.caller),
+            Matter::Questions(asked) => (decide(&Standing::default()), None, &asked.caller),
+        };
+        let Judgement { verdict, grounds } = judgement;
         let refusal = match (epoch, verdict) {
-            (Ok(epoch), Verdict::Allow) => match within_rates(rules, matter) {
-                Ok(()) => return Ok((epoch, grounds)),
-                Err(refusal) => refusal,
-            },
-            (_, Verdict::Deny(refusal)) => refusal,
+            (Ok(epoch), Verdict::Allow) => return Ok(Agreed { epoch, grounds, witness }),
+            (_, Verdict::Deny(refusal)) => {
+                self.risk.denied(caller, refusal.reason, at);
+                refusal
+            }
+            // It may yet be approved of, so it does not count as denied.
             (_, Verdict::Hold(_)) => refusal(DenyReason::Risk),
             (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
         };

@@ -6,7 +6,7 @@
 
 use tokio::time::Instant;
 
-use super::latch::Epoch;
+use super::{latch::Epoch, risk::Witness};
 use crate::{
     audit::{Audit, Receipt, Record},
     domain::{Call, CallError, CallId, Outcome, Sent},
@@ -72,47 +72,61 @@ impl<T> Permit<T> {
 /// The duty to report what came of an intent.
 #[derive(Debug)]
 #[must_use = "dropping a ticket records the call as cancelled"]
-pub struct Ticket {
+pub struct Ticket(Box<Duty>);
+
+/// In a box, because a ticket is carried through everything that becomes of its call.
+#[derive(Debug)]
+struct Duty {
     audit: Audit,
     call: CallId,
     since: Instant,
     /// What is recorded if nobody concludes; `None` once that is settled.
     owed: Option<Sent>,
+    witness: Option<Witness>,
 }
 
 impl Ticket {
     /// Opened before the intent is handed to the audit: a caller who leaves in between has
     /// sent nothing, and the record says so.
-    pub(super) fn open(audit: Audit, call: CallId) -> Self {
-        Self { audit, call, since: Instant::now(), owed: Some(Sent::No) }
+    pub(super) fn open(audit: Audit, call: CallId, witness: Option<Witness>) -> Self {
+        let (since, owed) = (Instant::now(), Some(Sent::No));
+        Self(Box::new(Duty { audit, call, since, owed, witness }))
+    }
+
+    /// What was answered, or asked, is remembered. To be called before anybody else has it.
+    pub fn hear(&self, answer: &[u8]) {
+        if let Some(witness) = &self.0.witness {
+            witness.hear(answer, Instant::now());
+        }
     }
 
     /// The intent is on record; from here on nobody can say that nothing was sent.
     pub(super) fn admitted(mut self) -> Self {
-        self.owed = Some(Sent::Unknown);
+        self.0.owed = Some(Sent::Unknown);
         self
     }
 
     /// There is no intent on record that would need an outcome.
     pub(super) fn void(mut self) {
-        self.owed = None;
+        self.0.owed = None;
     }
 
     /// Records the outcome. Never blocks; a loss is alarmed and changes no reply.
     pub fn conclude(mut self, outcome: Outcome) {
-        self.owed = None;
+        self.0.owed = None;
         self.record(outcome);
     }
 
     fn record(&self, outcome: Outcome) {
-        let (call, elapsed) = (self.call, self.since.elapsed());
-        self.audit.append_later(Record::Outcome { call, outcome, elapsed });
+        let Duty { audit, call, since, .. } = self.0.as_ref();
+        let (call, elapsed) = (*call, since.elapsed());
+        audit.append_later(Record::Outcome { call, outcome, elapsed });
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(sent) = self.owed.take() {
+        if let Some(sent) = self.0.owed.take() {
             self.record(Outcome::Failed(CallError::Cancelled { sent }));
         }
     }

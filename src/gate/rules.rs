@@ -4,7 +4,7 @@
 //! lists and for calls. All of it is immutable but for what has been used up of the rates, which
 //! the next generation goes on with.
 
-use super::{Offer, Policies, Whitelist, rates::Rates};
+use super::{Offer, Policies, Whitelist, rates::Rates, risk::RiskRules};
 use crate::{
     config::{Config, ConfigErrors, Finding},
     domain::{Principal, ServerName, Subject},
@@ -16,6 +16,7 @@ pub struct Rules {
     whitelist: Whitelist,
     policies: Policies,
     pub(super) rates: Rates,
+    pub(super) risk: RiskRules,
 }
 
 impl Rules {
@@ -28,19 +29,21 @@ impl Rules {
             digest: Some(config.digest),
         })?;
         let whitelist = Whitelist::compile(&config.servers);
-        Ok(Self { whitelist, policies, rates: Rates::compile(config) })
+        let risk = RiskRules::compile(config.policies.risk.clone(), &config.servers);
+        Ok(Self { whitelist, policies, rates: Rates::compile(config), risk })
     }
 
     /// Nothing but a whitelist, for tests of other things.
     pub fn of_whitelist(whitelist: Whitelist) -> Self {
-        Self { whitelist, policies: Policies::unenforced(), rates: Rates::default() }
+        let (policies, risk) = (Policies::unenforced(), RiskRules::default());
+        Self { whitelist, policies, rates: Rates::default(), risk }
     }
 
     /// The same for what the servers have now, and what is wrong with it.
     #[must_use]
     pub fn bind(&self, offers: &[Offer<'_>]) -> (Self, Vec<Finding>) {
         let (policies, mistakes) = self.policies.bind(offers);
-        (Self { policies, ..self.clone() }, mistakes)
+        (Self { policies, risk: self.risk.bind(offers), ..self.clone() }, mistakes)
     }
 
     /// Goes on where the rules of the generation before stand.

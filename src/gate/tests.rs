@@ -12,7 +12,7 @@ use crate::{
     config::ToolFilter,
     domain::{
         Asking, Call, CallIds, Caller, DenyReason, Era, Generation, Kind, Matter, Nonce, Outcome,
-        Principal, Questions, Refusal, ServerName, Subject, Transport, Verdict,
+        Principal, Questions, Refusal, ServerName, Standing, Subject, Transport, Verdict,
     },
 };
 
@@ -85,11 +85,14 @@ fn the_gates_are_asked_in_their_order() {
     #[track_caller]
     fn check(latch: Result<Epoch, Stopped>, tool: &str, definition: Definition<'_>, want: &str) {
         let call = call(tool, r#"{"a":1}"#);
-        let got = match judge(latch, &rules(), Matter::Call(&call), definition).verdict {
-            Verdict::Allow => "allow",
-            Verdict::Hold(_) => "hold",
-            Verdict::Deny(refusal) => refusal.reason.as_str(),
-        };
+        let got =
+            match judge(latch, &rules(), (Matter::Call(&call), definition), &Standing::default())
+                .verdict
+            {
+                Verdict::Allow => "allow",
+                Verdict::Hold(_) => "hold",
+                Verdict::Deny(refusal) => refusal.reason.as_str(),
+            };
         assert_eq!(got, want);
     }
     let dir = tempfile::tempdir().unwrap();
@@ -112,7 +115,8 @@ fn a_hidden_tool_and_an_unknown_one_read_the_same() {
     let open = Latch::open(dir.path()).now();
     let told = |tool, definition| {
         let call = call(tool, "{}");
-        match judge(open, &rules(), Matter::Call(&call), definition).verdict {
+        match judge(open, &rules(), (Matter::Call(&call), definition), &Standing::default()).verdict
+        {
             Verdict::Deny(refusal) => refusal.told,
             Verdict::Allow | Verdict::Hold(_) => panic!("must be denied"),
         }

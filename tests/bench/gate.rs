@@ -8,20 +8,20 @@
 
 mod policies;
 
-use std::{hint::black_box, sync::Arc, time::Instant};
+use std::{hint::black_box, sync::Arc};
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::{
     audit::{Audit, AuditThread},
-    config::Durability,
+    config::{Durability, HttpTarget, RiskConfig, ServerConfig, ServerRisk, Target},
     domain::{
-        Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Outcome, Principal,
-        ServerName, Subject, Transport,
+        Call, CallIds, Caller, Era, Generation, Kind, Labels, Matter, Nonce, Outcome, Principal,
+        ServerName, Standing, Subject, Transport, Verdict,
     },
-    gate::{Definition, Gate, Latch, Marks, Rules, Schema, judge},
+    gate::{Definition, Gate, Latch, Marks, Risk, RiskRules, Rules, Schema, judge},
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 struct House {
     gate: Gate,
@@ -83,15 +83,41 @@ fn pieces(c: &mut Criterion) {
     let one = call(ids);
     c.bench_function("judge", |b| {
         let definition = Definition::Known(&house.schema);
+        let clean = Standing::default();
         b.iter(|| {
-            black_box(judge(
-                latch.epoch(Marks::default()),
-                &house.rules,
-                Matter::Call(&one),
-                definition,
-            ))
+            let epoch = latch.epoch(Marks::default());
+            black_box(judge(epoch, &house.rules, (Matter::Call(&one), definition), &clean))
         });
     });
+}
+
+/// A conversation that has read 64 KiB of what others wrote, about to send 0.3 KB somewhere.
+fn risk(c: &mut Criterion) {
+    let server = ServerName::parse("files").unwrap();
+    let target =
+        Target::Http(HttpTarget { url: "http://localhost/".parse().unwrap(), headers: Vec::new() });
+    let labels = [("read".to_owned(), Labels::SINK)].into();
+    let risk = ServerRisk { labels, ..ServerRisk::default() };
+    let server = ServerConfig { risk, ..ServerConfig::new(server, target) };
+    let rules = RiskRules::compile(RiskConfig::default(), &[server]);
+    let memory = Risk::new();
+    let weigh = |call: &Call| memory.weigh(&rules, call, Instant::now(), |_| Verdict::Allow.into());
+    let ids = CallIds::new(Nonce(1));
+    let fetch = Call { subject: Subject::parse(Kind::Tool, "fetch").unwrap(), ..call(&ids) };
+    let page = (0..9000).map(|n| format!("word{n} ")).collect::<String>();
+    let page = format!("{{\"text\":\"{page}\"}}");
+    let small = br#"{"content":[{"type":"text","text":"all is well in docs/README.md"}]}"#;
+    let (_, witness) = weigh(&fetch);
+    witness.hear(page.as_bytes(), Instant::now());
+    let text = "a few words of an ordinary message that nobody has seen before ".repeat(4);
+    let arguments = format!(r#"{{"to":"bob@ours.example","body":"{text}"}}"#);
+    let send = Call { arguments: arguments.into(), ..call(&ids) };
+    c.bench_function("risk/weigh", |b| b.iter(|| black_box(weigh(&send))));
+    c.bench_function("risk/hear 0.1 KB", |b| b.iter(|| witness.hear(small, Instant::now())));
+    c.bench_function("risk/hear 64 KiB", |b| {
+        b.iter(|| witness.hear(page.as_bytes(), Instant::now()));
+    });
+    print_slowest("risk/weigh", || drop(black_box(weigh(&send))));
 }
 
 fn on_record(c: &mut Criterion) {
@@ -130,25 +156,25 @@ fn many_policies(c: &mut Criterion) {
         black_box(judge(
             latch.epoch(Marks::default()),
             &house.rules,
-            Matter::Call(&one),
-            definition,
+            (Matter::Call(&one), definition),
+            &Standing::default(),
         ))
     };
     c.bench_function("judge/1,000 policies over 100 tools", |b| b.iter(judged));
+    print_slowest("judge/1,000 policies", || drop(judged()));
+}
+
+/// What many take, each measured alone.
+fn print_slowest(name: &str, once: impl Fn()) {
     let mut took = hdrhistogram::Histogram::<u64>::new(3).unwrap();
     for _ in 0..100_000 {
         let since = Instant::now();
-        judged();
+        once();
         took.saturating_record(u64::try_from(since.elapsed().as_nanos()).unwrap());
     }
     let us = |quantile| took.value_at_quantile(quantile) as f64 / 1_000.0;
-    println!(
-        "judge/1,000 policies: p50 {:.1} µs, p99 {:.1} µs, p99.9 {:.1} µs",
-        us(0.5),
-        us(0.99),
-        us(0.999)
-    );
+    println!("{name}: p50 {:.1} µs, p99 {:.1} µs, p99.9 {:.1} µs", us(0.5), us(0.99), us(0.999));
 }
 
-criterion_group!(benches, pieces, many_policies, on_record);
+criterion_group!(benches, pieces, many_policies, risk, on_record);
 criterion_main!(benches);

@@ -20,15 +20,19 @@ use http::HeaderMap;
 use portcullis::{
     domain::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
-        Subject, Transport,
+        Standing, Subject, Transport, Verdict,
     },
-    gate::{Definition, Judgement, Latch, Marks, Rules, Schema, judge},
+    gate::{
+        Definition, Judgement, Latch, Marks, Risk, RiskRules, Rules, Schema, Whitelist, Witness,
+        judge,
+    },
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
         Onward, RequestId, Tasks, Version, decode, encode_call, encode_result,
         headers::{Mismatch, ParamHeader, check_param_headers, parse_param_headers},
     },
 };
+use tokio::time::Instant;
 
 const BYTES_MAX: usize = 1 << 24;
 
@@ -162,7 +166,56 @@ fn question() -> &'static Question {
 #[bench::known_tool(args = (), setup = question, config = at_most(4_550))]
 fn judged(question: &'static Question) -> Judgement {
     let Question { latch, rules, schema, call } = black_box(question);
-    judge(latch.epoch(Marks::default()), rules, Matter::Call(call), Definition::Known(schema))
+    judge(
+        latch.epoch(Marks::default()),
+        rules,
+        (Matter::Call(call), Definition::Known(schema)),
+        &Standing::default(),
+    )
+}
+
+/// A conversation that has read 8 KiB of what others wrote, and a call with 0.3 KB to somewhere.
+struct Weighing {
+    risk: Risk,
+    rules: RiskRules,
+    call: Call,
+    witness: Witness,
+    answer: Bytes,
+    now: Instant,
+}
+
+fn weighing() -> &'static Weighing {
+    let now = Instant::now();
+    let (risk, rules) = (Risk::keyed([1, 2]), RiskRules::default());
+    let question = question();
+    let words: String = (0..1200).map(|n| format!("word{n} ")).collect();
+    let call = Call {
+        arguments: format!(
+            r#"{{"to":"bob@ours.example","body":"{}"}}"#,
+            "a few words of an ordinary message that nobody has seen before ".repeat(4)
+        )
+        .into(),
+        ..question.call.clone()
+    };
+    let (_, witness) = risk.weigh(&rules, &call, now, |_| Verdict::Allow.into());
+    witness.hear(format!("{{\"text\":\"{words}\"}}").as_bytes(), now);
+    let answer = br#"{"content":[{"type":"text","text":"all is well in docs/README.md"}]}"#;
+    let answer = Bytes::from_static(answer);
+    Box::leak(Box::new(Weighing { risk, rules, call, witness, answer, now }))
+}
+
+#[library_benchmark]
+#[bench::unlabelled_tool(args = (), setup = weighing, config = at_most(60_000))]
+fn weighed(of: &'static Weighing) -> (Judgement, Witness) {
+    let Weighing { risk, rules, call, now, .. } = black_box(of);
+    risk.weigh(rules, call, *now, |_| Verdict::Allow.into())
+}
+
+#[library_benchmark]
+#[bench::answer_70_b(args = (), setup = weighing, config = at_most(20_000))]
+fn heard(of: &'static Weighing) {
+    let Weighing { witness, answer, now, .. } = black_box(of);
+    witness.hear(answer, *now);
 }
 
 /// Two arguments that a client repeats in headers, one of them nested.
@@ -190,6 +243,6 @@ fn headers_checked(
 
 library_benchmark_group!(
     name = pieces,
-    benchmarks = [decoded, encoded_call, encoded_result, judged, headers_checked]
+    benchmarks = [decoded, encoded_call, encoded_result, judged, weighed, heard, headers_checked]
 );
 main!(library_benchmark_groups = pieces);

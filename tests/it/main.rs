@@ -37,6 +37,7 @@ mod relay;
 mod reload;
 mod replicas;
 mod resume;
+mod risk;
 mod slow;
 mod status;
 mod stop;

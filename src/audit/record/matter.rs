@@ -101,6 +101,12 @@ impl Line {
         if grounds.is_shadowed {
             self.text("shadow", "deny");
         }
+        if let Some(standing) = &grounds.risk {
+            self.number("risk", standing.score.into());
+            if !standing.reasons.is_empty() {
+                self.text("reasons", &standing.to_string());
+            }
+        }
     }
 
     pub(super) fn digests(&mut self, config: &Digests) {

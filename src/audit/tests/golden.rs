@@ -9,8 +9,8 @@ use crate::audit::{
 };
 use crate::config::Digests;
 use crate::domain::{
-    Call, CallError, DenyReason, Generation, Grounds, Kind, Matter, Outcome, ReplicaNo,
-    ResourceUri, Sent, Subject, Task, TaskId, TaskStep, ToolName, Topic, Wish,
+    Call, CallError, DenyReason, Generation, Grounds, Kind, Matter, Outcome, Reason, ReplicaNo,
+    ResourceUri, Sent, Standing, Subject, Task, TaskId, TaskStep, ToolName, Topic, Wish,
 };
 
 fn wish(of: &Call, topic: Topic) -> Wish {
@@ -20,6 +20,11 @@ fn wish(of: &Call, topic: Topic) -> Wish {
 
 fn latch(step: LatchStep, why: &str) -> Record<'_> {
     Record::Latch { step, id: "stop-1", scope: "server:files", who: "root", why }
+}
+
+fn standing() -> Standing {
+    let reasons = [(Reason::Sink, 20), (Reason::Tainted, 15)].into_iter().collect();
+    Standing { score: 35, tainted: true, reasons }
 }
 
 #[test]
@@ -34,7 +39,7 @@ fn the_bytes_of_every_kind_are_golden() {
     let answering = Call { answers: Some(SECRET.into()), ..call.clone() };
     let questions = questions(&call);
     let policies = ["readers".into(), "policies/a.cedar:3".into()].into();
-    let grounds = Grounds { policies, is_shadowed: true };
+    let grounds = Grounds { policies, is_shadowed: true, risk: Some(standing()) };
     let task = Arc::new(Task {
         tool: ToolName::parse("slow").unwrap(),
         id: TaskId::parse("t-1").unwrap(),

@@ -19,6 +19,7 @@ mod tests;
 
 use std::{
     fmt,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -32,8 +33,9 @@ use self::{
     index::{Heard, Key},
     table::{Shared, Table, lock},
 };
+use super::Judgement;
 use crate::domain::{
-    Call, Caller, Labels, Standing, Verdict,
+    Call, Caller, DenyReason, Labels, Standing, Verdict,
     limits::{RISK_CONTEXTS_MAX, RISK_PRINCIPALS_MAX},
 };
 
@@ -61,8 +63,13 @@ pub struct Witness {
 }
 
 impl Risk {
-    /// The secret keeps what is remembered from being guessed; random, unless for a test.
-    pub fn new(secret: [u64; 2]) -> Self {
+    pub fn new() -> Self {
+        let random = RandomState::new();
+        Self::keyed([random.hash_one(1), random.hash_one(2)])
+    }
+
+    /// The secret keeps what is remembered from being guessed.
+    pub fn keyed(secret: [u64; 2]) -> Self {
         Self(Arc::new(Memory {
             key: Key::new(secret),
             contexts: Table::new(RISK_CONTEXTS_MAX),
@@ -76,30 +83,48 @@ impl Risk {
     pub fn weigh(
         &self,
         rules: &RiskRules,
-        (call, labels): (&Call, Labels),
+        call: &Call,
         at: Instant,
-        decide: impl FnOnce(&Standing) -> Verdict,
-    ) -> (Verdict, Standing, Witness) {
+        decide: impl FnOnce(&Standing) -> Judgement,
+    ) -> (Judgement, Witness) {
+        let labels = rules.labels(&call.server, &call.subject);
         let now = Now { config: &rules.config, key: &self.0.key, at };
         let (context, principal) = (self.context(call, at), self.principal(&call.caller, at));
         let mut own = lock(&context);
         let asked = (labels, call.arguments.as_ref());
         let evidence = own.evidence(&now, asked, &mut lock(&principal));
         let standing = score::score(now.config, &evidence);
-        let verdict = decide(&standing);
-        if verdict == Verdict::Allow {
+        let mut judgement = decide(&standing);
+        if judgement.verdict == Verdict::Allow {
             own.enter(&now, labels, &standing, &mut lock(&principal));
         }
         drop(own);
+        judgement.grounds.risk = Some(standing);
         let arguments = call.arguments.clone();
         let keep = rules.config.provenance;
         let witness = Witness { risk: self.clone(), context, principal, labels, arguments, keep };
-        (verdict, standing, witness)
+        (judgement, witness)
     }
 
-    /// A call of this caller was refused because of what it asked for.
-    pub fn denied(&self, caller: &Caller, at: Instant) {
-        lock(&self.principal(caller, at)).denials.count(at);
+    /// A call of this caller was refused. It counts if its caller may know that there is such a
+    /// thing: otherwise what follows would tell it, and a server that is gone would harm others.
+    pub fn denied(&self, caller: &Caller, reason: DenyReason, at: Instant) {
+        match reason {
+            DenyReason::Policy | DenyReason::Risk => {
+                lock(&self.principal(caller, at)).denials.count(at);
+            }
+            DenyReason::Stopped
+            | DenyReason::NotListed
+            | DenyReason::Unknown
+            | DenyReason::OutOfScope
+            | DenyReason::Headers
+            | DenyReason::State
+            | DenyReason::Schema
+            | DenyReason::Rate
+            | DenyReason::AuditUnavailable
+            | DenyReason::Overloaded
+            | DenyReason::Internal => {}
+        }
     }
 
     #[cfg(test)]
@@ -143,6 +168,12 @@ impl Witness {
         let heard = Heard::read(&risk.0.key, *labels, arguments, answer);
         lock(context).index.hear(&heard, at, *keep);
         lock(principal).index.hear(&heard, at, *keep);
+    }
+}
+
+impl Default for Risk {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

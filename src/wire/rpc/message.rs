@@ -3,6 +3,8 @@
 //! Each holds slices of the bytes it came from. Nothing here is partial: an id is present and
 //! legible, params are an object, a response is either a result or an error.
 
+use bytes::Bytes;
+
 use super::id::RequestId;
 use crate::wire::json::{Object, Text};
 
@@ -37,4 +39,13 @@ pub struct Response {
 pub enum Body {
     Result(Object),
     Error(Object),
+}
+
+impl Body {
+    /// Whichever it is, as it was written.
+    pub fn raw(&self) -> &Bytes {
+        match self {
+            Self::Result(object) | Self::Error(object) => object.raw(),
+        }
+    }
 }

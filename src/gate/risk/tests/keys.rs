@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{HOUSE, Talk, house_with};
 use crate::{
     config::{Config, ConfigErrors, RiskConfig, Surroundings},
-    domain::{Reason, Verdict},
+    domain::{DenyReason, Reason, Verdict},
 };
 
 /// What becomes of the calls of a long day, in which everything happens once.
@@ -57,7 +57,7 @@ fn day(config: &RiskConfig) -> Vec<(u8, &'static str)> {
     }
     let mut talk = house_with(config.clone());
     for n in 1..=7 {
-        talk.risk.denied(&talk.caller, talk.at);
+        talk.risk.denied(&talk.caller, DenyReason::Policy, talk.at);
         ask(&talk.other(Some(&n.to_string())), "write", "{}");
     }
     for n in [100, 25, 100, 200, 400, 400, 400, 350] {

@@ -13,8 +13,8 @@ use super::{Risk, RiskRules, Witness};
 use crate::{
     config::{Config, RiskConfig, Surroundings},
     domain::{
-        Call, CallIds, Caller, Era, Generation, Hints, Kind, Nonce, Principal, ServerName,
-        Standing, Subject, TraceParent, Transport, Verdict,
+        Call, CallIds, Caller, Era, Generation, Kind, Nonce, Principal, ServerName, Standing,
+        Subject, TraceParent, Transport, Verdict,
     },
 };
 
@@ -35,7 +35,7 @@ impl Talk {
         let around = Surroundings::imagined(&[("HOME", "/home/op"), ("PATH", "/bin")]);
         let read = Config::from_str_at(servers, Path::new("/etc/servers.toml"), &around).unwrap();
         Self {
-            risk: Risk::new([1, 2]),
+            risk: Risk::keyed([1, 2]),
             rules: Arc::new(RiskRules::compile(config, &read.servers)),
             server: ServerName::parse(server).unwrap(),
             caller: Arc::new(Caller {
@@ -84,10 +84,8 @@ impl Talk {
     /// How a call stands of which this becomes.
     fn decide(&self, tool: &str, args: &str, verdict: Verdict) -> (Standing, Witness) {
         let call = self.call(tool, args);
-        let labels = self.rules.labels(&self.server, &call.subject, Hints::default());
-        let (_, standing, witness) =
-            self.risk.weigh(&self.rules, (&call, labels), self.at, |_| verdict);
-        (standing, witness)
+        let (judgement, witness) = self.risk.weigh(&self.rules, &call, self.at, |_| verdict.into());
+        (judgement.grounds.risk.unwrap(), witness)
     }
 
     /// A whole call.

