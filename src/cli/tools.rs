@@ -49,7 +49,9 @@ pub(super) fn tools(args: &ToolsArgs) -> Result<Ending, Failure> {
         say(format!("{:width$}  {about}", name(tool)).trim_end());
     }
     if tools.is_empty() {
-        say("no tools: `portcullis status` tells how the servers are, `portcullis policy show` what is allowed");
+        say(
+            "no tools: `portcullis status` tells how the servers are, `portcullis policy show` what is allowed",
+        );
     }
     Ok(Ending::Fine)
 }

@@ -21,7 +21,6 @@ pub use matter::{Asking, Matter, Questions, Topic, Wish};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
 pub use rate::{Per, Rate};
 pub use risk::{Labels, Reason, Standing};
-pub use task::{Task, TaskStep};
 pub use verdict::{DenyReason, Grounds, Refusal, Verdict};
 
 /// The two families of MCP revisions.

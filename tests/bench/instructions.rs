@@ -22,10 +22,7 @@ use portcullis::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
         Standing, Subject, Transport, Verdict,
     },
-    gate::{
-        Definition, Judgement, Latch, Marks, Risk, RiskRules, Rules, Schema, Whitelist, Witness,
-        judge,
-    },
+    gate::{Definition, Judgement, Latch, Marks, Risk, RiskRules, Rules, Schema, Witness, judge},
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
         Onward, RequestId, Tasks, Version, decode, encode_call, encode_result,

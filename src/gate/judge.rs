@@ -1,0 +1,124 @@
+//! The decision itself, in the one order that there is. Pure.
+//!
+//! Latch, whitelist and pins, arguments against the schema, policies, risk. A refusal that would
+//! tell of something its caller can never have says that there is no such thing.
+
+use std::borrow::Cow;
+
+use super::{Epoch, Facts, Rules, Schema, Stopped, Taint};
+use crate::{
+    config::PolicyMode,
+    domain::{DenyReason, Grounds, Matter, Refusal, Standing, Verdict},
+};
+
+/// What the catalog knows of the subject of a call.
+#[derive(Clone, Copy, Debug)]
+pub enum Definition<'a> {
+    /// A tool, whose arguments must fit.
+    Known(&'a Schema),
+    /// A prompt, a resource or a template: there is no schema to check against.
+    Listed,
+    /// The operator forwards names that are not listed (`names = "plain"`), or one server alone can
+    /// know the resource: nothing to check against.
+    Forwarded,
+    Missing,
+}
+
+/// A verdict, and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub grounds: Grounds,
+}
+
+/// The whole decision on whatever is to cross, in the one order there is. Pure.
+pub fn judge(
+    latch: Result<Epoch, Stopped>,
+    rules: &Rules,
+    (matter, definition): (Matter<'_>, Definition<'_>),
+    standing: &Standing,
+) -> Judgement {
+    if latch.is_err() {
+        return DenyReason::Stopped.into();
+    }
+    let (principal, server, subject) = match matter {
+        Matter::Call(call) => (&call.caller.principal, &call.server, Cow::Borrowed(&call.subject)),
+        Matter::Wish(wish) => {
+            (&wish.caller.principal, &wish.server, Cow::Owned(wish.topic.subject()))
+        }
+        // They belong to a call that was judged.
+        Matter::Questions(_) => return Verdict::Allow.into(),
+    };
+    if let Definition::Missing = definition {
+        return DenyReason::Unknown.into();
+    }
+    if !rules.listed(server, &subject) {
+        return DenyReason::NotListed.into();
+    }
+    let judgement = judge_content(rules, matter, definition, standing);
+    // Of what no argument would open, a caller learns nothing at all.
+    if judgement.verdict != Verdict::Allow && !rules.shows(principal, server, &subject) {
+        let verdict = Verdict::Deny(refusal(DenyReason::OutOfScope));
+        return Judgement { verdict, ..judgement };
+    }
+    judgement
+}
+
+/// What is asked of something that exists.
+fn judge_content(
+    rules: &Rules,
+    matter: Matter<'_>,
+    definition: Definition<'_>,
+    standing: &Standing,
+) -> Judgement {
+    if let (Matter::Call(call), Definition::Known(schema)) = (matter, definition)
+        && let Err(sentence) = schema.check(&call.arguments)
+    {
+        return Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)).into();
+    }
+    let taint = if standing.tainted { Taint::Tainted } else { Taint::Clean };
+    let facts = Facts { risk: standing.score, taint, is_approved: false };
+    let Some(decided) = rules.policies().judge(matter, facts) else {
+        return Verdict::Allow.into();
+    };
+    let is_shadowed = !decided.allows && rules.policies().mode() == PolicyMode::Shadow;
+    let grounds = Grounds { policies: decided.by, is_shadowed, risk: None };
+    let verdict = match decided.allows || is_shadowed {
+        true => rules.risk.decide(standing),
+        false => Verdict::Deny(refusal(DenyReason::Policy)),
+    };
+    Judgement { verdict, grounds }
+}
+
+impl From<Verdict> for Judgement {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, grounds: Grounds::default() }
+    }
+}
+
+impl From<DenyReason> for Judgement {
+    fn from(reason: DenyReason) -> Self {
+        Verdict::Deny(refusal(reason)).into()
+    }
+}
+
+pub(super) fn refusal(reason: DenyReason) -> Refusal {
+    Refusal::new(reason, told(reason))
+}
+
+/// What a caller may know. The reasons that hide something read the same.
+fn told(reason: DenyReason) -> &'static str {
+    match reason {
+        DenyReason::Stopped => "the emergency stop is engaged",
+        DenyReason::NotListed | DenyReason::Unknown | DenyReason::OutOfScope => "unknown",
+        DenyReason::Schema => "the arguments do not fit the tool's schema",
+        DenyReason::Policy => "the gateway's policies do not allow this call",
+        DenyReason::Risk => "the call is too risky to be made without an approval",
+        DenyReason::Rate => "more calls than are allowed in that time; try again later",
+        DenyReason::AuditUnavailable => "the call could not be put on record and was not sent",
+        DenyReason::State => "the requestState was not given out for this request, or is too old",
+        DenyReason::Headers => "the headers contradict the body",
+        DenyReason::Overloaded => "too many calls are in flight; try again later",
+        DenyReason::Internal => "the gateway refused the call because of a defect of its own",
+    }
+}
