@@ -1,9 +1,11 @@
 //! The composition root: builds every room from the configuration, runs, and ends in order.
 //!
-//! Start: latch and audit before anything else, so that nothing can be called unrecorded; then
-//! servers and listeners. End: take nothing new, let calls finish, end the servers, close the
-//! audit last. Any step that fails at start ends the process with its reason.
+//! Start: latch, audit and the stop's thread before anything else, so that nothing can be called
+//! unrecorded or run unstoppable; then servers and listeners. End: take nothing new, let calls
+//! finish, end the servers, close the audit last. Any step that fails at start ends the process
+//! with its reason.
 
+mod estop;
 mod reload;
 mod signals;
 mod watch;
@@ -17,12 +19,12 @@ use crate::{
     audit::{self, Audit, AuditError, AuditThread, Record},
     config::{Config, Durability},
     domain::{
-        Generation,
-        limits::{SERVERS_GRACE, STDIO_SETTLE_MAX, TIMER_TICK},
+        Generation, ServerName,
+        limits::{ESTOP_SAVED_WAIT, SERVERS_GRACE, STDIO_SETTLE_MAX, TIMER_TICK},
     },
     fleet::Fleet,
-    front::{Front, FrontError, Publisher, Reloads, Standing},
-    gate::{Category, Cause, Gate, Latch, Marks, Rules},
+    front::{Desk, Front, FrontError, Heart, Publisher, Reloads, Standing, open_door},
+    gate::{Gate, Latch, Marks, Rules},
     jail::{Jail, JailError},
     sys,
     upstream::Connector,
@@ -56,6 +58,8 @@ pub enum AppError {
     Front(#[from] FrontError),
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
+    #[error("the emergency stop cannot be set up; nothing may be started without it")]
+    Estop(#[source] io::Error),
 }
 
 /// Ticks for ever. A runtime without any near timer wakes its sleeping driver thread for every
@@ -144,10 +148,13 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
         generation: Generation(1),
     };
     audit.append(started).await?;
-    audit.on_failure(|| tracing::error!("The audit failed; every call is refused until a restart"));
     let gate = Gate::new(latch.clone(), audit.clone());
+    let gate = match config.stop.denials_per_minute {
+        Some(most) => gate.stop_runaways(most),
+        None => gate,
+    };
     let jail = Jail::start()?;
-    brake(&latch, &jail);
+    let desk = guard(&config, &gate, &jail).map_err(AppError::Estop)?;
     let connector = Connector::new(jail, latch);
     let servers = config.servers.clone();
     let publisher = Publisher::new();
@@ -162,7 +169,8 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     ));
     let first = Standing::first(Generation(1), config.digest, sys::unix_micros());
     let (reloads, asks, standing) = Reloads::new(first);
-    let front = Front::new(&config, gate.clone(), fleet.clone(), (publisher, reloads.clone()))?;
+    let front =
+        Front::new(&config, (gate.clone(), desk), fleet.clone(), (publisher, reloads.clone()))?;
     info!(servers = config.servers.len(), generation = %Generation(1), "Gateway is built");
     if config.audit.durability == Durability::Cached {
         warn!("Audit durability is `cached`: a power failure can lose the last records");
@@ -175,14 +183,20 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     Ok(App { front, fleet, gate, audit, reloads, chores, thread })
 }
 
-/// What the stop does to processes: those of what is stopped are killed, and none is started.
-fn brake(latch: &Latch, jail: &Jail) {
-    let asked = latch.clone();
-    jail.start_only(move |server| asked.epoch(Marks::of_server(server)).is_ok());
-    let (asked, jail) = (latch.clone(), jail.clone());
-    latch.on_engage(move |_| {
-        jail.stop(|server| asked.category(Marks::of_server(server)) == Some(Category::Kill));
-    });
+/// The stop works before anything is spawned.
+fn guard(config: &Config, gate: &Gate, jail: &Jail) -> io::Result<Arc<Desk>> {
+    let file = config.stop.heartbeat_file.clone();
+    let heart = config.stop.heartbeat.map(|within| Arc::new(Heart::new(within, file)));
+    estop::start(gate, jail, heart.clone())?;
+    let (latch, jail) = (gate.latch().clone(), jail.clone());
+    let is_stopped = move |server: &ServerName| latch.category(Marks::of_server(server)).is_some();
+    let (places, settings) = (config.gateway.estop(), (config.stop.auto_resume, heart));
+    let desk = Desk::new(gate.clone(), &places.token, settings, move || jail.has(&is_stopped))?;
+    let desk = Arc::new(desk);
+    if let Err(error) = open_door(&desk, &places.socket) {
+        warn!(%error, "The stop has no door of its own; the admin listener serves it");
+    }
+    Ok(desk)
 }
 
 impl App {
@@ -192,11 +206,6 @@ impl App {
                 Signal::End(name) => {
                     info!(signal = name, "Ending");
                     return name;
-                }
-                Signal::Stop => {
-                    let cause = Cause::new("signal", "SIGUSR1");
-                    let engaged = self.gate.engage(cause);
-                    warn!(id = engaged.stop().id, "Emergency stop is engaged");
                 }
                 Signal::Reload => {
                     if self.reloads.ask("SIGHUP".to_owned()).is_err() {
@@ -216,5 +225,6 @@ impl App {
             warn!(%error, "The end could not be put on record");
         }
         self.thread.finish();
+        self.gate.latch().saved(ESTOP_SAVED_WAIT);
     }
 }

@@ -1,4 +1,5 @@
-//! Signals as a closed list of what they mean here.
+//! Signals as a closed list of what they mean here. SIGUSR1 is not among them: the stop has a
+//! thread of its own.
 
 use std::io;
 
@@ -9,8 +10,6 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 pub(super) enum Signal {
     /// Drain, then exit.
     End(&'static str),
-    /// Engage the emergency stop. Sets, never toggles.
-    Stop,
     /// Take what servers.toml says now.
     Reload,
 }
@@ -19,7 +18,6 @@ pub(super) enum Signal {
 pub(super) struct Signals {
     term: Stream,
     interrupt: Stream,
-    stop: Stream,
     reload: Stream,
     /// Only held, so that a file size limit makes the audit refuse instead of ending the process.
     _file_size: Stream,
@@ -32,7 +30,6 @@ impl Signals {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            stop: signal(SignalKind::user_defined1())?,
             reload: signal(SignalKind::hangup())?,
             _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
@@ -40,9 +37,6 @@ impl Signals {
 
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
-            // The stop first, always.
-            biased;
-            _ = self.stop.recv() => Signal::Stop,
             _ = self.term.recv() => Signal::End("SIGTERM"),
             _ = self.interrupt.recv() => Signal::End("SIGINT"),
             _ = self.reload.recv() => Signal::Reload,

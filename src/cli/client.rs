@@ -1,5 +1,7 @@
 //! A small HTTP client for asking a running gateway, over TCP or a unix socket.
 
+use std::{fs, path::Path};
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -23,6 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Client {
     sender: http1::SendRequest<Full<Bytes>>,
+    /// By which the gateway knows an operator who comes over TCP.
+    token: Option<String>,
     /// Drives the connection; ends with the client.
     _driver: JoinSet<()>,
 }
@@ -59,6 +63,11 @@ impl Client {
         Err(Failure::new(Ending::Unreachable, told))
     }
 
+    /// With the word in that file, as far as we may read it.
+    pub(super) fn knowing(self, token: &Path) -> Self {
+        Self { token: fs::read_to_string(token).ok(), ..self }
+    }
+
     /// One request with a JSON answer.
     pub(super) async fn ask(
         &mut self,
@@ -73,6 +82,9 @@ impl Client {
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim()));
+        }
         for (name, value) in body.map(mcp_headers).unwrap_or_default() {
             request = request.header(name, value);
         }
@@ -131,7 +143,7 @@ async fn shake(
     let mut driver = JoinSet::new();
     // How it ends is seen by whoever waits for an answer.
     driver.spawn(async move { drop(connection.await) });
-    Ok(Client { sender, _driver: driver })
+    Ok(Client { sender, token: None, _driver: driver })
 }
 
 fn meta() -> Value {

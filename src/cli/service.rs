@@ -5,6 +5,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ConfigArg, Ending, Failure, client::Client, find_gateway, say, wait_for};
+use crate::config::Listen;
 
 /// How the answer is printed, and by which file the gateway is found.
 #[derive(Debug, clap::Args)]
@@ -54,6 +55,14 @@ pub(super) enum Estop {
         #[arg(long)]
         id: String,
     },
+    /// Tries the stop out in earnest, says how fast it was, and takes it back.
+    Drill {
+        #[command(flatten)]
+        common: Common,
+        /// What is stopped for the moment: global, server:NAME, tool:SERVER/NAME, principal:NAME.
+        #[arg(long)]
+        scope: String,
+    },
     /// What is stopped, by whom and why. Exit code 4 when anything is.
     Status(Common),
 }
@@ -70,9 +79,12 @@ pub(super) fn estop(action: Estop) -> Result<Ending, Failure> {
         Estop::Reset { common, id, reason } => {
             tell(&common, "/admin/estop/reset", &json!({ "id": id, "reason": reason }))
         }
+        Estop::Drill { common, scope } => {
+            tell(&common, "/admin/estop/drill", &json!({ "scope": scope }))
+        }
         Estop::Resume { common, id } => tell(&common, "/admin/estop/resume", &json!({ "id": id })),
         Estop::Status(common) => {
-            let state = ask(&common.config, Method::GET, "/admin/estop", None)?;
+            let state = ask_the_stop(&common.config, (Method::GET, "/admin/estop"), None)?;
             show(&common, &state);
             Ok(if engaged(&state) { Ending::Stopped } else { Ending::Fine })
         }
@@ -80,9 +92,38 @@ pub(super) fn estop(action: Estop) -> Result<Ending, Failure> {
 }
 
 fn tell(common: &Common, path: &str, body: &Value) -> Result<Ending, Failure> {
-    let state = ask(&common.config, Method::POST, path, Some(body))?;
+    let state = ask_the_stop(&common.config, (Method::POST, path), Some(body))?;
     show(common, &state);
+    if let Some(drill) = state.get("drill").filter(|_| !common.json) {
+        say(&format!("  drill: {drill}"));
+    }
     Ok(Ending::Fine)
+}
+
+/// At the stop's own door, which is served even when the gateway's runtime is not; where there is
+/// none, at the admin listener.
+fn ask_the_stop(
+    config: &ConfigArg,
+    (method, path): (Method, &str),
+    body: Option<&Value>,
+) -> Result<Value, Failure> {
+    let gateway = find_gateway(config)?;
+    let places = gateway.estop();
+    wait_for(async {
+        let mut client = match Client::connect(&Listen::Unix(places.socket)).await {
+            Ok(client) => client,
+            Err(_) => Client::connect(&gateway.admin).await?.knowing(&places.token),
+        };
+        answered(client.ask(method, path, body).await?)
+    })
+}
+
+fn answered((status, value): (StatusCode, Value)) -> Result<Value, Failure> {
+    if status == StatusCode::OK {
+        return Ok(value);
+    }
+    let told = value.get("error").and_then(Value::as_str).unwrap_or("refused");
+    Err(Failure::new(Ending::SaidNo, told))
 }
 
 fn show(common: &Common, state: &Value) {
@@ -102,13 +143,7 @@ pub(super) fn ask(
     let gateway = find_gateway(config)?;
     wait_for(async {
         let mut client = Client::connect(&gateway.admin).await?;
-        match client.ask(method, path, body).await? {
-            (StatusCode::OK, value) => Ok(value),
-            (_, value) => {
-                let told = value.get("error").and_then(Value::as_str).unwrap_or("refused");
-                Err(Failure::new(Ending::SaidNo, told))
-            }
-        }
+        answered(client.ask(method, path, body).await?)
     })
 }
 

@@ -19,7 +19,7 @@ use super::{
     server,
 };
 
-pub(super) const TOP_KEYS: [&str; 4] = ["gateway", "audit", "limits", "servers"];
+pub(super) const TOP_KEYS: [&str; 5] = ["gateway", "audit", "stop", "limits", "servers"];
 
 /// The file to check.
 #[derive(Debug)]
@@ -142,6 +142,7 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
     let gateway = gateway::read(&gateway_section, check);
     let audit_section = top.section("audit", "[audit]", &mut check.notes);
     let audit = gateway::read_audit(&audit_section, &gateway.state_dir, check);
+    let stop = gateway::read_stop(&top.section("stop", "[stop]", &mut check.notes), check);
     let limits = gateway::read_limits(&top.section("limits", "[limits]", &mut check.notes), check);
 
     let tables = top.section("servers", "[servers]", &mut check.notes);
@@ -178,6 +179,7 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
     Config {
         gateway,
         audit,
+        stop,
         limits,
         servers,
         disabled,

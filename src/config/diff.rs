@@ -6,7 +6,7 @@
 
 use super::{
     AuditConfig, Config, Gateway, HttpTarget, Limits, ReplicaConfig, ServerConfig, StdioTarget,
-    Target, ToolFilter,
+    StopConfig, Target, ToolFilter,
 };
 use crate::domain::ServerName;
 
@@ -102,12 +102,17 @@ pub(super) fn needing_restart(
     compare!(audit, AuditConfig, &before.audit, &after.audit, {
         "durability": durability, "retention_days": retention, "witness_file": witness_file,
     }, elsewhere: mark);
+    let mut stop = Differing::default();
+    compare!(stop, StopConfig, &before.stop, &after.stop, {
+        "auto_resume": auto_resume, "heartbeat_sec": heartbeat,
+        "heartbeat_file": heartbeat_file, "denials_per_minute": denials_per_minute,
+    });
     let mut limits = Differing::default();
     compare!(limits, Limits, &before.limits, &after.limits, {
         "body_bytes": body_bytes, "in_flight": in_flight, "sessions": sessions,
         "connections": connections,
     }, elsewhere: principal_rate);
-    let tables = [("gateway", gateway), ("audit", audit), ("limits", limits)];
+    let tables = [("gateway", gateway), ("audit", audit), ("stop", stop), ("limits", limits)];
     let named = |(table, differing): (&'static str, Differing)| {
         differing.keys.into_iter().map(move |key| (table, key))
     };

@@ -1,4 +1,5 @@
-//! `[gateway]`, `[audit]` and `[limits]`: where we listen, where we keep things, how much.
+//! `[gateway]`, `[audit]`, `[stop]` and `[limits]`: where we listen, where we keep things, when we
+//! stop, how much.
 //!
 //! Owns the defaults of directories (systemd's first, then the user's) and the rule that nothing
 //! is reachable from another machine while there is neither TLS nor authentication. Each reader
@@ -14,14 +15,15 @@ use http::uri::Authority;
 use sha2::{Digest, Sha256};
 
 use super::{
-    AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, PolicyMode,
+    AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, PolicyMode, StopConfig,
     check::Check,
     report::{Note, Notes},
     section::{At, Section},
 };
 use crate::domain::limits::{
     AUDIT_RETENTION_DAYS, AUDIT_RETENTION_DAYS_RANGE, BODY_BYTES_RANGE, CONNECTIONS_RANGE,
-    IN_FLIGHT_RANGE, SESSIONS_RANGE, SOCKET_PATH_BYTES_MAX,
+    DENIALS_PER_MINUTE_RANGE, HEARTBEAT, HEARTBEAT_RANGE_S, IN_FLIGHT_RANGE, SESSIONS_RANGE,
+    SOCKET_PATH_BYTES_MAX,
 };
 
 pub(super) const GATEWAY_KEYS: [&str; 9] = [
@@ -36,6 +38,8 @@ pub(super) const GATEWAY_KEYS: [&str; 9] = [
     "legacy_sse",
 ];
 pub(super) const AUDIT_KEYS: [&str; 3] = ["durability", "retention_days", "witness_file"];
+pub(super) const STOP_KEYS: [&str; 4] =
+    ["auto_resume", "heartbeat_sec", "heartbeat_file", "denials_per_minute"];
 pub(super) const LIMITS_KEYS: [&str; 5] =
     ["body_bytes", "in_flight", "sessions", "connections", "principal_rate"];
 
@@ -99,6 +103,20 @@ pub(super) fn read_audit(
         retention: Duration::from_secs(days.saturating_mul(DAY_SECONDS)),
         witness_file: witness.map(|text| check.base.join(text.value)),
         mark: mark(&runtime_dir(check, state_dir), state_dir),
+    }
+}
+
+pub(super) fn read_stop(section: &Section<'_>, check: &mut Check<'_>) -> StopConfig {
+    let notes = &mut check.notes;
+    section.refuse_unknown(&STOP_KEYS, notes);
+    let within = section.seconds("heartbeat_sec", HEARTBEAT_RANGE_S, notes);
+    let file = section.text("heartbeat_file", notes);
+    let file = file.map(|file| check.base.join(file.value));
+    StopConfig {
+        auto_resume: section.boolean("auto_resume", notes).unwrap_or(false),
+        heartbeat: within.or(file.as_ref().map(|_| HEARTBEAT)),
+        heartbeat_file: file,
+        denials_per_minute: section.count("denials_per_minute", DENIALS_PER_MINUTE_RANGE, notes),
     }
 }
 

@@ -21,9 +21,9 @@ mod tests;
 pub use diff::{Change, Difference};
 pub use load::{Surroundings, digest, load, load_gateway, load_next};
 pub use model::{
-    Affinity, AuditConfig, Balance, Config, Digests, Durability, Gateway, Health, HttpTarget,
-    Isolation, Limits, Listen, Names, PolicyMode, Program, ProtocolPin, ReplicaConfig,
-    ServerConfig, ServerRates, ServerRisk, StdioTarget, Target, ToolFilter,
+    Affinity, AuditConfig, Balance, Config, Digests, Durability, EstopPlaces, Gateway, Health,
+    HttpTarget, Isolation, Limits, Listen, Names, PolicyMode, Program, ProtocolPin, ReplicaConfig,
+    ServerConfig, ServerRates, ServerRisk, StdioTarget, StopConfig, Target, ToolFilter,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,

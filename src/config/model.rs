@@ -23,6 +23,7 @@ pub struct Config {
     pub gateway: Gateway,
     pub audit: AuditConfig,
     pub limits: Limits,
+    pub stop: StopConfig,
     /// The enabled servers, sorted by name.
     pub servers: Vec<ServerConfig>,
     /// Servers with `enabled = false`: written correctly, but never started.
@@ -59,6 +60,36 @@ pub struct Gateway {
     pub origins: Vec<String>,
     /// Whether clients may use the HTTP+SSE transport of 2024-11-05.
     pub legacy_sse: bool,
+}
+
+impl Gateway {
+    /// Where what belongs to the emergency stop is.
+    pub fn estop(&self) -> EstopPlaces {
+        let directory = self.state_dir.join("estop");
+        EstopPlaces { token: directory.join("token"), socket: directory.join("door.sock") }
+    }
+}
+
+/// Files of the emergency stop that the gateway and its command line share.
+#[derive(Clone, Debug)]
+pub struct EstopPlaces {
+    /// The word without which nothing is stopped or lifted over TCP.
+    pub token: PathBuf,
+    /// The stop's own door.
+    pub socket: PathBuf,
+}
+
+/// `[stop]`: when the emergency stop engages by itself, and how it is lifted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StopConfig {
+    /// A reset resumes as well.
+    pub auto_resume: bool,
+    /// Everything stops when no sign that somebody watches comes for so long.
+    pub heartbeat: Option<Duration>,
+    /// Touching it is such a sign.
+    pub heartbeat_file: Option<PathBuf>,
+    /// Who is refused more often is stopped.
+    pub denials_per_minute: Option<usize>,
 }
 
 /// Where a listener is bound. A TCP address is always a loopback one.

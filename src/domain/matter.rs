@@ -21,6 +21,17 @@ pub enum Matter<'a> {
     Wish(&'a Wish),
 }
 
+impl<'a> Matter<'a> {
+    /// Whose affair it is.
+    pub fn caller(self) -> &'a Caller {
+        match self {
+            Self::Call(call) => &call.caller,
+            Self::Questions(questions) => &questions.caller,
+            Self::Wish(wish) => &wish.caller,
+        }
+    }
+}
+
 /// That a caller hears when something changes. Its server is told the URI, which the caller may
 /// have chosen freely where a template allows it, or its own id of a task.
 #[derive(Clone, Debug)]

@@ -32,7 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use admin::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
+pub use admin::{Applied, Desk, Heart, Refused, ReloadAsk, Reloaded, Reloads, Standing, open_door};
 pub use snapshot::Publisher;
 
 use crate::{
@@ -62,6 +62,7 @@ pub enum FrontError {
 #[derive(Debug)]
 pub struct Front {
     gate: Gate,
+    desk: Arc<Desk>,
     fleet: Arc<Fleet>,
     publisher: Arc<Publisher>,
     reloads: Reloads,
@@ -89,13 +90,14 @@ pub struct Front {
 impl Front {
     pub fn new(
         config: &Config,
-        gate: Gate,
+        (gate, desk): (Gate, Arc<Desk>),
         fleet: Arc<Fleet>,
         (publisher, reloads): (Arc<Publisher>, Reloads),
     ) -> Result<Arc<Self>, FrontError> {
         let nonce = getrandom::u32().map_err(|_| FrontError::Random)?;
         Ok(Arc::new(Self {
             gate,
+            desk,
             fleet,
             publisher,
             reloads,

@@ -295,7 +295,7 @@ pub(super) mod tests {
         config,
         domain::Generation,
         fleet::{Edition, Fleet},
-        front::{Publisher, Reloads, Standing},
+        front::{Desk, Publisher, Reloads, Standing},
         gate::{Gate, Latch, Rules, Whitelist},
         jail::Jail,
         upstream::Connector,
@@ -322,8 +322,13 @@ pub(super) mod tests {
             drop,
         );
         let gate = Gate::new(latch, audit);
+        let desk = Desk::new(gate.clone(), &dir.join("token"), (false, None), || false).unwrap();
         let (reloads, ..) = Reloads::new(Standing::first(Generation(1), config.digest, 0));
-        (Front::new(&config, gate, Arc::new(fleet), (publisher, reloads)).unwrap(), thread)
+        (
+            Front::new(&config, (gate, Arc::new(desk)), Arc::new(fleet), (publisher, reloads))
+                .unwrap(),
+            thread,
+        )
     }
 
     /// A client that says `initialize`, and whose lists change in the same moment.

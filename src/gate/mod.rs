@@ -18,6 +18,7 @@ mod tests;
 mod whitelist;
 
 pub use judge::{Definition, Judgement, judge};
+use latch::Runaway;
 pub use latch::{
     Book, Category, Cause, Engaged, Epoch, Latch, LiftError, Marks, Phase, Scope, ScopeError, Stop,
     Stopped,
@@ -28,6 +29,8 @@ pub use risk::{Risk, RiskRules, Witness};
 pub use rules::Rules;
 pub use schema::{Schema, SchemaBudget, SchemaError};
 pub use whitelist::Whitelist;
+
+use std::sync::Arc;
 
 use judge::refusal;
 use tokio::time::Instant;
@@ -46,6 +49,7 @@ pub struct Gate {
     latch: Latch,
     audit: Audit,
     risk: Risk,
+    runaway: Option<Arc<Runaway>>,
 }
 
 /// What every gate agreed to.
@@ -89,7 +93,12 @@ impl Admission {
 
 impl Gate {
     pub fn new(latch: Latch, audit: Audit) -> Self {
-        Self { latch, audit, risk: Risk::new() }
+        Self { latch, audit, risk: Risk::new(), runaway: None }
+    }
+
+    /// The same, but who is refused more often in a minute is stopped.
+    pub fn stop_runaways(self, most: usize) -> Self {
+        Self { runaway: Some(Arc::new(Runaway::new(most))), ..self }
     }
 
     pub fn latch(&self) -> &Latch {
@@ -99,6 +108,11 @@ impl Gate {
     /// Whether the audit takes records; without it nothing is admitted.
     pub fn is_recording(&self) -> bool {
         self.audit.is_healthy()
+    }
+
+    /// Sets what is done, once, when the audit fails.
+    pub fn on_audit_failure(&self, hook: impl FnOnce() + Send + 'static) {
+        self.audit.on_failure(hook);
     }
 
     /// Lets a call through, on record, or refuses it, on record.
@@ -217,6 +231,7 @@ impl Gate {
         };
         let (reason, told) = (refusal.reason, &refusal.told);
         self.put(Record::Denied { matter, grounds: &grounds, reason, told }).await;
+        self.count(matter.caller(), reason);
         Err(refusal)
     }
 
@@ -232,7 +247,19 @@ impl Gate {
         let epoch = self.latch.epoch(Marks::of_principal(&caller.principal));
         let reason = if epoch.is_ok() { reason } else { DenyReason::Stopped };
         self.put(Record::Refused { call, caller, about, asked, reason }).await;
+        self.count(caller, reason);
         refusal(reason)
+    }
+
+    /// What is the caller's own doing counts against it; that it is in a hurry does not.
+    fn count(&self, caller: &Caller, reason: DenyReason) {
+        use DenyReason::{AuditUnavailable, Internal, Overloaded, Rate, Stopped};
+        let is_ours = matches!(reason, Stopped | AuditUnavailable | Overloaded | Internal | Rate);
+        let runaway = self.runaway.as_ref().filter(|_| !is_ours);
+        let now = std::time::Instant::now();
+        if let Some(cause) = runaway.and_then(|one| one.refused(&caller.principal, now)) {
+            self.engage(cause);
+        }
     }
 
     /// Stops what `cause` says and puts it on record, in this order.
@@ -275,6 +302,11 @@ impl Gate {
     fn record(&self, step: LatchStep, stop: &Stop, who: &str, why: &str) {
         let scope = stop.scope.to_string();
         self.audit.append_later(Record::Latch { step, id: &stop.id, scope: &scope, who, why });
+    }
+
+    /// Puts on record how a stop that was only tried out did.
+    pub fn record_drill(&self, stop: &Stop, who: &str, figures: &str) {
+        self.record(LatchStep::Drilled, stop, who, figures);
     }
 
     /// A refusal stands whether or not it could be recorded.

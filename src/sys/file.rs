@@ -28,6 +28,21 @@ pub fn place_file(path: &Path, content: &[u8]) -> io::Result<()> {
     put(path, content, |_| Ok(()))
 }
 
+/// The word in the file at `path`; a new one, if there is no such file.
+pub fn secret_word(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(word) if !word.trim().is_empty() => return Ok(word.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let word: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    replace_file(path, format!("{word}\n").as_bytes())?;
+    Ok(word)
+}
+
 fn put(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
     let written = write_new(&temporary, content).and_then(|file| sync(&file));
@@ -81,7 +96,18 @@ fn parent(path: &Path) -> &Path {
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
-    use super::{create_private_dir, move_aside, replace_file};
+    use super::{create_private_dir, move_aside, place_file, replace_file, secret_word};
+
+    #[test]
+    fn a_secret_word_is_made_once_and_is_for_us_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        place_file(&path, b"").unwrap();
+        let word = secret_word(&path).unwrap();
+        assert!(word.len() == 64 && secret_word(&path).unwrap() == word);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_ne!(secret_word(&dir.path().join("other")).unwrap(), word);
+    }
 
     #[test]
     fn a_replaced_file_is_private_whole_and_leaves_nothing_beside_it() {

@@ -9,5 +9,5 @@ mod file;
 mod vital;
 
 pub use clock::{unix_micros, unix_millis};
-pub use file::{create_private_dir, move_aside, place_file, replace_file, sync_dir};
+pub use file::{create_private_dir, move_aside, place_file, replace_file, secret_word, sync_dir};
 pub use vital::spawn_vital;

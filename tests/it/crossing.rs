@@ -195,19 +195,21 @@ async fn nothing_crosses_without_a_record() {
         panic!("the bound was never met");
     };
     assert_unrecorded(&full().await);
+    let stopped = || (house.gateway.status()["stop"]["engaged"] == true).then_some(());
+    wait_until("the stop of a failed audit", stopped, || house.gateway.log());
     let n_before = reached(&house.journal);
     house.release();
     for call in held {
         let told = call.finish().await;
         assert_eq!(told.notices, Vec::<Value>::new(), "nobody was asked");
-        assert_eq!(told.response["error"]["code"], -31005, "{told:?}");
+        assert_eq!(told.response["error"]["code"], -31001, "{told:?}");
         assert_eq!(told.response["error"]["data"]["sent"], "yes", "{told:?}");
     }
     let params = json!({ "name": TOOL, "arguments": { "message": "?" },
                          "inputResponses": { "said": answer("elicitation/create") } });
     assert_unrecorded(&modern.ask("tools/call", params).await.response);
     assert_eq!(reached(&house.journal), n_before, "no answer reached the server");
-    house.refuses_all(&modern, -31005).await;
+    house.refuses_all(&modern, -31001).await;
     let (_ear, honoured) = modern.hear(&[WATCHED]).await;
     assert_eq!(honoured, Vec::<String>::new());
     assert!(!fs::read_to_string(&house.journal).unwrap().contains(WATCHED));

@@ -126,6 +126,15 @@ fn admin_is_where_the_operator_connects() {
     let gateway = Gateway::start(&format!("[gateway]\nadmin = \"127.0.0.1:{port}\"\n"));
     assert_ne!(gateway.port, port);
     assert_eq!(gateway.status()["stop"]["engaged"], false);
+    // Whoever can connect may look, but not press: for that the word in the state is needed.
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = "POST /admin/estop HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+    // Without the stop's own door the command line comes here too.
+    fs::remove_file(gateway.dir.path().join("state/estop/door.sock")).unwrap();
     assert!(gateway.cli(&["stop", "--reason", "over TCP"]).status.success());
     let record = gateway.wait_audit("the stop", |record| record["kind"] == "latch_engaged");
     assert_eq!(record["who"], "local");

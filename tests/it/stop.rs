@@ -260,6 +260,95 @@ async fn category_1_lets_a_server_wind_up_before_it_is_killed() {
     wait_until("its process to go", || (!is_there(pid)).then_some(()), || gateway.log());
 }
 
+#[test]
+fn whoever_puts_the_file_there_stops_everything_and_must_take_it_away_first() {
+    let gateway = Gateway::start(&stdio_server("up", &[]));
+    let file = gateway.dir.path().join("state/STOP");
+    std::fs::write(&file, "").unwrap();
+    let engaged = || (gateway.status()["stop"]["engaged"] == true).then_some(());
+    wait_until("the file to be seen", engaged, || gateway.log());
+    let stop = gateway.status()["stop"].clone();
+    assert_eq!(stop["who"], "file", "{stop}");
+    let id = stop["id"].as_str().unwrap();
+    let early = gateway.cli(&["estop", "reset", "--id", id, "--reason", "test"]);
+    assert_eq!(early.status.code(), Some(1), "{early:?}");
+    assert!(String::from_utf8_lossy(&early.stderr).contains("STOP"), "{early:?}");
+    std::fs::remove_file(&file).unwrap();
+    gateway.reset();
+    gateway.wait_ready();
+}
+
+#[test]
+fn the_stops_own_door_answers_while_others_keep_it_busy() {
+    let gateway = Gateway::start("");
+    let door = gateway.dir.path().join("state/estop/door.sock");
+    // More than there are threads behind it; none says anything.
+    let idle: Vec<_> = (0..6).map(|_| UnixStream::connect(&door).unwrap()).collect();
+    let ask = |head: &str, body: &str| {
+        let n_bytes = body.len();
+        exchange(&door, &format!("{head} HTTP/1.1\r\ncontent-length: {n_bytes}\r\n\r\n{body}"))
+    };
+    let told = ask("POST /admin/estop", r#"{"reason":"by the door"}"#);
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("\"saved\":true"), "{told}");
+    drop(idle);
+    assert!(ask("GET /admin/estop", "").contains("by the door"));
+    assert!(ask("GET /admin/status", "").starts_with("HTTP/1.1 404"));
+    assert!(ask("POST /admin/estop/reset", "{}").starts_with("HTTP/1.1 400"));
+    assert_eq!(gateway.status()["stop"]["why"], "by the door");
+}
+
+#[test]
+fn a_heartbeat_that_is_missed_stops_everything_until_it_is_back() {
+    let gateway = Gateway::start("[stop]\nheartbeat_sec = 0.5\n");
+    let door = gateway.dir.path().join("state/estop/door.sock");
+    let engaged = || (gateway.status()["stop"]["who"] == "heartbeat").then_some(());
+    wait_until("the stop", engaged, || gateway.log());
+    let id = gateway.status()["stop"]["id"].as_str().unwrap().to_owned();
+    let reset = || gateway.cli(&["estop", "reset", "--id", &id, "--reason", "test"]);
+    let early = reset();
+    assert!(String::from_utf8_lossy(&early.stderr).contains("heartbeat"), "{early:?}");
+    let beaten = || {
+        let beat = "POST /admin/estop/heartbeat HTTP/1.1\r\n\r\n";
+        assert!(exchange(&door, beat).starts_with("HTTP/1.1 200"));
+        reset().status.success().then_some(())
+    };
+    wait_until("the reset after a beat", beaten, || gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_too_often_is_stopped() {
+    let tables = format!("[stop]\ndenials_per_minute = 3\n{}", stdio_server("up", &[]));
+    let gateway = Gateway::start(&tables);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    for _ in 0..4 {
+        let refused = client.call("up__nothing", json!({})).await.response;
+        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    }
+    let stopped = client.call("up__echo", json!({ "text": "x" })).await.response;
+    assert_eq!(stopped["error"]["code"], -31001, "{stopped}");
+    let record = gateway.wait_audit("the stop", |record| record["kind"] == "latch_engaged");
+    assert_eq!(record["scope"], "principal:local", "{record}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_stops_in_earnest_says_how_fast_and_takes_it_back() {
+    let gateway = Gateway::start(&stdio_server("up", &[]));
+    let pid = || gateway.status()["servers"][0]["replicas"][0]["pid"].as_u64();
+    let before = pid().unwrap();
+    let drill = gateway.cli(&["estop", "drill", "--scope", "server:up", "--json"]);
+    assert!(drill.status.success(), "{drill:?}");
+    let told: Value = serde_json::from_slice(&drill.stdout).unwrap();
+    let figures = &told["drill"];
+    assert!(figures["saved_us"].is_u64() && figures["processes_gone_us"].is_u64(), "{told}");
+    assert_eq!(told["engaged"], false, "{told}");
+    assert!(!is_there(before));
+    let back = || gateway.cli(&["call", "up__echo", "text=x"]).status.success().then_some(());
+    wait_until("calls after the drill", back, || gateway.log());
+    gateway.wait_audit("the drill", |record| record["kind"] == "latch_drilled");
+    let unscoped = gateway.cli(&["estop", "drill"]);
+    assert_eq!(unscoped.status.code(), Some(2), "what is stopped has to be said");
+}
+
 /// A request on the admin socket, answered whole.
 pub(crate) fn admin(gateway: &Gateway, request: &str, header: &str, body: &str) -> String {
     let n_bytes = body.len();

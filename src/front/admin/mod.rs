@@ -2,7 +2,9 @@
 //!
 //! On a socket of its own, for the operator alone. Nothing here can define a command or a server.
 
+mod door;
 mod estop;
+mod heart;
 mod reload;
 mod status;
 
@@ -12,20 +14,33 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Front,
     http::{Body, Visitor, json as json_response, not_allowed, plain},
 };
-use crate::domain::limits::{ADMIN_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT};
+use crate::domain::{
+    Transport,
+    limits::{ADMIN_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT},
+};
 
+pub use door::open_door;
+pub use estop::Desk;
+pub use heart::Heart;
 pub use reload::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
 pub(super) use status::ready;
 
 /// What is answered also when there is no room for more.
-pub(super) const VITAL: &[&str] =
-    &["/health", "/ready", "/admin/status", estop::STATE, estop::RESET, estop::RESUME];
+pub(super) const VITAL: &[&str] = &[
+    "/health",
+    "/ready",
+    "/admin/status",
+    estop::STATE,
+    estop::RESET,
+    estop::RESUME,
+    estop::HEARTBEAT,
+];
 
 /// Every request on the admin listener.
 pub(super) async fn answer(
@@ -43,18 +58,13 @@ pub(super) async fn answer(
         ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
         ("/ready", &Method::GET) => ready(&front),
         ("/admin/status", &Method::GET) => told(StatusCode::OK, &status::status(&front)),
-        (path @ (estop::STATE | estop::RESET | estop::RESUME), _) => {
-            let Some(word) = estop::Word::of(path, &method) else {
-                return not_allowed(estop::allowed(path));
-            };
-            let body = match whole(request).await {
-                Ok(body) => body,
-                Err(refused) => return refused,
-            };
-            let (status, value) =
-                estop::answer(&front.gate, visitor.principal.as_str(), word, &body);
-            told(status, &value)
-        }
+        (
+            path @ (estop::STATE | estop::RESET | estop::RESUME | estop::DRILL | estop::HEARTBEAT),
+            _,
+        ) => match estop::Word::of(path, &method) {
+            Some(word) => of_the_stop(&front, visitor, (word, request)).await,
+            None => not_allowed(estop::allowed(path)),
+        },
         ("/admin/reload", &Method::POST) => {
             reload::reload(&front.reloads, visitor.principal.as_str()).await
         }
@@ -65,6 +75,32 @@ pub(super) async fn answer(
             StatusCode::NOT_FOUND,
             "nothing here; see /admin/status, /admin/reload and /admin/estop",
         ),
+    }
+}
+
+/// The same as at the stop's own door, for whoever comes here; on a thread where waiting harms
+/// nobody.
+async fn of_the_stop(
+    front: &Arc<Front>,
+    visitor: Visitor,
+    (word, request): (estop::Word, Request<Incoming>),
+) -> Response<Body> {
+    let desk = front.desk.clone();
+    // Whoever comes by TCP may be anybody on this machine.
+    let is_known = visitor.transport == Transport::Unix || desk.knows(request.headers());
+    if word != estop::Word::Status && !is_known {
+        let why =
+            json!({ "error": "Authorization: Bearer and the word in estop/token are needed" });
+        return told(StatusCode::UNAUTHORIZED, &why);
+    }
+    let body = match whole(request).await {
+        Ok(body) => body,
+        Err(refused) => return refused,
+    };
+    let answer = move || desk.answer(visitor.principal.as_str(), word, &body);
+    match tokio::task::spawn_blocking(answer).await {
+        Ok((status, value)) => told(status, &value),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the stop could not be asked"),
     }
 }
 

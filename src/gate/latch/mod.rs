@@ -8,6 +8,7 @@
 
 mod book;
 mod file;
+mod runaway;
 mod scope;
 mod scribe;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod sync {
 }
 
 pub use book::{Book, Cause, Engaged, LiftError, Phase, Stop};
+pub(super) use runaway::Runaway;
 pub use scope::{Category, Scope, ScopeError};
 pub use word::{Epoch, Marks, Stopped};
 

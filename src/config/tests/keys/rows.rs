@@ -1,30 +1,25 @@
-//! Every key of the file changes the checked value, and has the default that is written down.
+//! A row for each key: where it stands, how it is written, and what comes of it.
 
-use std::collections::BTreeSet;
-
-use super::{ONE_SERVER, accepted, env_of, header_of, read_after};
-use crate::config::{
-    Code, Config, Difference, Target,
-    check::TOP_KEYS,
-    gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS},
-    server::{REPLICA_KEYS, SERVER_KEYS},
-};
+use super::super::{env_of, header_of};
+use crate::config::{Config, Target};
 
 /// Which table of the file a row writes its key into, and what is there besides.
 #[derive(Clone, Copy)]
-enum Into {
+pub(super) enum Into {
     Table(&'static str),
     Stdio,
     Http,
 }
 
 /// Where it stands, key, value as written, what is looked at, by default, with the key.
-type Row = (Into, &'static str, &'static str, fn(&Config) -> String, &'static str, &'static str);
+pub(super) type Row =
+    (Into, &'static str, &'static str, fn(&Config) -> String, &'static str, &'static str);
 
 const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
+const STOP: Into = Into::Table("stop");
 
-const ROWS: [Row; 54] = [
+pub(super) const ROWS: [Row; 58] = [
     (
         GATEWAY,
         "policies",
@@ -102,6 +97,24 @@ const ROWS: [Row; 54] = [
         |c| format!("{:?}", c.audit.witness_file),
         "None",
         "Some(\"/etc/portcullis/far/mark\")",
+    ),
+    (STOP, "auto_resume", "true", |c| c.stop.auto_resume.to_string(), "false", "true"),
+    (STOP, "heartbeat_sec", "2.5", |c| format!("{:?}", c.stop.heartbeat), "None", "Some(2.5s)"),
+    (
+        STOP,
+        "heartbeat_file",
+        r#""beat""#,
+        |c| format!("{:?}", c.stop.heartbeat_file),
+        "None",
+        "Some(\"/etc/portcullis/beat\")",
+    ),
+    (
+        STOP,
+        "denials_per_minute",
+        "9",
+        |c| format!("{:?}", c.stop.denials_per_minute),
+        "None",
+        "Some(9)",
     ),
     (LIMITS, "body_bytes", "1024", |c| c.limits.body_bytes.to_string(), "4194304", "1024"),
     (LIMITS, "in_flight", "0x10", |c| c.limits.in_flight.to_string(), "1024", "16"),
@@ -311,89 +324,4 @@ fn cwd(config: &Config) -> String {
         Target::Stdio(stdio) => stdio.cwd.clone().unwrap_or_default().display().to_string(),
         Target::Http(_) => String::new(),
     }
-}
-
-fn written(into: Into, line: &str) -> String {
-    match into {
-        Into::Table(name) => format!("[{name}]\n{line}\n{ONE_SERVER}"),
-        Into::Stdio => format!("{ONE_SERVER}{line}\n"),
-        Into::Http => format!("[servers.a]\nurl = \"https://a.example/mcp\"\n{line}\n"),
-    }
-}
-
-#[test]
-fn every_key_changes_the_checked_value() {
-    for (into, key, value, look, default, want) in ROWS {
-        assert_eq!(look(&accepted(&written(into, ""))), default, "default of {key}");
-        let config = accepted(&written(into, &format!("{key} = {value}")));
-        assert_eq!(look(&config), want, "{key} = {value}");
-    }
-}
-
-/// Either it is seen as a change of its server, or it is refused because it needs a restart.
-#[test]
-fn every_key_is_noticed_when_it_changes_in_a_running_gateway() {
-    for (into, key, value, ..) in ROWS {
-        let running = accepted(&written(into, ""));
-        let text = written(into, &format!("{key} = {value}"));
-        match (read_after(&running, &text), into) {
-            (Err(refused), Into::Table(_)) => {
-                let mut found = refused.errors.iter().map(|e| (e.code, e.line, e.column));
-                // By default the admin socket moves with the state.
-                let last = found.next_back();
-                assert_eq!(last, Some((Code::NeedsRestart, 2, key.len() + 4)), "{key}");
-            }
-            (Ok(next), Into::Table(_)) if ["policy_mode", "principal_rate"].contains(&key) => {
-                assert!(Difference::between(&running, &next).policies);
-            }
-            (Ok(next), Into::Stdio | Into::Http) => {
-                let difference = Difference::between(&running, &next);
-                let keys: Vec<_> = difference.changed.iter().flat_map(|c| &c.keys).collect();
-                let as_told = match key {
-                    "env_http_headers" | "bearer_token_env_var" => "http_headers",
-                    "replica" => "replicas",
-                    key => key,
-                };
-                if key == "enabled" {
-                    assert_eq!(difference.removed.len(), 1);
-                } else {
-                    assert_eq!(keys, [&as_told]);
-                }
-            }
-            (read, _) => panic!("{key}: {read:?}"),
-        }
-    }
-}
-
-#[test]
-fn every_key_has_a_row() {
-    let rows: BTreeSet<_> = ROWS.iter().map(|row| row.1).collect();
-    // The two ways to reach a server, and the tables themselves, have tests of their own.
-    let elsewhere = ["command", "url", "gateway", "audit", "limits", "servers"];
-    for key in
-        [&TOP_KEYS[..], &GATEWAY_KEYS, &AUDIT_KEYS, &LIMITS_KEYS, &SERVER_KEYS, &REPLICA_KEYS]
-            .concat()
-    {
-        assert!(rows.contains(key) || elsewhere.contains(&key), "no row for `{key}`");
-    }
-}
-
-#[test]
-fn command_and_url_decide_the_target() {
-    let program = |command: &str| {
-        let config = accepted(&format!("[servers.a]\ncommand = \"{command}\"\n"));
-        let Target::Stdio(stdio) = config.servers[0].replicas[0].target.clone() else {
-            panic!("not stdio")
-        };
-        format!("{:?}", stdio.program)
-    };
-    assert_eq!(program("@self"), "SelfExe");
-    assert_eq!(program("git-mcp"), "Path(\"/bin/git-mcp\")");
-    assert_eq!(program("/bin/x"), "Path(\"/bin/x\")");
-    assert_eq!(program("tools/x"), "Path(\"/etc/portcullis/tools/x\")");
-
-    let config = accepted("[servers.a]\nurl = \"http://127.0.0.1:9/mcp\"\n");
-    let Target::Http(http) = &config.servers[0].replicas[0].target else { panic!("not http") };
-    assert_eq!(http.url, "http://127.0.0.1:9/mcp");
-    assert!(http.headers.is_empty());
 }
