@@ -10,7 +10,7 @@ mod reload;
 mod signals;
 mod watch;
 
-use std::{io, pin::pin, sync::Arc};
+use std::{io, path::Path, pin::pin, sync::Arc};
 
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -24,7 +24,7 @@ use crate::{
     },
     fleet::Fleet,
     front::{Desk, Front, FrontError, Heart, Publisher, Reloads, Standing, open_door},
-    gate::{Gate, Latch, Marks, Rules},
+    gate::{self, Gate, Latch, Marks, Pins, Rules},
     jail::{Jail, JailError},
     sys,
     upstream::Connector,
@@ -161,10 +161,13 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     let editions = publisher.clone();
     let publish = move |edition| editions.publish(edition);
     let names = config.gateway.names;
+    let beside = config.source.parent().unwrap_or(Path::new("/"));
+    let pins = Pins::open(gate::locate(beside, &state_dir), audit.clone());
     let fleet = Arc::new(Fleet::start(
         Generation(1),
         (servers, rules.clone()),
         (names, &connector),
+        pins,
         publish,
     ));
     let first = Standing::first(Generation(1), config.digest, sys::unix_micros());

@@ -78,7 +78,10 @@ impl Reloader {
             Err(errors) => Err(Refused::File(errors)),
         };
         match &result {
-            Ok(_) => self.fleet.retry_now(),
+            Ok(_) => {
+                self.fleet.read_pins().await;
+                self.fleet.retry_now();
+            }
             Err(refused) => self.note_refusal(&who, refused, seen.as_ref()).await,
         }
         let done = Arc::new(Reloaded { at_us: sys::unix_micros(), who, result });

@@ -33,7 +33,7 @@ use tokio::sync::oneshot;
 pub use read::{
     Form, ProofError, Records, Verified, VerifyError, Wanted, check_proof, prove, verify,
 };
-pub use record::{LatchStep, Own, Record};
+pub use record::{LatchStep, Own, PinRecord, Record};
 
 pub use crate::config::Durability;
 

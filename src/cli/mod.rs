@@ -5,6 +5,7 @@
 
 mod audit;
 mod client;
+mod gate;
 mod inspect;
 mod policy;
 mod reload;
@@ -67,6 +68,11 @@ enum Command {
     Diff(reload::Args),
     /// Engage the emergency stop (same as `estop engage`).
     Stop(service::EngageArgs),
+    /// Which definitions of servers are approved; approve what is held back.
+    Pins {
+        #[command(subcommand)]
+        action: gate::pins::Pins,
+    },
     /// The emergency stop: engage, reset, resume, status.
     Estop {
         #[command(subcommand)]
@@ -149,6 +155,7 @@ pub fn run() -> ExitCode {
         Command::Estop { action } => service::estop(action),
         Command::Why(args) => audit::why::why(&args),
         Command::Policy { action } => policy::policy(action),
+        Command::Pins { action } => gate::pins::pins(action),
         Command::Audit { action } => audit::audit(action),
         Command::Provide { server } => serve::provide(server),
     };

@@ -153,7 +153,7 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
         let mut section = tables.section(key.value, &title, &mut check.notes);
         section.span = key.span.clone();
         let lookup = server::lookup(&section, &mut check.notes);
-        let server = server::read(&key, &section, lookup, check);
+        let server = server::read(&key, &section, (lookup, gateway.pinning), check);
         if lookup == Lookup::Resolve {
             n_enabled += 1;
             second = (n_enabled == 2).then(|| key.span.clone()).or(second);

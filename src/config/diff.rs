@@ -5,8 +5,8 @@
 //! the other tables hold what listeners, log and limits were built from, and need a restart.
 
 use super::{
-    AuditConfig, Config, Gateway, HttpTarget, Limits, ReplicaConfig, ServerConfig, StdioTarget,
-    StopConfig, Target, ToolFilter,
+    AuditConfig, Config, Gateway, HttpTarget, Limits, Pinning, ReplicaConfig, ServerConfig,
+    StdioTarget, StopConfig, Target, ToolFilter,
 };
 use crate::domain::ServerName;
 
@@ -38,7 +38,7 @@ pub struct Change {
     pub server: ServerName,
     /// As they are written in the file. Values may be secrets and are not told.
     pub keys: Vec<&'static str>,
-    /// Whether its processes and sessions are replaced. Whitelist and rates need no new ones.
+    /// Whether its processes and sessions are replaced. Whitelist, pins and rates do not.
     pub replaced: bool,
 }
 
@@ -79,7 +79,8 @@ impl ServerConfig {
     /// Whether what runs for the one may stay for the other.
     pub fn runs_like(&self, other: &Self) -> bool {
         let (filter, rates, risk) = (self.filter.clone(), self.rates.clone(), self.risk.clone());
-        self == &Self { filter, rates, risk, ..other.clone() }
+        let pinning = self.pinning;
+        self == &Self { filter, pinning, rates, risk, ..other.clone() }
     }
 }
 
@@ -96,7 +97,7 @@ pub(super) fn needing_restart(
     compare!(gateway, Gateway, &before.gateway, &after.gateway, {
         "listen": listen, "admin": admin, "names": names, "state_dir": state_dir,
         "hosts": hosts, "origins": origins, "legacy_sse": legacy_sse, "policies": policies,
-    }, elsewhere: policy_mode);
+    }, elsewhere: policy_mode, pinning);
     let mut audit = Differing::default();
     // The mark's place follows from `state_dir`.
     compare!(audit, AuditConfig, &before.audit, &after.audit, {
@@ -138,13 +139,16 @@ fn server_keys(before: &ServerConfig, after: &ServerConfig) -> Vec<&'static str>
     compare!(differing, ToolFilter, &before.filter, &after.filter, {
         "enabled_tools": enabled, "disabled_tools": disabled,
     });
+    compare!(differing, Pinning, &before.pinning, &after.pinning, {
+        "pins": mode, "scan": scan,
+    });
     compare!(differing, ServerConfig, before, after, {
         "baggage": baggage, "protocol": protocol, "isolation": isolation,
         "startup_timeout_sec": startup_timeout, "tool_timeout_sec": tool_timeout,
         "in_flight": in_flight, "queue": queue, "queue_timeout_sec": queue_timeout,
         "balance": balance, "affinity": affinity, "retry": repeatable, "health": health,
         "risk": risk, "rate": rates,
-    }, elsewhere: name, replicas, filter);
+    }, elsewhere: name, replicas, filter, pinning);
     differing.keys
 }
 
@@ -218,8 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn the_whitelist_alone_replaces_no_process() {
+    fn the_whitelist_and_the_pins_alone_replace_no_process() {
         let a = "[servers.a]\ncommand = \"git-mcp\"\n";
+        check(a, &format!("{a}pins = \"locked\"\n"), "=a:pins");
+        // What holds for all is a part of each server that does not say it.
+        check(a, &format!("[gateway]\nscan = \"warn\"\n{a}"), "=a:scan");
         check(a, &format!("{a}disabled_tools = [\"x\"]\n"), "=a:disabled_tools");
         let more = format!("{a}enabled_tools = []\nargs = [\"x\"]\n");
         check(a, &more, "~a:args,enabled_tools");

@@ -15,7 +15,8 @@ use http::uri::Authority;
 use sha2::{Digest, Sha256};
 
 use super::{
-    AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, PolicyMode, StopConfig,
+    AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, PinMode, Pinning, PolicyMode,
+    ScanMode, StopConfig,
     check::Check,
     report::{Note, Notes},
     section::{At, Section},
@@ -26,7 +27,7 @@ use crate::domain::limits::{
     SOCKET_PATH_BYTES_MAX,
 };
 
-pub(super) const GATEWAY_KEYS: [&str; 9] = [
+pub(super) const GATEWAY_KEYS: [&str; 11] = [
     "listen",
     "admin",
     "names",
@@ -36,6 +37,8 @@ pub(super) const GATEWAY_KEYS: [&str; 9] = [
     "hosts",
     "origins",
     "legacy_sse",
+    "pins",
+    "scan",
 ];
 pub(super) const AUDIT_KEYS: [&str; 3] = ["durability", "retention_days", "witness_file"];
 pub(super) const STOP_KEYS: [&str; 4] =
@@ -79,6 +82,22 @@ pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Gateway {
         hosts: values(section, "hosts", host, &mut check.notes),
         origins: values(section, "origins", origin, &mut check.notes),
         legacy_sse: section.boolean("legacy_sse", &mut check.notes).unwrap_or(false),
+        pinning: read_pinning(section, Pinning::default(), &mut check.notes),
+    }
+}
+
+/// What a server leaves out is as it is for all.
+pub(super) fn read_pinning(section: &Section<'_>, others: Pinning, notes: &mut Notes) -> Pinning {
+    let modes = [
+        ("trust-on-first-use", PinMode::TrustOnFirstUse),
+        ("locked", PinMode::Locked),
+        ("off", PinMode::Off),
+    ];
+    let scans =
+        [("quarantine", ScanMode::Quarantine), ("warn", ScanMode::Warn), ("off", ScanMode::Off)];
+    Pinning {
+        mode: section.word("pins", &modes, notes).unwrap_or(others.mode),
+        scan: section.word("scan", &scans, notes).unwrap_or(others.scan),
     }
 }
 

@@ -22,8 +22,9 @@ pub use diff::{Change, Difference};
 pub use load::{Surroundings, digest, load, load_gateway, load_next};
 pub use model::{
     Affinity, AuditConfig, Balance, Config, Digests, Durability, EstopPlaces, Gateway, Health,
-    HttpTarget, Isolation, Limits, Listen, Names, PolicyMode, Program, ProtocolPin, ReplicaConfig,
-    ServerConfig, ServerRates, ServerRisk, StdioTarget, StopConfig, Target, ToolFilter,
+    HttpTarget, Isolation, Limits, Listen, Names, PinMode, Pinning, PolicyMode, Program,
+    ProtocolPin, ReplicaConfig, ScanMode, ServerConfig, ServerRates, ServerRisk, StdioTarget,
+    StopConfig, Target, ToolFilter,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,

@@ -60,6 +60,38 @@ pub struct Gateway {
     pub origins: Vec<String>,
     /// Whether clients may use the HTTP+SSE transport of 2024-11-05.
     pub legacy_sse: bool,
+    /// What holds for servers that do not say it themselves.
+    pub pinning: Pinning,
+}
+
+/// How far the definitions of a server are trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pinning {
+    pub mode: PinMode,
+    pub scan: ScanMode,
+}
+
+/// When a definition counts as approved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PinMode {
+    /// At the first use of its list; later only by the operator.
+    #[default]
+    TrustOnFirstUse,
+    /// Only by the operator.
+    Locked,
+    /// Always.
+    Off,
+}
+
+/// What becomes of an odd definition at its first use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScanMode {
+    /// It waits for the operator.
+    #[default]
+    Quarantine,
+    /// The operator is told.
+    Warn,
+    Off,
 }
 
 impl Gateway {
@@ -170,6 +202,7 @@ pub struct ServerConfig {
     /// At least one; calls are shared out among them.
     pub replicas: Vec<ReplicaConfig>,
     pub filter: ToolFilter,
+    pub pinning: Pinning,
     /// The keys of a caller's baggage that the server is told of.
     pub baggage: Arc<[String]>,
     pub protocol: ProtocolPin,
@@ -239,6 +272,7 @@ impl ServerConfig {
             name,
             replicas: vec![ReplicaConfig { target, weight: 1 }],
             filter: ToolFilter::default(),
+            pinning: Pinning::default(),
             baggage: Arc::default(),
             protocol: ProtocolPin::Auto,
             isolation: Isolation::Shared,

@@ -156,7 +156,7 @@ fn unclosed() -> ReferenceError {
 fn malformed(reference: &str) -> ReferenceError {
     ReferenceError {
         code: Code::BadReference,
-        message: format!("`${{{reference}}}` is not a secret reference"),
+        message: format!("`${{{}}}` is not a secret reference", reference.escape_debug()),
         help: "write `${env:NAME}`, `${file:/path}` or `${cred:NAME}`".to_owned(),
     }
 }

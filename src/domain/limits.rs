@@ -330,6 +330,12 @@ pub const SCHEMA_STACK_MAX: usize = 1000;
 pub const SCHEMA_WORK_PER_VALUE_MAX: u64 = 256;
 /// Evaluations of all values of one call, beyond that.
 pub const SCHEMA_WORK_MAX: u64 = 10_000_000;
+/// `pins.lock`; what would make it larger is not approved.
+pub const PINS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// One text of a definition; a longer one is odd by itself.
+pub const SCAN_TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Oddities of one definition that are told.
+pub const FINDINGS_MAX: usize = 64;
 
 // Configuration.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;

@@ -35,8 +35,9 @@ pub struct Grounds {
 pub enum DenyReason {
     /// The emergency stop is engaged.
     Stopped,
-    /// Not on the whitelist, or no such thing: told apart only in the audit.
+    /// Not on the whitelist, not as approved, or no such thing: told apart only in the audit.
     NotListed,
+    Pin,
     Unknown,
     /// No policy would allow this caller any such call.
     OutOfScope,
@@ -82,6 +83,7 @@ impl DenyReason {
         match self {
             Self::Stopped => "stopped",
             Self::NotListed => "not_listed",
+            Self::Pin => "pin",
             Self::Unknown => "unknown",
             Self::OutOfScope => "out_of_scope",
             Self::Headers => "headers",
@@ -98,7 +100,7 @@ impl DenyReason {
 
     /// Whether the caller must not learn that what it asked for exists.
     pub fn hides(self) -> bool {
-        matches!(self, Self::NotListed | Self::Unknown | Self::OutOfScope)
+        matches!(self, Self::NotListed | Self::Pin | Self::Unknown | Self::OutOfScope)
     }
 }
 

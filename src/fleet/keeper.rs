@@ -5,6 +5,9 @@
 //! after its last replica went down, so that a restart is nobody's news; then it is withdrawn until
 //! the server is back. Decides nothing about names: the catalog does.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,15 +21,15 @@ use tokio::{
 };
 
 use super::{
-    catalog::{Catalog, Clashes, Likeness, Shelf, View, Views, offers},
+    catalog::{Catalog, Clashes, Likeness, Shelf, Shelves, View, Views, offers},
     replica::Vote,
     roster::{Aside, Roster},
     server::Server,
 };
 use crate::{
     config::Finding,
-    domain::{Generation, Principal, ReplicaNo, limits::CATALOG_NEWS_MAX},
-    gate::Rules,
+    domain::{Generation, Principal, ReplicaNo, ServerName, limits::CATALOG_NEWS_MAX},
+    gate::{PinError, Pins, Quarantine, Rules, Selection},
     sys,
 };
 
@@ -44,6 +47,10 @@ pub(super) enum News {
     Lost { server: Arc<Server>, replica: ReplicaNo },
     /// Another generation takes the place of the one that stands.
     Next { aside: Box<Aside>, published: oneshot::Sender<()> },
+    /// The operator approves what is held back.
+    Approve { who: String, selection: Selection, told: oneshot::Sender<Result<usize, PinError>> },
+    /// `pins.lock` may be another.
+    ReadPins { published: oneshot::Sender<()> },
 }
 
 /// What a server is known for, and what each of its replicas lists.
@@ -88,6 +95,7 @@ pub(super) struct Keeper<P> {
     pub(super) generation: Generation,
     pub(super) rules: Arc<Rules>,
     pub(super) roster: Arc<Roster>,
+    pub(super) pins: Pins,
 }
 
 /// What stands, for those who hold no edition.
@@ -98,6 +106,8 @@ pub(super) struct Shown {
     pub(super) clashes: ArcSwap<Clashes>,
     /// What is wrong with the policies in view of what the servers list.
     pub(super) mistakes: ArcSwap<Vec<String>>,
+    /// What waits to be approved.
+    pub(super) quarantine: ArcSwap<Quarantine>,
     /// Those that no new call gets to, until their processes are gone.
     leaving: Mutex<Vec<Leaving>>,
 }
@@ -136,6 +146,7 @@ impl Shown {
             roster: ArcSwap::new(roster),
             clashes: ArcSwap::default(),
             mistakes: ArcSwap::default(),
+            quarantine: ArcSwap::default(),
             leaving: Mutex::default(),
         }
     }
@@ -166,16 +177,16 @@ impl<P: Fn(Edition)> Keeper<P> {
             tokio::select! {
                 n = inbox.recv_many(&mut waiting, CATALOG_NEWS_MAX) => match n {
                     0 => return,
-                    _ => self.take(waiting.drain(..)),
+                    _ => self.take(&mut waiting).await,
                 },
-                () = grace_over(self.first_end()) => self.withdraw(),
+                () = grace_over(self.first_end()) => self.withdraw().await,
             }
         }
     }
 
-    fn take(&mut self, waiting: impl Iterator<Item = News>) {
-        let (mut is_another, mut told) = (false, Vec::new());
-        for news in waiting {
+    async fn take(&mut self, waiting: &mut Vec<News>) {
+        let (mut is_another, mut told, mut approved) = (false, Vec::new(), Vec::new());
+        for news in waiting.drain(..) {
             match news {
                 News::Listed { server, replica, shelf, published } => {
                     is_another |= self.note(&server, replica, Some(shelf));
@@ -196,10 +207,24 @@ impl<P: Fn(Edition)> Keeper<P> {
                     is_another = true;
                     told.push(published);
                 }
+                News::Approve { who, selection, told } => {
+                    let result = self.pins.approve(&who, &selection).await;
+                    is_another |= result.is_ok();
+                    approved.push((told, result));
+                }
+                News::ReadPins { published } => {
+                    self.pins.read_again().await;
+                    is_another = true;
+                    told.push(published);
+                }
             }
         }
         if is_another {
-            self.publish();
+            self.publish().await;
+        }
+        for (told, result) in approved {
+            // Whoever went away finds it approved.
+            drop(told.send(result));
         }
         for published in told {
             if published.send(()).is_err() {
@@ -213,7 +238,7 @@ impl<P: Fn(Edition)> Keeper<P> {
     }
 
     /// Nobody is to count on what has been gone for so long.
-    fn withdraw(&mut self) {
+    async fn withdraw(&mut self) {
         let now = Instant::now();
         for server in self.roster.servers() {
             let mut offer = server.offer();
@@ -222,7 +247,7 @@ impl<P: Fn(Edition)> Keeper<P> {
                 tracing::warn!(server.id = %server.config.name, "Lists of a server that is gone were withdrawn");
             }
         }
-        self.publish();
+        self.publish().await;
     }
 
     /// What a replica lists now, or that it lists nothing; whether the catalog is another then. Of
@@ -251,13 +276,32 @@ impl<P: Fn(Edition)> Keeper<P> {
         is_news && is_seen
     }
 
-    pub(super) fn publish(&mut self) {
+    /// The first edition, of servers that have listed nothing yet.
+    pub(super) fn publish_first(&mut self) {
+        self.publish_free(Shelves::default());
+    }
+
+    async fn publish(&mut self) {
         let shelves = self.roster.shelves();
+        let listed: Vec<_> = shelves.iter().map(|(server, shelf)| shelf.listed(server)).collect();
+        self.pins.judge(self.rules.pins(), &listed).await;
+        drop(listed);
+        let quarantine = self.pins.quarantine();
+        let free = |(server, shelf): (ServerName, Arc<Shelf>)| {
+            let free = shelf.without_held(&server, quarantine).map_or(shelf, Arc::new);
+            (server, free)
+        };
+        self.publish_free(shelves.into_iter().map(free).collect());
+    }
+
+    /// What is free to be used.
+    fn publish_free(&mut self, shelves: Shelves) {
         let (rules, mistakes) = self.rules.bind(&offers(&self.roster.names(), &shelves));
         self.rules = Arc::new(rules);
         self.tell_mistakes(mistakes);
         let catalog = Catalog::merge(shelves, self.roster.forward(), &self.rules);
         self.tell_clashes(catalog.clashes());
+        self.shown.quarantine.store(self.pins.quarantine().clone());
         self.shown.roster.store(self.roster.clone());
         let (rules, roster) = (self.rules.clone(), self.roster.clone());
         (self.publish)(Edition::new(self.generation, rules, roster, catalog));
@@ -322,59 +366,4 @@ fn agree(listed: &[Likeness], stands: Option<Likeness>) -> Option<Likeness> {
     let most = listed.iter().map(|likeness| count(*likeness)).max()?;
     let is_most = |likeness: &Likeness| count(*likeness) == most;
     stands.filter(is_most).or_else(|| listed.iter().copied().find(is_most))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use tokio::sync::{mpsc, oneshot};
-
-    use super::{Aside, Edition, Generation, Keeper, Likeness, News, Shown, agree};
-
-    #[tokio::test]
-    async fn what_waits_together_becomes_one_edition() {
-        let published = Mutex::new(Vec::new());
-        let keeper = Keeper {
-            publish: |edition: Edition| published.lock().unwrap().push(edition.generation),
-            shown: Arc::new(Shown::new(Default::default())),
-            generation: Generation(1),
-            rules: Default::default(),
-            roster: Default::default(),
-        };
-        let (news, inbox) = mpsc::channel(8);
-        let mut all_done = Vec::new();
-        for n in 2..8 {
-            let (published, done) = oneshot::channel();
-            let mut aside = Box::<Aside>::default();
-            aside.generation = Generation(n);
-            news.try_send(News::Next { aside, published }).unwrap();
-            all_done.push(done);
-        }
-        drop(news);
-        keeper.run(inbox).await;
-        assert_eq!(*published.lock().unwrap(), [Generation(7)]);
-        for done in all_done {
-            done.await.unwrap();
-        }
-    }
-
-    #[test]
-    fn what_most_replicas_list_is_what_the_server_offers() {
-        let [a, b, c] = [1, 2, 3].map(|n| Likeness([n; 32]));
-        let table: [(&[Likeness], Option<Likeness>, Option<Likeness>); 8] = [
-            (&[], None, None),
-            (&[], Some(a), None),
-            (&[a], None, Some(a)),
-            // It changed its lists, and is the only one.
-            (&[b], Some(a), Some(b)),
-            (&[a, b], Some(b), Some(b)),
-            (&[a, b], None, Some(a)),
-            (&[a, b, b], Some(a), Some(b)),
-            (&[a, b, c], Some(c), Some(c)),
-        ];
-        for (listed, stands, want) in table {
-            assert_eq!(agree(listed, stands), want, "{listed:?} {stands:?}");
-        }
-    }
 }

@@ -11,6 +11,7 @@ mod health;
 mod keeper;
 mod lease;
 mod naming;
+mod pins;
 mod relist;
 mod replica;
 mod roster;
@@ -51,7 +52,7 @@ use crate::{
         Call, CallError, Caller, Generation, ReplicaNo, Sent, ServerName, Topic, Wish,
         limits::CATALOG_NEWS_MAX,
     },
-    gate::{Epoch, Latch, Permit, Rules},
+    gate::{Epoch, Latch, Permit, Pins, Rules},
     upstream::{self, Connector, Draft, NoticeSender, Outgoing, Session},
     wire::Response,
 };
@@ -171,7 +172,8 @@ impl Fleet {
         generation: Generation,
         desired: (Vec<ServerConfig>, Arc<Rules>),
         (names, connector): (Names, &Connector),
-        publish: impl Fn(Edition) + Send + 'static,
+        pins: Pins,
+        publish: impl Fn(Edition) + Send + Sync + 'static,
     ) -> Self {
         let (news, inbox) = mpsc::channel(CATALOG_NEWS_MAX);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -179,8 +181,8 @@ impl Fleet {
         let first = nursery.raise(generation, &Roster::default(), desired);
         let Aside { roster, rules, .. } = first;
         let shown = Arc::new(Shown::new(roster.clone()));
-        let mut keeper = Keeper { publish, shown: shown.clone(), generation, rules, roster };
-        keeper.publish();
+        let mut keeper = Keeper { publish, shown: shown.clone(), generation, rules, roster, pins };
+        keeper.publish_first();
         let stop = nursery.stop.clone();
         nursery.tasks.spawn(async move {
             tokio::select! {
@@ -353,8 +355,11 @@ impl Fleet {
     /// Every server, in order of name.
     pub fn status(&self) -> Vec<ServerStatus> {
         let clashes = self.shown.clashes.load_full();
+        let quarantine = self.shown.quarantine.load_full();
         let told = |server: &Arc<Server>| {
-            status::standing(server, clashes.get(&server.config.name).map_or(&[], Vec::as_slice))
+            let name = &server.config.name;
+            let clashes = clashes.get(name).into_iter().flatten().cloned();
+            status::standing(server, clashes.chain(quarantine.sentence(name)))
         };
         let mut all: Vec<_> = self.shown.roster.load().servers().map(told).collect();
         all.sort_by(|a, b| a.server.cmp(&b.server));

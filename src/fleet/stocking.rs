@@ -9,24 +9,21 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::error;
 
 use super::catalog::{Headers, Lists, Shelf};
-use crate::{
-    config::Names,
-    domain::{ServerName, limits::SCHEMA_COMPILERS_MAX},
-};
+use crate::{config::Names, domain::limits::SCHEMA_COMPILERS_MAX, gate::Origin};
 
 static PLACES: Semaphore = Semaphore::const_new(SCHEMA_COMPILERS_MAX);
 
 /// The shelf, or why there is none: then it is a listing that failed.
 pub(super) async fn stock(
     names: Names,
-    server: &ServerName,
+    origin: &Origin,
     lists: Lists,
     headers: Headers,
 ) -> Result<Shelf, String> {
-    let owner = server.clone();
-    let stocked = aside(&PLACES, move || Shelf::stock(names, &owner, lists, headers)).await;
+    let of = origin.clone();
+    let stocked = aside(&PLACES, move || Shelf::stock(names, &of, lists, headers)).await;
     stocked.ok_or_else(|| {
-        error!(server.id = %server, "Lists could not be taken in");
+        error!(server.id = %origin.server(), "Lists could not be taken in");
         "its lists could not be taken in: a defect of the gateway".to_owned()
     })
 }

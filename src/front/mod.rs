@@ -32,7 +32,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use admin::{Applied, Desk, Heart, Refused, ReloadAsk, Reloaded, Reloads, Standing, open_door};
+pub use admin::{
+    Applied, Desk, Heart, Refused, ReloadAsk, Reloaded, Reloads, Standing, open_door, pins_told,
+};
 pub use snapshot::Publisher;
 
 use crate::{

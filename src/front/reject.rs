@@ -123,7 +123,7 @@ fn refused(to: Version, id: &RequestId, (call, kind): (CallId, Kind), refusal: R
         DenyReason::Headers => error(code::HEADER_MISMATCH, told, None),
         DenyReason::State => error(code::INVALID_PARAMS, told, None),
         // Such an answer is `Unknown`; and if it ever were not, this says no more.
-        DenyReason::NotListed | DenyReason::Unknown | DenyReason::OutOfScope => {
+        DenyReason::NotListed | DenyReason::Pin | DenyReason::Unknown | DenyReason::OutOfScope => {
             Reply::error(to, Some(id), &ErrorObject::new(code::INVALID_PARAMS, told))
         }
         // Only the result of a tool can say that it is an error.
@@ -184,6 +184,7 @@ fn withheld(reason: DenyReason) -> (i64, Option<u64>) {
         DenyReason::Stopped => (STOPPED, None),
         DenyReason::AuditUnavailable => (AUDIT, Some(RETRY_UNAVAILABLE_MS)),
         DenyReason::NotListed
+        | DenyReason::Pin
         | DenyReason::Unknown
         | DenyReason::OutOfScope
         | DenyReason::Headers

@@ -296,7 +296,7 @@ pub(super) mod tests {
         domain::Generation,
         fleet::{Edition, Fleet},
         front::{Desk, Publisher, Reloads, Standing},
-        gate::{Gate, Latch, Rules, Whitelist},
+        gate::{Gate, Latch, Pins, Rules, Whitelist},
         jail::Jail,
         upstream::Connector,
     };
@@ -315,10 +315,12 @@ pub(super) mod tests {
         let (roster, catalog) = Default::default();
         publisher.publish(Edition::new(Generation(1), rules.clone(), roster, catalog));
         let connector = Connector::new(Jail::start().unwrap(), latch.clone());
+        let pins = Pins::open(dir.join("pins.lock"), audit.clone());
         let fleet = Fleet::start(
             Generation(1),
             (Vec::new(), rules),
             (config.gateway.names, &connector),
+            pins,
             drop,
         );
         let gate = Gate::new(latch, audit);

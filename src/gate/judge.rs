@@ -21,6 +21,8 @@ pub enum Definition<'a> {
     /// The operator forwards names that are not listed (`names = "plain"`), or one server alone can
     /// know the resource: nothing to check against.
     Forwarded,
+    /// It waits to be approved.
+    HeldBack,
     Missing,
 }
 
@@ -54,6 +56,9 @@ pub fn judge(
     }
     if !rules.listed(server, &subject) {
         return DenyReason::NotListed.into();
+    }
+    if let Definition::HeldBack = definition {
+        return DenyReason::Pin.into();
     }
     let judgement = judge_content(rules, matter, definition, standing);
     // Of what no argument would open, a caller learns nothing at all.
@@ -110,7 +115,9 @@ pub(super) fn refusal(reason: DenyReason) -> Refusal {
 fn told(reason: DenyReason) -> &'static str {
     match reason {
         DenyReason::Stopped => "the emergency stop is engaged",
-        DenyReason::NotListed | DenyReason::Unknown | DenyReason::OutOfScope => "unknown",
+        DenyReason::NotListed | DenyReason::Pin | DenyReason::Unknown | DenyReason::OutOfScope => {
+            "unknown"
+        }
         DenyReason::Schema => "the arguments do not fit the tool's schema",
         DenyReason::Policy => "the gateway's policies do not allow this call",
         DenyReason::Risk => "the call is too risky to be made without an approval",

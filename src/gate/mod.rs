@@ -8,6 +8,7 @@
 mod judge;
 mod latch;
 mod permit;
+mod pins;
 mod policy;
 mod rates;
 mod risk;
@@ -24,6 +25,10 @@ pub use latch::{
     Stopped,
 };
 pub use permit::{Permit, Ticket};
+pub use pins::{
+    Approved, Class, Finding, Findings, Held, Listed, Offered, Origin, Pin, PinError, PinRules,
+    Pins, Quarantine, Report, Selection, Stamp, Why, digest, locate, shown,
+};
 pub use policy::{Decided, Explained, Explanation, Facts, Fit, Offer, Policies, Taint};
 pub use risk::{Risk, RiskRules, Witness};
 pub use rules::Rules;

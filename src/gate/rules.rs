@@ -4,7 +4,9 @@
 //! lists and for calls. All of it is immutable but for what has been used up of the rates, which
 //! the next generation goes on with.
 
-use super::{Offer, Policies, Whitelist, rates::Rates, risk::RiskRules};
+use std::sync::Arc;
+
+use super::{Offer, PinRules, Policies, Whitelist, rates::Rates, risk::RiskRules};
 use crate::{
     config::{Config, ConfigErrors, Finding},
     domain::{Principal, ServerName, Subject},
@@ -17,6 +19,7 @@ pub struct Rules {
     policies: Policies,
     pub(super) rates: Rates,
     pub(super) risk: RiskRules,
+    pins: Arc<PinRules>,
 }
 
 impl Rules {
@@ -30,13 +33,13 @@ impl Rules {
         })?;
         let whitelist = Whitelist::compile(&config.servers);
         let risk = RiskRules::compile(config.policies.risk.clone(), &config.servers);
-        Ok(Self { whitelist, policies, rates: Rates::compile(config), risk })
+        let pins = PinRules::compile(&config.servers).into();
+        Ok(Self { whitelist, policies, rates: Rates::compile(config), risk, pins })
     }
 
     /// Nothing but a whitelist, for tests of other things.
     pub fn of_whitelist(whitelist: Whitelist) -> Self {
-        let (policies, risk) = (Policies::unenforced(), RiskRules::default());
-        Self { whitelist, policies, rates: Rates::default(), risk }
+        Self { whitelist, policies: Policies::unenforced(), ..Self::default() }
     }
 
     /// The same for what the servers have now, and what is wrong with it.
@@ -44,6 +47,10 @@ impl Rules {
     pub fn bind(&self, offers: &[Offer<'_>]) -> (Self, Vec<Finding>) {
         let (policies, mistakes) = self.policies.bind(offers);
         (Self { policies, risk: self.risk.bind(offers), ..self.clone() }, mistakes)
+    }
+
+    pub fn pins(&self) -> &Arc<PinRules> {
+        &self.pins
     }
 
     /// Goes on where the rules of the generation before stand.

@@ -29,6 +29,7 @@ mod lifecycle;
 mod matrix;
 mod mirrored;
 mod old_transport;
+mod pins;
 mod policy;
 mod provide;
 mod questions;

@@ -113,8 +113,8 @@ async fn a_file_with_a_mistake_changes_nothing_and_says_where_everywhere() {
     let before = pid(&gateway, "up");
     let (output, told) = reload(&gateway, "[servers.up]\ncomand = \"x\"\n");
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!((&told["result"], &told["errors"][0]["line"]), (&json!("refused"), &json!(6)));
-    let place = format!("{}:6:1", gateway.config().display());
+    assert_eq!((&told["result"], &told["errors"][0]["line"]), (&json!("refused"), &json!(7)));
+    let place = format!("{}:7:1", gateway.config().display());
     let output = gateway.cli(&["reload"]);
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -185,7 +185,7 @@ fn what_needs_a_restart_is_refused_with_its_line() {
     let (output, told) = reload(&gateway, &format!("{up}[limits]\nin_flight = 7\n"));
     assert_eq!(output.status.code(), Some(1));
     let error = &told["errors"][0];
-    assert_eq!((&error["code"], &error["line"]), (&json!("C025"), &json!(9)), "{told}");
+    assert_eq!((&error["code"], &error["line"]), (&json!("C025"), &json!(10)), "{told}");
     assert_eq!(generation(&gateway), 1);
 }
 
@@ -214,7 +214,7 @@ async fn a_diff_says_what_a_reload_would_do_and_does_nothing() {
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&told["errors"][0]["code"], &told["errors"][0]["line"]),
-        (&json!("C008"), &json!(5))
+        (&json!("C008"), &json!(6))
     );
     let client = Client::http(Kind::ModernHttp, gateway.port).await;
     assert_eq!(client.text("gone__echo", json!({ "text": "x" })).await, "x");

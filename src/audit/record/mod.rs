@@ -8,12 +8,14 @@
 mod line;
 mod matter;
 mod own;
+mod pins;
 
 use std::time::Duration;
 
 pub(super) use line::{Rendered, hex_digits};
 
 pub use own::Own;
+pub use pins::PinRecord;
 
 use line::Line;
 
@@ -60,6 +62,8 @@ pub enum Record<'a> {
     Refused { call: CallId, caller: &'a Caller, about: Kind, asked: &'a str, reason: DenyReason },
     /// A step of the emergency stop.
     Latch { step: LatchStep, id: &'a str, scope: &'a str, who: &'a str, why: &'a str },
+    /// Something about what servers define.
+    Pins(PinRecord<'a>),
     /// What the log says of itself.
     Own(Own<'a>),
 }
@@ -101,6 +105,7 @@ impl Record<'_> {
             Self::Latch { step: LatchStep::Reset, .. } => "latch_reset",
             Self::Latch { step: LatchStep::Resumed, .. } => "latch_resumed",
             Self::Latch { step: LatchStep::Drilled, .. } => "latch_drilled",
+            Self::Pins(record) => record.kind(),
             Self::Own(own) => own.kind(),
         }
     }
@@ -174,6 +179,7 @@ impl Record<'_> {
                 line.text("who", who);
                 line.text("why", why);
             }
+            Self::Pins(record) => line.pins(record),
             Self::Own(own) => line.own(own),
         }
         line.finish(self.step())

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Own, Record, SECRET, call, denied, ids, intent, questions};
 use crate::audit::{
-    LatchStep,
+    LatchStep, PinRecord,
     log::{Chain, is_canonical},
 };
 use crate::config::Digests;
@@ -128,6 +128,18 @@ fn the_bytes_of_reloads_are_golden() {
         Record::ReloadRefused { who: "x", config: Some(&digest), generation, why: "C003" },
     ];
     insta::assert_snapshot!(golden(&records));
+}
+
+#[test]
+fn the_bytes_of_pins_are_golden() {
+    let (call, pins_sha256) = (call(&ids()), &[0xab; 32]);
+    let (server, definitions, what) = (&call.server, 3, "tool `x` (changed)");
+    let records = [
+        PinRecord::Pinned { server, definitions, pins_sha256 },
+        PinRecord::Quarantined { server, definitions, pins_sha256, what },
+        PinRecord::Approved { who: "uid:0", server, list: "tool", name: "x", pin: pins_sha256 },
+    ];
+    insta::assert_snapshot!(golden(&records.map(Record::Pins)));
 }
 
 fn digests(byte: u8) -> Digests {

@@ -17,8 +17,9 @@ use std::{
 };
 
 use super::{
-    Code, Health, Isolation, ProtocolPin, ServerConfig, ServerRates, Target, ToolFilter,
+    Code, Health, Isolation, Pinning, ProtocolPin, ServerConfig, ServerRates, Target, ToolFilter,
     check::Check,
+    gateway::read_pinning,
     report::{Note, Notes, holds_key, holds_known_key},
     secret::{Lookup, ReferenceError, expand, has_reference},
     section::{At, Section, quoted, string},
@@ -45,7 +46,7 @@ pub(super) const REPLICA_KEYS: [&str; 9] = [
     "weight",
 ];
 /// What is said of a server as a whole.
-pub(super) const SERVER_KEYS: [&str; 19] = [
+pub(super) const SERVER_KEYS: [&str; 21] = [
     "enabled",
     "enabled_tools",
     "disabled_tools",
@@ -65,6 +66,8 @@ pub(super) const SERVER_KEYS: [&str; 19] = [
     "health",
     "risk",
     "rate",
+    "pins",
+    "scan",
 ];
 const RETRY_KEYS: [&str; 1] = ["tools"];
 const RATE_KEYS: [&str; 3] = ["all", "principal", "tools"];
@@ -84,7 +87,7 @@ pub(super) fn lookup(section: &Section<'_>, notes: &mut Notes) -> Lookup {
 pub(super) fn read(
     key: &At<&str>,
     section: &Section<'_>,
-    lookup: Lookup,
+    (lookup, others): (Lookup, Pinning),
     check: &mut Check<'_>,
 ) -> Option<ServerConfig> {
     let keys = [&REPLICA_KEYS[..], &SERVER_KEYS].concat();
@@ -98,6 +101,7 @@ pub(super) fn read(
     let replicas = replicas::read(section, &meant, lookup, check);
     let notes = &mut check.notes;
     let filter = filter(section, notes);
+    let pinning = read_pinning(section, others, notes);
     let baggage = baggage(section, notes);
     let words = [
         ("auto", ProtocolPin::Auto),
@@ -128,6 +132,7 @@ pub(super) fn read(
         name: name?,
         replicas: (!replicas.is_empty()).then_some(replicas)?,
         filter,
+        pinning,
         baggage,
         protocol,
         isolation,

@@ -219,3 +219,23 @@ fn directories_are_those_of_systemd_then_those_of_the_user() {
         "/h/.local/state/portcullis/admin.sock",
     );
 }
+
+#[test]
+fn command_and_url_decide_the_target() {
+    let program = |command: &str| {
+        let config = accepted(&format!("[servers.a]\ncommand = \"{command}\"\n"));
+        let Target::Stdio(stdio) = config.servers[0].replicas[0].target.clone() else {
+            panic!("not stdio")
+        };
+        format!("{:?}", stdio.program)
+    };
+    assert_eq!(program("@self"), "SelfExe");
+    assert_eq!(program("git-mcp"), "Path(\"/bin/git-mcp\")");
+    assert_eq!(program("/bin/x"), "Path(\"/bin/x\")");
+    assert_eq!(program("tools/x"), "Path(\"/etc/portcullis/tools/x\")");
+
+    let config = accepted("[servers.a]\nurl = \"http://127.0.0.1:9/mcp\"\n");
+    let Target::Http(http) = &config.servers[0].replicas[0].target else { panic!("not http") };
+    assert_eq!(http.url, "http://127.0.0.1:9/mcp");
+    assert!(http.headers.is_empty());
+}

@@ -34,7 +34,7 @@ pub use view::View;
 pub(super) use view::Views;
 
 use offers::{Offers, offered};
-use shelf::Entry;
+use shelf::{Entry, Held, Unlisted};
 use template::Template;
 
 /// The shelves by server: their order decides who owns a URI that two servers list.
@@ -63,6 +63,8 @@ pub struct Resolved<'a> {
 #[derive(Debug, Default)]
 pub struct Catalog {
     tools: HashMap<ExposedName, Arc<Entry>>,
+    /// What waits to be approved, by the name that applications would use.
+    held: BTreeMap<List, HeldByName>,
     /// Names that a server knows and that are not to be forwarded: of definitions that are not
     /// usable, and originals of tools that are judged under another name.
     barred: HashSet<String>,
@@ -83,6 +85,9 @@ pub struct Catalog {
     clashes: Clashes,
 }
 
+/// Two servers may have the same URI.
+type HeldByName = BTreeMap<String, SmallVec<[(ServerName, Held); 1]>>;
+
 /// Finds the server of a URI, among all or only the one that is named.
 type Whose = for<'a> fn(&'a Catalog, &str, Option<&ServerName>) -> Option<&'a ServerName>;
 
@@ -94,8 +99,16 @@ impl Catalog {
     /// refusal can name it in the audit, but is not listed.
     pub(super) fn merge(shelves: Shelves, forward: Option<ServerName>, rules: &Rules) -> Self {
         // Before its first list nobody knows what the server would be asked for.
-        let forward = forward.filter(|server| shelves.contains_key(server));
+        let may_forward = |shelf: &Arc<Shelf>| shelf.unlisted == Unlisted::Forwarded;
+        let forward = forward.filter(|server| shelves.get(server).is_some_and(may_forward));
         let mut catalog = Self { forward, ..Self::default() };
+        for (server, shelf) in &shelves {
+            for held in &shelf.held {
+                let of_list = catalog.held.entry(held.list).or_default();
+                let of_name = of_list.entry(held.exposed.clone()).or_default();
+                of_name.push((server.clone(), held.clone()));
+            }
+        }
         catalog.tools = by_name(shelves.values().flat_map(|shelf| &shelf.tools));
         catalog.prompts = by_name(shelves.values().flat_map(|shelf| &shelf.prompts));
         catalog.keeps_tasks = shelves.values().any(|shelf| shelf.tasks == Tasks::Kept);
@@ -124,6 +137,11 @@ impl Catalog {
             .collect();
         let readers = shelves.iter().filter(|(_, shelf)| shelf.reading == Reading::Declared);
         catalog.readers = readers.map(|(server, _)| server.clone()).collect();
+        if let [only] = catalog.readers.as_slice()
+            && !shelves.get(only).is_some_and(may_forward)
+        {
+            catalog.readers.clear();
+        }
         catalog.everything = View::of(&catalog, &shelves, &visible).into();
         catalog.shelves = shelves;
         catalog
@@ -142,22 +160,32 @@ impl Catalog {
 
     /// What a caller's name or URI means, if anything.
     pub fn resolve(&self, kind: Kind, name: &str) -> Option<Resolved<'_>> {
-        let server = match kind {
-            Kind::Tool => match entry(&self.tools, kind, name) {
-                None if self.barred.contains(name) => None,
-                None => self.forward.as_ref(),
-                found => return found,
-            },
-            Kind::Prompt | Kind::PromptArgument => match entry(&self.prompts, kind, name) {
-                None => self.forward.as_ref(),
-                found => return found,
-            },
+        let (list, entries) = match kind {
+            Kind::Tool => (List::Tools, &self.tools),
+            Kind::Prompt | Kind::PromptArgument => (List::Prompts, &self.prompts),
             Kind::Resource => return self.readable(kind, name, Self::reader),
             Kind::TemplateArgument => return self.readable(kind, name, Self::completer),
             // No server lists them.
-            Kind::Task(_) => None,
-        }?;
-        resolved(server, (kind, name), Definition::Forwarded)
+            Kind::Task(_) => return None,
+        };
+        let found = entry(entries, kind, name);
+        found.or_else(|| self.held_back(list, (kind, name), None)).or_else(|| {
+            let is_barred = list == List::Tools && self.barred.contains(name);
+            let server = self.forward.as_ref().filter(|_| !is_barred)?;
+            resolved(server, (kind, name), Definition::Forwarded)
+        })
+    }
+
+    fn held_back(
+        &self,
+        list: List,
+        (kind, name): (Kind, &str),
+        within: Option<&ServerName>,
+    ) -> Option<Resolved<'_>> {
+        let mut held = self.held.get(&list)?.get(name)?.iter();
+        let is_meant = |server| within.is_none_or(|within| within == server);
+        let (server, held) = held.find(|(server, _)| is_meant(server))?;
+        resolved(server, (kind, &held.name), Definition::HeldBack)
     }
 
     /// Whose a URI is, and what it is called there.
@@ -167,6 +195,14 @@ impl Catalog {
             None => (None, uri),
         };
         let within = within.as_ref();
+        if self.owner(own, within).is_none() {
+            // A template is no resource, but both may be completed.
+            let held = [List::Templates, List::Resources].into_iter();
+            let mut held = held.filter_map(|list| self.held_back(list, (kind, own), within));
+            if let Some(held) = held.next() {
+                return Some(held);
+            }
+        }
         if let Some(server) = whose(self, own, within) {
             return resolved(server, (kind, own), Definition::Listed);
         }

@@ -4,10 +4,14 @@
 //! definition stays the server's own bytes but for the name under which applications see a tool or
 //! a prompt; a resource keeps its URI.
 
+mod held;
+
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+
+pub(super) use held::{Held, Unlisted};
 
 use super::template::Template;
 use crate::{
@@ -17,7 +21,7 @@ use crate::{
         limits::TEMPLATES_PER_SERVER_MAX,
     },
     fleet::naming::expose,
-    gate::{Schema, SchemaBudget},
+    gate::{Origin, Schema, SchemaBudget, Stamp},
     upstream::{Manner, Runs},
     wire::{Item, List, Object, Tasks, for_legacy_clients, quote},
 };
@@ -55,6 +59,7 @@ pub(super) struct Entry {
     pub(super) schema: Option<Schema>,
     pub(super) manner: Manner,
     pub(super) definition: Bytes,
+    pub(super) stamp: Stamp,
     /// The same for legacy clients, where that is another.
     pub(super) legacy: Option<Bytes>,
 }
@@ -65,9 +70,10 @@ pub(super) struct Readable<T> {
     pub(super) uri: ResourceUri,
     pub(super) means: T,
     pub(super) definition: Bytes,
+    pub(super) stamp: Stamp,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct Shelf {
     pub(super) tools: Vec<Arc<Entry>>,
     /// Names under which no tool may be forwarded.
@@ -77,6 +83,9 @@ pub(in crate::fleet) struct Shelf {
     pub(super) templates: Vec<Readable<Template>>,
     pub(super) reading: Reading,
     pub(super) tasks: Tasks,
+    /// What was taken off it, until it is approved.
+    pub(super) held: Vec<Held>,
+    pub(super) unlisted: Unlisted,
     missing: Vec<List>,
     likeness: Likeness,
     /// Why something was left out, for the operator.
@@ -121,10 +130,11 @@ impl Likeness {
 impl Shelf {
     pub(in crate::fleet) fn stock(
         names: Names,
-        server: &ServerName,
+        origin: &Origin,
         lists: Lists,
         headers: Headers,
     ) -> Self {
+        let server = origin.server();
         let Lists { tools, prompts, resources, templates, reading, tasks, missing, problems } =
             lists;
         let mut shelf = Self { reading, tasks, missing, problems, ..Self::default() };
@@ -136,6 +146,7 @@ impl Shelf {
                         shelf.barred.push(subject.as_str().to_owned());
                     }
                     let definition = renamed(&item.raw, &exposed, manner.runs);
+                    let stamp = Stamp::of(origin, List::Tools, subject.as_str(), &definition);
                     let legacy = for_legacy_clients(&item.raw);
                     let legacy = legacy.map(|raw| renamed(&raw, &exposed, manner.runs));
                     shelf.tools.push(Arc::new(Entry {
@@ -145,6 +156,7 @@ impl Shelf {
                         schema: Some(schema),
                         manner,
                         definition,
+                        stamp,
                         legacy,
                     }));
                 }
@@ -164,8 +176,10 @@ impl Shelf {
             shelf.problems.push(format!("{} tools are not offered: {why}", over.len()));
         }
         for (exposed, subject, item) in shelf.named(names, server, Kind::Prompt, prompts) {
+            let definition = renamed(&item.raw, &exposed, Runs::Plainly);
             shelf.prompts.push(Arc::new(Entry {
-                definition: renamed(&item.raw, &exposed, Runs::Plainly),
+                stamp: Stamp::of(origin, List::Prompts, subject.as_str(), &definition),
+                definition,
                 legacy: None,
                 exposed,
                 server: server.clone(),
@@ -175,8 +189,12 @@ impl Shelf {
             }));
         }
         shelf.likeness = Likeness::of(&shelf.tools);
-        shelf.resources = shelf.readable("resource", resources, |_| Some(()));
-        shelf.templates = shelf.readable("template", templates, Template::parse);
+        let stamp = |list, item: &Item| Stamp::of(origin, list, &item.name, item.raw.raw());
+        let of_resource = |item: &Item| stamp(List::Resources, item);
+        shelf.resources = shelf.readable(List::Resources, resources, (|_| Some(()), of_resource));
+        let of_template = |item: &Item| stamp(List::Templates, item);
+        shelf.templates =
+            shelf.readable(List::Templates, templates, (Template::parse, of_template));
         if shelf.templates.len() > TEMPLATES_PER_SERVER_MAX {
             shelf.templates.truncate(TEMPLATES_PER_SERVER_MAX);
             let most = TEMPLATES_PER_SERVER_MAX;
@@ -246,15 +264,17 @@ impl Shelf {
 
     fn readable<T>(
         &mut self,
-        what: &str,
+        list: List,
         listed: Vec<Item>,
-        means: impl Fn(&str) -> Option<T>,
+        (means, stamp): (impl Fn(&str) -> Option<T>, impl Fn(&Item) -> Stamp),
     ) -> Vec<Readable<T>> {
+        let what = list.entry();
         let mut readable = Vec::with_capacity(listed.len());
         for (uri, item) in self.distinct(what, listed, ResourceUri::parse) {
             match means(uri.as_str()) {
                 Some(means) => {
-                    readable.push(Readable { uri, means, definition: item.raw.raw().clone() });
+                    let (stamp, definition) = (stamp(&item), item.raw.raw().clone());
+                    readable.push(Readable { uri, means, definition, stamp });
                 }
                 None => self.problems.push(format!("{what} `{uri}` is not one")),
             }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::{Catalog, Headers, Lists, Reading, Shelf, Shelves};
 use crate::{
-    config::{Names, ToolFilter},
+    config::{HttpTarget, Names, ServerConfig, Target, ToolFilter},
     domain::{Era, Kind, ServerName},
-    gate::{Definition, Rules, Whitelist},
+    gate::{Definition, Origin, Rules, Whitelist},
     upstream::Runs,
     wire::{Item, List, Object, Tasks, parse_page},
 };
@@ -46,7 +46,10 @@ fn shelf(names: Names, name: &str, lists: Lists) -> (ServerName, Arc<Shelf>) {
 }
 
 fn stocked(names: Names, server: &ServerName, lists: Lists) -> Shelf {
-    Shelf::stock(names, server, lists, Headers::NotSent)
+    let url = "http://localhost/".parse().unwrap();
+    let target = Target::Http(HttpTarget { url, headers: Vec::new() });
+    let origin = Origin::of(&ServerConfig::new(server.clone(), target));
+    Shelf::stock(names, &origin, lists, Headers::NotSent)
 }
 
 fn merge(shelves: Shelves, forward: Option<&str>) -> Catalog {

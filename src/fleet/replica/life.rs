@@ -27,7 +27,7 @@ use crate::{
         server::Server,
         stocking::stock,
     },
-    gate::{Epoch, Marks},
+    gate::{Epoch, Marks, Origin},
     upstream::{Connector, Session},
     wire::List,
 };
@@ -229,7 +229,7 @@ impl Life {
         let is_http = |replica: &ReplicaConfig| matches!(replica.target, Target::Http(_));
         let headers =
             if config.replicas.iter().any(is_http) { Headers::Sent } else { Headers::NotSent };
-        let mut shelf = stock(self.names, &config.name, lists, headers).await?;
+        let mut shelf = stock(self.names, &Origin::of(config), lists, headers).await?;
         if self.replica.isolation_with(session) != config.isolation {
             shelf.problems.push(ISOLATED_ANYWAY.to_owned());
         }

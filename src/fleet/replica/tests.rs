@@ -11,7 +11,8 @@ use super::{
     restarts::{Next, Restarts},
 };
 use crate::{
-    config::{HttpTarget, Names, Program, ServerConfig, StdioTarget, Target},
+    audit::Audit,
+    config::{Durability, HttpTarget, Names, Program, ServerConfig, StdioTarget, Target},
     domain::{
         CallError, Generation, Sent, ServerName,
         limits::{
@@ -23,7 +24,7 @@ use crate::{
         Fleet,
         health::breaker::{Entry, Standing},
     },
-    gate::Latch,
+    gate::{Latch, Pins},
     jail::Jail,
     upstream::{Connector, FakeChild, Session, session},
     wire::Version,
@@ -94,10 +95,13 @@ async fn after(time: Duration) -> (State, u64) {
     let dir = tempfile::tempdir().unwrap();
     let connector = Connector::new(Jail::start().unwrap(), Latch::open(dir.path()));
     let server = ServerConfig::new(ServerName::parse("a").unwrap(), impossible());
+    let (audit, _thread) = Audit::open(&dir.path().join("audit"), Durability::Cached).unwrap();
+    let pins = Pins::open(dir.path().join("pins.lock"), audit);
     let fleet = Fleet::start(
         Generation(1),
         (vec![server], Default::default()),
         (Names::Prefixed, &connector),
+        pins,
         drop,
     );
     sleep(time).await;

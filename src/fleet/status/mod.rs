@@ -77,10 +77,10 @@ pub struct ReplicaStatus {
 }
 
 /// A server of the generation that stands.
-pub(super) fn standing(server: &Server, clashes: &[String]) -> ServerStatus {
+pub(super) fn standing(server: &Server, problems: impl Iterator<Item = String>) -> ServerStatus {
     let mut told = told(server);
     if let State::Ready(ready) = &mut told.state {
-        ready.problems.extend_from_slice(clashes);
+        ready.problems.extend(problems);
     }
     told
 }

@@ -5,6 +5,7 @@
 mod door;
 mod estop;
 mod heart;
+mod pins;
 mod reload;
 mod status;
 
@@ -28,6 +29,7 @@ use crate::domain::{
 pub use door::open_door;
 pub use estop::Desk;
 pub use heart::Heart;
+pub use pins::told as pins_told;
 pub use reload::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
 pub(super) use status::ready;
 
@@ -69,11 +71,18 @@ pub(super) async fn answer(
             reload::reload(&front.reloads, visitor.principal.as_str()).await
         }
         ("/admin/diff", &Method::GET) => reload::diff(&front.reloads).await,
-        ("/admin/reload", _) => not_allowed("POST"),
-        ("/health" | "/ready" | "/admin/status" | "/admin/diff", _) => not_allowed("GET"),
+        ("/admin/pins", &Method::GET) => pins::pins(&front.fleet).await,
+        ("/admin/pins/approve", &Method::POST) => match whole(request).await {
+            Ok(body) => pins::approve(&front.fleet, visitor.principal.as_str(), &body).await,
+            Err(refused) => refused,
+        },
+        ("/admin/reload" | "/admin/pins/approve", _) => not_allowed("POST"),
+        ("/health" | "/ready" | "/admin/status" | "/admin/diff" | "/admin/pins", _) => {
+            not_allowed("GET")
+        }
         _ => plain(
             StatusCode::NOT_FOUND,
-            "nothing here; see /admin/status, /admin/reload and /admin/estop",
+            "nothing here; see /admin/status, /admin/reload, /admin/pins and /admin/estop",
         ),
     }
 }

@@ -115,6 +115,7 @@ impl Risk {
             }
             DenyReason::Stopped
             | DenyReason::NotListed
+            | DenyReason::Pin
             | DenyReason::Unknown
             | DenyReason::OutOfScope
             | DenyReason::Headers

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The lists that a server may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum List {
     Tools,
     Prompts,
@@ -63,6 +63,16 @@ impl List {
             Self::Prompts => "prompts",
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// What one entry is called.
+    pub fn entry(self) -> &'static str {
+        match self {
+            Self::Tools => "tool",
+            Self::Prompts => "prompt",
+            Self::Resources => "resource",
+            Self::Templates => "template",
         }
     }
 

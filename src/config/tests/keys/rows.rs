@@ -19,7 +19,7 @@ const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 const STOP: Into = Into::Table("stop");
 
-pub(super) const ROWS: [Row; 58] = [
+pub(super) const ROWS: [Row; 62] = [
     (
         GATEWAY,
         "policies",
@@ -80,6 +80,10 @@ pub(super) const ROWS: [Row; 58] = [
         "",
         "https://chat.example",
     ),
+    (GATEWAY, "pins", r#""locked""#, pinning, "TrustOnFirstUse Quarantine", "Locked Quarantine"),
+    (GATEWAY, "scan", r#""warn""#, pinning, "TrustOnFirstUse Quarantine", "TrustOnFirstUse Warn"),
+    (Into::Stdio, "pins", r#""off""#, pinning, "TrustOnFirstUse Quarantine", "Off Quarantine"),
+    (Into::Http, "scan", r#""off""#, pinning, "TrustOnFirstUse Quarantine", "TrustOnFirstUse Off"),
     (Into::Table("audit"), "durability", r#""sync""#, durability, "Group", "Sync"),
     (Into::Table("audit"), "durability", r#""cached""#, durability, "Group", "Cached"),
     (
@@ -324,4 +328,9 @@ fn cwd(config: &Config) -> String {
         Target::Stdio(stdio) => stdio.cwd.clone().unwrap_or_default().display().to_string(),
         Target::Http(_) => String::new(),
     }
+}
+
+/// Of the server: what is said of all servers counts there.
+fn pinning(c: &Config) -> String {
+    format!("{:?} {:?}", c.servers[0].pinning.mode, c.servers[0].pinning.scan)
 }

@@ -1,0 +1,3 @@
+//! Commands about what the gate decides by.
+
+pub(super) mod pins;
