@@ -99,6 +99,14 @@ impl Keys {
         Ok(note)
     }
 
+    /// The note by which the epoch before ended, if it ended with this record: the key of this
+    /// epoch may not sign so few.
+    pub(in crate::audit) fn closing(&self, size: u64) -> io::Result<Option<String>> {
+        let Some(before) = self.epoch.checked_sub(1) else { return Ok(None) };
+        let note = read_small(&self.place.epoch(before))?;
+        Ok(note.filter(|note| Checkpoint::peek(note).is_ok_and(|told| told.size == size)))
+    }
+
     fn replace_secret(&self) -> io::Result<()> {
         let (secret, next) = (self.place.keys().join(SECRET), self.place.keys().join(NEXT));
         match self.disk.wipe(&secret) {

@@ -112,6 +112,26 @@ async fn keys_follow_each_other_and_segments_too() {
     assert!(matches!(verify(other.path(), &anchored), Err(VerifyError::Log { .. })));
 }
 
+#[tokio::test]
+async fn a_log_that_ends_with_its_epoch_is_signed_by_that_epochs_key() {
+    let dir = memory_dir();
+    let mut settings = hurried();
+    settings.pace.epoch_records = 1;
+    // Each naming record makes the next one due: the end always meets one.
+    for _ in 0..3 {
+        let (audit, thread) = Audit::open(dir.path(), settings.clone()).unwrap();
+        audit.append(Record::Stopped { why: "test" }).await.unwrap();
+        let named = async {
+            while kinds(dir.path()).last().is_none_or(|kind| kind != "key_epoch") {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), named).await.expect("a key");
+        thread.finish();
+        verified(dir.path());
+    }
+}
+
 /// Rebuilds the chain after a change, as somebody can who may write every file.
 pub(super) fn rechain(lines: &[String]) -> Vec<String> {
     use crate::audit::{record::hex_digits, tlog::leaf};
@@ -183,6 +203,11 @@ async fn a_later_key_cannot_vouch_for_an_earlier_epoch() {
     let seed = secret.lines().nth(1).unwrap();
     let seed = crate::wire::base64::decode(seed.as_bytes()).unwrap().try_into().unwrap();
     let signer = crate::audit::tlog::Signer::new(&told.origin, &seed);
+    // All notes of the epochs are there: only the size says whose turn it was.
+    let young = crate::audit::tlog::Checkpoint { next: None, ..end.clone() };
+    fs::write(place.join("checkpoint"), signer.sign(&young)).unwrap();
+    assert!(matches!(verify(dir.path(), &Wanted::default()), Err(VerifyError::Log { .. })));
+    fs::write(place.join("checkpoint"), checkpoint).unwrap();
     let forged = signer.sign(&end);
     fs::write(place.join("epoch/000000"), &forged).unwrap();
     assert!(matches!(verify(dir.path(), &Wanted::default()), Err(VerifyError::Log { .. })));
