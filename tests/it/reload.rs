@@ -277,6 +277,12 @@ async fn a_reload_while_stopped_stays_stopped() {
         assert_eq!(refused["error"]["code"], -31001, "{refused}");
     }
     gateway.reset();
+    // Nothing was started while stopped.
+    let listed = || {
+        let output = gateway.cli(&["tools"]);
+        String::from_utf8_lossy(&output.stdout).contains("new__echo").then_some(())
+    };
+    wait_until("the new server", listed, || gateway.log());
     assert_eq!(client.text("new__echo", json!({ "text": "x" })).await, "x");
     assert!(gateway.cli(&["stop"]).status.success());
     assert_eq!(generation(&gateway), 2);

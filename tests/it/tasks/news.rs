@@ -8,7 +8,7 @@ use super::{METHODS, able, answer, begin, reached};
 use crate::{
     client::{Client, Ear, Kind},
     eras::{Cell, Server},
-    harness::{Gateway, audit_in, journal, stdio_server, wait_until},
+    harness::{Gateway, HttpFixture, audit_in, journal, stdio_server, wait_until},
 };
 
 const TOLD: &str = "notifications/tasks";
@@ -49,6 +49,8 @@ struct Held {
     go: PathBuf,
     client: Client,
     id: String,
+    /// Reached by URL: a child would not outlive a stop.
+    _fixture: HttpFixture,
 }
 
 impl Held {
@@ -56,11 +58,12 @@ impl Held {
         let dir = tempfile::tempdir().unwrap();
         let (path, go) = (dir.path().join("journal.jsonl"), dir.path().join("go"));
         let args = ["--era", "modern", "--journal", path.to_str().unwrap()];
-        let gateway = Gateway::start_in(dir, &stdio_server("up", &args));
+        let fixture = HttpFixture::start(&args);
+        let gateway = Gateway::start_in(dir, &format!("[servers.up]\nurl = {:?}\n", fixture.url));
         let client = Client::able_http(Kind::ModernHttp, gateway.port, able()).await;
         let held = json!({ "seconds": 0, "label": "x", "hold_until": go });
         let id = begin(&client, "up__slow_compute", held).await;
-        Self { gateway, path, go, client, id }
+        Self { gateway, path, go, client, id, _fixture: fixture }
     }
 }
 
@@ -178,7 +181,7 @@ async fn a_task_of_a_session_of_ones_own_is_polled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_stopped_nothing_is_told_and_afterwards_how_it_stands_then() {
-    let Held { gateway, path, go, client, id } = Held::begin().await;
+    let Held { gateway, path, go, client, id, _fixture } = Held::begin().await;
     let (mut ear, honoured) = listen(&client, &[&id]).await;
     assert_eq!(honoured, json!([id]));
     gateway.signal("USR1");
@@ -197,7 +200,7 @@ async fn while_stopped_nothing_is_told_and_afterwards_how_it_stands_then() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_look_at_a_task_is_a_call_on_record() {
-    let Held { gateway, path, go, client, id } = Held::begin().await;
+    let Held { gateway, path, go, client, id, _fixture } = Held::begin().await;
     let (mut ear, _) = listen(&client, &[&id]).await;
     assert_eq!(reached(&path), [] as [Value; 0], "{METHODS:?}");
     std::fs::write(&go, "").unwrap();

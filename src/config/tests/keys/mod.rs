@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use self::rows::{Into, ROWS};
 use super::{ONE_SERVER, accepted, read_after};
 use crate::config::{
-    Code, Difference, Target,
+    Code, Difference,
     check::TOP_KEYS,
     gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS, STOP_KEYS},
     server::{REPLICA_KEYS, SERVER_KEYS},
