@@ -3,8 +3,7 @@
 //! Promises: after a `close` has returned, no epoch from before it that it concerns holds, in any
 //! thread, now or after an `open`. While nothing was stopped since a permit was given, asking costs
 //! one atomic load; only a word that differs sends the asker to the table. The table is in place
-//! before the word tells of it. Knows neither names nor reasons. Compiled a second time by
-//! `tests/model`, over the atomics of a model checker.
+//! before the word tells of it. Knows neither names nor reasons.
 
 use super::sync::{AtomicU64, Ordering, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

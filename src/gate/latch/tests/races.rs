@@ -1,5 +1,4 @@
-//! Threads that race the latch: what `tests/model` shows for every order of a few steps, here for
-//! many steps of the real thing.
+//! Threads that race the latch, for many steps of the real thing.
 
 use std::{
     sync::{
