@@ -123,7 +123,7 @@ def right(check: str, prefix: str, row: tuple, saw: dict) -> bool:
 
 
 def cancelled(audit: Path) -> int:
-    lines = [line for file in audit.glob("*.jsonl") for line in file.read_text().splitlines()]
+    lines = [line for file in audit.rglob("*.jsonl") for line in file.read_text().splitlines()]
     return sum(json.loads(line).get("error") == "cancelled" for line in lines if line.endswith("}"))
 
 

@@ -45,6 +45,8 @@ class Gateway:
         self.config.chmod(0o600)
         (folder / "policies").mkdir()
         (folder / "policies" / "all.cedar").write_text("permit(principal, action, resource);\n")
+        # What one tool says is what the next is given here: nobody is there to approve it.
+        (folder / "policies" / "risk.toml").write_text("[thresholds]\nhold = 101\n")
 
     # `localhost`, because the conformance suite asks for it.
     @property
