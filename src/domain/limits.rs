@@ -342,7 +342,9 @@ pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Files of policies, and what they may hold together.
 pub const POLICY_FILES_MAX: usize = 256;
 pub const POLICY_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How deep the types of a tool's arguments are followed.
+/// Bytes of a schema for each place in it whose keys are told from those that resemble them.
+pub const SCHEMA_NAME_BYTES: usize = 4;
+/// How deep the types of a tool's arguments, and the names in them, are followed.
 pub const POLICY_TYPE_DEPTH_MAX: usize = 6;
 /// Principals for which what a policy sees of an action is kept.
 pub const POLICY_WORLDS_MAX: usize = 64;

@@ -336,7 +336,7 @@ pub(crate) async fn post(port: u16, body: &Value, headers: HeaderMap) -> http::R
 pub(crate) async fn send(
     port: u16,
     method: &str,
-    body: String,
+    body: impl Into<Bytes>,
     headers: HeaderMap,
 ) -> http::Response<Incoming> {
     send_to(port, (method, "/mcp"), body, headers).await
@@ -346,7 +346,7 @@ pub(crate) async fn send(
 pub(crate) async fn send_to(
     port: u16,
     to: (&str, &str),
-    body: String,
+    body: impl Into<Bytes>,
     headers: HeaderMap,
 ) -> http::Response<Incoming> {
     try_send(port, to, body, headers).await.expect("response headers")
@@ -355,7 +355,7 @@ pub(crate) async fn send_to(
 async fn try_send(
     port: u16,
     (method, path): (&str, &str),
-    body: String,
+    body: impl Into<Bytes>,
     mut headers: HeaderMap,
 ) -> Option<http::Response<Incoming>> {
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -372,7 +372,7 @@ async fn try_send(
         }
     }
     let mut request =
-        Request::builder().method(method).uri(path).body(Full::new(Bytes::from(body))).unwrap();
+        Request::builder().method(method).uri(path).body(Full::new(body.into())).unwrap();
     *request.headers_mut() = headers;
     within("response headers", sender.send_request(request)).await.ok()
 }

@@ -16,6 +16,7 @@ mod call_path;
 mod cli;
 mod client;
 mod crossing;
+mod differentials;
 mod eras;
 mod failover;
 mod flood;

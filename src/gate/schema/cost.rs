@@ -32,6 +32,8 @@ pub(super) struct Cost {
 pub(super) struct Extent {
     pub(super) values: u64,
     pub(super) depth: usize,
+    /// Some number in it is no integer of 64 bits.
+    pub(super) has_doubles: bool,
 }
 
 impl Cost {
@@ -72,13 +74,18 @@ impl Extent {
         let children: &mut dyn Iterator<Item = &Value> = match value {
             Value::Array(items) => &mut items.iter(),
             Value::Object(members) => &mut members.values(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-                return Self { values: 1, depth: 0 };
+            Value::Number(number) => {
+                return Self { values: 1, depth: 0, has_doubles: number.is_f64() };
+            }
+            Value::Null | Value::Bool(_) | Value::String(_) => {
+                return Self { values: 1, ..Self::default() };
             }
         };
-        children.map(Self::of).fold(Self { values: 1, depth: 1 }, |all, child| Self {
+        let alone = Self { values: 1, depth: 1, has_doubles: false };
+        children.map(Self::of).fold(alone, |all, child| Self {
             values: all.values.saturating_add(child.values),
             depth: all.depth.max(child.depth.saturating_add(1)),
+            has_doubles: all.has_doubles || child.has_doubles,
         })
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! The schema comes from a server and is not trusted: its size, depth and expressions are
 //! bounded, nothing outside it is ever fetched, and one that does not compile leaves the tool
-//! uncallable. Integers beyond 64 bits are compared as doubles here; the bytes that are
-//! forwarded stay as they were written. Patterns run in linear time where they can.
+//! uncallable. What is checked is what its reader has: a number that not everybody reads alike, if
+//! the schema says which fit, does not, nor does a key that somebody takes for one that the schema
+//! names. Patterns run in linear time where they can.
 
 mod budget;
 mod cost;
+mod names;
+mod numbers;
 mod refs;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use serde_json::Value;
 use crate::domain::limits;
 pub use budget::SchemaBudget;
 use cost::{Cost, Extent};
+use names::Names;
 
 /// A compiled `inputSchema`.
 #[derive(Debug)]
@@ -29,8 +33,9 @@ pub struct Schema {
 struct Checker {
     validator: Validator,
     cost: Cost,
-    /// It has patterns with look-around or back-references, which need backtracking.
-    backtracks: bool,
+    names: Names,
+    judges_numbers: bool,
+    engine: Engine,
 }
 
 /// Why a schema cannot be used; its tool cannot be called.
@@ -89,8 +94,14 @@ impl Schema {
             budget.draw_patterns(n_patterns, each).map_err(over)?;
             match build(&schema, draft, engine, each) {
                 Ok(validator) => {
-                    let backtracks = engine == Engine::Backtracking;
-                    return Ok(Self { checker: Some(Checker { validator, cost, backtracks }) });
+                    let checker = Checker {
+                        validator,
+                        cost,
+                        names: Names::of(&schema, input_schema.len()),
+                        judges_numbers: numbers::are_judged(&schema),
+                        engine,
+                    };
+                    return Ok(Self { checker: Some(checker) });
                 }
                 Err(why) if reason.is_empty() => reason = why,
                 Err(_) => {}
@@ -105,9 +116,18 @@ impl Schema {
         let Ok(value) = serde_json::from_slice::<Value>(arguments) else {
             return Err("the arguments are not JSON that can be checked".to_owned());
         };
-        let long = checker.backtracks && arguments.len() > limits::SCHEMA_BACKTRACK_BYTES_MAX;
-        if long || !checker.cost.allows(Extent::of(&value)) {
+        let long = checker.engine == Engine::Backtracking
+            && arguments.len() > limits::SCHEMA_BACKTRACK_BYTES_MAX;
+        let extent = Extent::of(&value);
+        if long || !checker.cost.allows(extent) {
             return Err("the arguments are too large or too deep for the tool's schema".to_owned());
+        }
+        if checker.judges_numbers && extent.has_doubles && !numbers::are_exact(arguments) {
+            return Err("a number has more digits, or is larger, than everybody reads".to_owned());
+        }
+        if let Some(key) = checker.names.near_miss(&value) {
+            let key = shown(key);
+            return Err(format!("`{key}` is nearly, but not, a name in the tool's schema"));
         }
         if checker.validator.is_valid(&value) {
             return Ok(());
@@ -119,7 +139,8 @@ impl Schema {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What the patterns run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Engine {
     /// Time in proportion to the text, whatever the pattern.
     Linear,

@@ -58,8 +58,16 @@ fn resembles(key: &[u8], known: &Known) -> Option<&'static str> {
 }
 
 fn folds_to(key: &str, word: &str) -> bool {
-    let folded = key.chars().filter(|c| !is_invisible(*c)).flat_map(fold);
-    folded.eq(word.chars().map(|c| c.to_ascii_lowercase()))
+    folds(key).eq(folds(word))
+}
+
+/// What such readers make of a key: two that are the same here are one key to them.
+pub fn folded(key: &str) -> String {
+    folds(key).collect()
+}
+
+fn folds(key: &str) -> impl Iterator<Item = char> {
+    key.chars().filter(|c| !is_invisible(*c)).flat_map(fold)
 }
 
 fn fold(c: char) -> impl Iterator<Item = char> {
@@ -73,7 +81,8 @@ fn fold(c: char) -> impl Iterator<Item = char> {
     narrow.to_uppercase().flat_map(char::to_lowercase).filter(|c| !is_invisible(*c))
 }
 
-fn is_invisible(c: char) -> bool {
+/// Blanks, controls, and what has no width, direction or shape of its own.
+pub fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || matches!(

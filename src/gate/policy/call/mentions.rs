@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::wire::folded;
+
 /// What the policies of a slice ask for below `context`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::gate::policy) struct Mentions {
@@ -41,6 +43,17 @@ impl Parts {
 
     pub(in crate::gate::policy) fn is_empty(&self) -> bool {
         matches!(self, Self::Some(names) if names.is_empty())
+    }
+
+    /// Whether somebody takes `key` for one of them, which it is not.
+    fn is_almost(&self, key: &str) -> bool {
+        match self {
+            Self::Some(names) if !names.contains(key) => {
+                let likes = folded(key);
+                names.iter().any(|name| folded(name) == likes)
+            }
+            Self::Some(_) | Self::All => false,
+        }
     }
 
     fn add(&mut self, name: Option<&str>) {
@@ -81,6 +94,11 @@ impl Mentions {
     /// Whether they depend on what the tool is.
     pub(in crate::gate::policy) fn is_typed(&self) -> bool {
         !self.input.is_empty() || !self.paths.is_empty()
+    }
+
+    /// Whether an argument of that name counts as one that is judged, although it is not.
+    pub(in crate::gate::policy) fn is_almost(&self, key: &str) -> bool {
+        self.input.is_almost(key) || self.paths.is_almost(key)
     }
 
     fn walk(&mut self, value: &Value) {

@@ -122,6 +122,10 @@ impl Typed {
         }
         if mentions.is_typed() {
             let taken = Taken::of(self, asked)?;
+            // Of what has a schema, it has found these already.
+            if let Some(name) = taken.fields.keys().find(|name| mentions.is_almost(name)) {
+                return Err(Unjudged(format!("the argument `{name}`")));
+            }
             pairs.push(("input".to_owned(), taken.input(&mentions.input)?));
             pairs.push(("paths".to_owned(), taken.paths(&mentions.paths)?));
         }

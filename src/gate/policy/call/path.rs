@@ -5,6 +5,8 @@
 //! and a policy that asks for it does not allow the call. Links are beyond this: what a server can
 //! reach at all is for its sandbox to say.
 
+use crate::wire::is_invisible;
+
 /// Why a text is not a path that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gate::policy) struct Unclear;
@@ -28,7 +30,9 @@ pub(in crate::gate::policy) fn canonical(text: &str) -> Result<String, Unclear> 
         }
         Some(_) | None => text,
     };
-    let odd = |c: char| c.is_control() || matches!(c, '\\' | '%') || LOOK_ALIKES.contains(&c);
+    // Some file systems pass over what cannot be seen; a blank is seen.
+    let is_unseen = |c: char| is_invisible(c) && (c.is_control() || !c.is_whitespace());
+    let odd = |c: char| is_unseen(c) || matches!(c, '\\' | '%') || LOOK_ALIKES.contains(&c);
     // Blanks at the ends are cut off by some.
     if text.starts_with('~') || text.contains(odd) || text.trim() != text {
         return Err(Unclear);
@@ -86,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_path_has_one_form_or_none() {
-        let table: [(&str, Option<&str>); 32] = [
+        let table: [(&str, Option<&str>); 34] = [
             ("/srv/data/a", Some("/srv/data/a")),
             ("/srv//data/./a/", Some("/srv/data/a")),
             ("/srv/data/../etc/passwd", Some("/srv/etc/passwd")),
@@ -110,6 +114,8 @@ mod tests {
             ("/srv/\u{2025}/etc", None),
             ("\u{ff0f}etc", None),
             ("\u{2215}etc", None),
+            ("/srv/.\u{200c}./etc", None),
+            ("/srv/a b", Some("/srv/a b")),
             ("~/x", None),
             ("~root/x", None),
             (" /etc", None),
