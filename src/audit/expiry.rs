@@ -38,6 +38,7 @@ impl Notary {
         self.sign()?;
         for number in over {
             self.disk.remove(&self.place.segment(number))?;
+            self.disk.remove(&self.place.vault(number))?;
         }
         self.disk.sync_dir(&self.place.segments())
     }

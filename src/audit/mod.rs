@@ -16,6 +16,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod tlog;
+mod vault;
 mod writer;
 
 use std::{
@@ -31,11 +32,12 @@ use std::{
 use tokio::sync::oneshot;
 
 pub use read::{
-    Form, ProofError, Records, Verified, VerifyError, Wanted, check_proof, prove, verify,
+    Counted, Form, Kept, ProofError, Records, Verified, VerifyError, Wanted, check_proof,
+    commitments, count_payloads, prove, verify,
 };
 pub use record::{LatchStep, Own, PinRecord, Record};
 
-pub use crate::config::Durability;
+pub use crate::config::{Durability, Payloads};
 
 use crate::{
     config::{AuditConfig, Config},
@@ -44,6 +46,7 @@ use crate::{
 use log::{Disk, Marks};
 use notary::{Duties, Notary};
 use shared::Shared;
+use vault::Salts;
 use writer::{Segment, Writer};
 
 /// How a log is written.
@@ -54,6 +57,8 @@ pub struct Settings {
     pub marks: Vec<PathBuf>,
     /// How long records are kept at least.
     pub retention: Duration,
+    /// What the vault keeps.
+    pub payloads: Payloads,
     pace: Pace,
     disk: Disk,
 }
@@ -61,9 +66,10 @@ pub struct Settings {
 impl Settings {
     /// What `servers.toml` says, with a mark outside the log's directory.
     pub fn of(config: &Config) -> Self {
-        let AuditConfig { durability, retention, witness_file, mark } = &config.audit;
+        let AuditConfig { durability, retention, payloads, witness_file, mark } = &config.audit;
         let marks = [mark.clone()].into_iter().chain(witness_file.clone()).collect();
-        Self { marks, retention: *retention, ..(*durability).into() }
+        let (retention, payloads) = (*retention, *payloads);
+        Self { marks, retention, payloads, ..(*durability).into() }
     }
 }
 
@@ -79,8 +85,14 @@ struct Pace {
 
 impl From<Durability> for Settings {
     fn from(durability: Durability) -> Self {
-        let (pace, disk) = (Pace::default(), Disk::default());
-        Self { durability, marks: Vec::new(), retention: Duration::MAX, pace, disk }
+        Self {
+            durability,
+            marks: Vec::new(),
+            retention: Duration::MAX,
+            payloads: Payloads::default(),
+            pace: Pace::default(),
+            disk: Disk::default(),
+        }
     }
 }
 
@@ -135,6 +147,7 @@ pub struct AuditThread {
     audit: Audit,
     writer: Option<JoinHandle<()>>,
     notary: Option<JoinHandle<()>>,
+    vault: Option<JoinHandle<()>>,
     /// Nobody else writes here meanwhile.
     _lock: File,
 }
@@ -145,7 +158,7 @@ impl Audit {
         dir: &Path,
         settings: impl Into<Settings>,
     ) -> Result<(Self, AuditThread), AuditError> {
-        let Settings { durability, marks, retention, pace, disk } = settings.into();
+        let Settings { durability, marks, retention, payloads, pace, disk } = settings.into();
         let failed = |source| AuditError::Open { path: dir.to_owned(), source };
         let (mut opened, lock) = log::open(dir, &disk, &Marks::new(marks.clone()))?;
         let shared = Arc::new(Shared::new(opened.chain.seq));
@@ -155,14 +168,27 @@ impl Audit {
         let path = place.segment(number);
         let file = disk.reopen(&path).map_err(failed)?;
         let bytes = fs::metadata(&path).map_err(failed)?.len();
+        let since = Instant::now();
         let segment =
-            Segment { place, disk: disk.clone(), pace, file, number, bytes, since: Instant::now() };
+            Segment { place: place.clone(), disk: disk.clone(), pace, file, number, bytes, since };
         let in_flight = std::mem::take(&mut opened.orphans);
         let duties = Duties { marks: Marks::new(marks), pace, retention };
         let notary = Notary::new(shared.clone(), disk, duties, opened).map_err(failed)?;
-        let writer = Writer { shared, segment, chain, in_flight, durability, batch: Vec::new() };
-        let writer = Some(writer.start().map_err(failed)?);
-        let mut thread = AuditThread { audit: audit.clone(), writer, notary: None, _lock: lock };
+        let (vault, kept) = vault::start(place, payloads).map_err(failed)?;
+        let salts = Salts::new();
+        let writer = Writer {
+            shared,
+            segment,
+            chain,
+            in_flight,
+            durability,
+            vault,
+            salts,
+            batch: Vec::new(),
+        };
+        let (writer, vault) = (Some(writer.start().map_err(failed)?), Some(kept));
+        let mut thread =
+            AuditThread { audit: audit.clone(), writer, notary: None, vault, _lock: lock };
         thread.notary = Some(notary.start().map_err(failed)?);
         Ok((audit, thread))
     }
@@ -239,8 +265,10 @@ impl AuditThread {
 
     fn end(&mut self) {
         self.audit.shared.queue.close();
-        // The notary ends after the writer, and signs what it wrote.
-        for thread in [self.writer.take(), self.notary.take()].into_iter().flatten() {
+        // The others end after the writer: the notary signs what it wrote, the vault keeps what it
+        // committed to.
+        let threads = [self.writer.take(), self.notary.take(), self.vault.take()];
+        for thread in threads.into_iter().flatten() {
             if thread.join().is_err() {
                 tracing::error!("Audit thread panicked");
             }

@@ -4,17 +4,20 @@
 //! fails first fails it for all.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     AuditError, Record,
     queue::{Entry, Queue},
 };
-use crate::sys;
+use crate::{
+    domain::limits::{AUDIT_CONTENT_BYTES_MAX, AUDIT_CONTENT_BYTES_MIN},
+    sys,
+};
 
 /// Called once when the log has failed, on the thread that found out.
 pub(super) type FailureHook = Box<dyn FnOnce() + Send>;
@@ -24,6 +27,8 @@ pub(super) struct Shared {
     hook: Mutex<Option<FailureHook>>,
     progress: Mutex<Progress>,
     news: Condvar,
+    /// Room for content on its way to the vault, in bytes.
+    pub(super) room: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -51,6 +56,7 @@ impl Shared {
             hook: Mutex::new(None),
             progress: Mutex::new(progress),
             news: Condvar::new(),
+            room: Arc::new(Semaphore::new(AUDIT_CONTENT_BYTES_MAX)),
         }
     }
 
@@ -61,15 +67,23 @@ impl Shared {
         bound: usize,
     ) -> Result<oneshot::Receiver<u64>, AuditError> {
         let (done, written) = oneshot::channel();
-        let entry = Entry { rendered: record.render(sys::unix_micros()), done: Some(done) };
-        self.queue.push(entry, bound)?;
+        self.queue.push(self.entry(record, Some(done)), bound)?;
         Ok(written)
     }
 
     /// The same for what nobody waits for.
     pub(super) fn later(&self, record: &Record<'_>, bound: usize) -> Result<(), AuditError> {
-        let entry = Entry { rendered: record.render(sys::unix_micros()), done: None };
-        self.queue.push(entry, bound)
+        self.queue.push(self.entry(record, None), bound)
+    }
+
+    fn entry(&self, record: &Record<'_>, done: Option<oneshot::Sender<u64>>) -> Entry {
+        let mut rendered = record.render(sys::unix_micros());
+        for content in &mut rendered.contents {
+            let n_bytes = content.n_bytes().max(AUDIT_CONTENT_BYTES_MIN);
+            let n_bytes = u32::try_from(n_bytes).unwrap_or(u32::MAX);
+            content.hold(self.room.clone().try_acquire_many_owned(n_bytes).ok());
+        }
+        Entry { rendered, done }
     }
 
     /// Sets what to do on failure; if that has come already, does it now.

@@ -14,6 +14,7 @@ use super::{
     queue::Entry,
     record::Step,
     shared::{Shared, Writing},
+    vault::{Inlet, Payload, Salts},
 };
 use crate::{
     domain::{CallId, limits::AUDIT_IN_FLIGHT_IDS},
@@ -27,6 +28,8 @@ pub(super) struct Writer {
     /// Calls whose outcome is not written yet.
     pub(super) in_flight: BTreeSet<CallId>,
     pub(super) durability: Durability,
+    pub(super) vault: Inlet,
+    pub(super) salts: Salts,
     /// A field, so that waiters are let go only after `drop` has marked the log as failed.
     pub(super) batch: Vec<Entry>,
 }
@@ -48,10 +51,10 @@ impl Writer {
     }
 
     fn run(mut self) {
-        let mut lines = Vec::new();
+        let (mut lines, mut kept) = (Vec::new(), Vec::new());
         let mut company = 0;
         while self.shared.queue.next_batch(&mut self.batch, company) {
-            let first = match self.write(&mut lines) {
+            let first = match self.write(&mut lines, &mut kept) {
                 Ok(first) => first,
                 Err(error) => {
                     tracing::error!(%error, "Audit log failed; every call is refused from now on");
@@ -60,12 +63,14 @@ impl Writer {
             };
             let waiters = tell(first, &mut self.batch);
             self.shared.wrote(self.chain.seq);
+            self.vault.put(self.segment.number, std::mem::take(&mut kept));
             company = if self.durability == Durability::Group { waiters } else { 0 };
         }
     }
 
-    /// Puts the batch in the file; returns the number of its first record.
-    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<u64> {
+    /// Puts the batch in the file, and what it commits to in `kept`; returns the number of its
+    /// first record.
+    fn write(&mut self, lines: &mut Vec<u8>, kept: &mut Vec<Payload>) -> io::Result<u64> {
         lines.clear();
         if self.segment.is_full() {
             self.segment.begin_next(self.durability)?;
@@ -79,7 +84,8 @@ impl Writer {
             }
         }
         let first = self.chain.seq.saturating_add(1);
-        for entry in &self.batch {
+        for entry in &mut self.batch {
+            entry.rendered.commit(&mut self.salts, kept)?;
             self.chain.seal(&entry.rendered, lines);
             match entry.rendered.step {
                 Some(Step::Begins(call)) => drop(self.in_flight.insert(call)),

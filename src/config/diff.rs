@@ -101,7 +101,8 @@ pub(super) fn needing_restart(
     let mut audit = Differing::default();
     // The mark's place follows from `state_dir`.
     compare!(audit, AuditConfig, &before.audit, &after.audit, {
-        "durability": durability, "retention_days": retention, "witness_file": witness_file,
+        "durability": durability, "payloads": payloads, "retention_days": retention,
+        "witness_file": witness_file,
     }, elsewhere: mark);
     let mut stop = Differing::default();
     compare!(stop, StopConfig, &before.stop, &after.stop, {

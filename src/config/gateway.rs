@@ -15,8 +15,8 @@ use http::uri::Authority;
 use sha2::{Digest, Sha256};
 
 use super::{
-    AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, PinMode, Pinning, PolicyMode,
-    ScanMode, StopConfig,
+    AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, Payloads, PinMode, Pinning,
+    PolicyMode, ScanMode, StopConfig,
     check::Check,
     report::{Note, Notes},
     section::{At, Section},
@@ -40,7 +40,8 @@ pub(super) const GATEWAY_KEYS: [&str; 11] = [
     "pins",
     "scan",
 ];
-pub(super) const AUDIT_KEYS: [&str; 3] = ["durability", "retention_days", "witness_file"];
+pub(super) const AUDIT_KEYS: [&str; 4] =
+    ["durability", "payloads", "retention_days", "witness_file"];
 pub(super) const STOP_KEYS: [&str; 4] =
     ["auto_resume", "heartbeat_sec", "heartbeat_file", "denials_per_minute"];
 pub(super) const LIMITS_KEYS: [&str; 5] =
@@ -110,6 +111,8 @@ pub(super) fn read_audit(
     let words =
         [("group", Durability::Group), ("sync", Durability::Sync), ("cached", Durability::Cached)];
     let durability = section.word("durability", &words, &mut check.notes);
+    let payloads =
+        section.word("payloads", &Payloads::ALL.map(|one| (one.as_str(), one)), &mut check.notes);
     let days = section.count("retention_days", AUDIT_RETENTION_DAYS_RANGE, &mut check.notes);
     let days = u64::try_from(days.unwrap_or(AUDIT_RETENTION_DAYS)).unwrap_or(u64::MAX);
     let witness = section.text("witness_file", &mut check.notes);
@@ -120,6 +123,7 @@ pub(super) fn read_audit(
     AuditConfig {
         durability: durability.unwrap_or(Durability::Group),
         retention: Duration::from_secs(days.saturating_mul(DAY_SECONDS)),
+        payloads: payloads.unwrap_or_default(),
         witness_file: witness.map(|text| check.base.join(text.value)),
         mark: mark(&runtime_dir(check, state_dir), state_dir),
     }

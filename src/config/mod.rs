@@ -22,7 +22,7 @@ pub use diff::{Change, Difference};
 pub use load::{Surroundings, digest, load, load_gateway, load_next};
 pub use model::{
     Affinity, AuditConfig, Balance, Config, Digests, Durability, EstopPlaces, Gateway, Health,
-    HttpTarget, Isolation, Limits, Listen, Names, PinMode, Pinning, PolicyMode, Program,
+    HttpTarget, Isolation, Limits, Listen, Names, Payloads, PinMode, Pinning, PolicyMode, Program,
     ProtocolPin, ReplicaConfig, ScanMode, ServerConfig, ServerRates, ServerRisk, StdioTarget,
     StopConfig, Target, ToolFilter,
 };
@@ -30,6 +30,6 @@ pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,
     Scalar, What, Who,
 };
-pub(crate) use report::holds_known_key;
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
+pub(crate) use report::{holds_secret, may_hold_secrets, sounds_secret, without_secrets};
 pub use secret::Secret;

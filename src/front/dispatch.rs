@@ -116,7 +116,7 @@ impl Front {
             return self.turn_away(id, &ask, DenyReason::State).await;
         };
         let step = Step { at, ..step };
-        let Admitted { permit, ticket, prepared } = match self.admit(step, &ask).await {
+        let Admitted { permit, mut ticket, prepared } = match self.admit(step, &ask).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
@@ -324,16 +324,10 @@ fn read(ask: &Ask, response: Response) -> Result<(Outcome, Read), CallError> {
 }
 
 fn outcome(kind: Kind, response: &Response) -> Outcome {
-    let size = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
-    match &response.body {
-        Body::Error(error) => Outcome::ServerError { result_bytes: size(error.raw().len()) },
-        Body::Result(result) => {
-            let result_bytes = size(result.raw().len());
-            match (result.peek("isError"), result.peek("resultType"), kind) {
-                (Some(b"true"), _, _) => Outcome::ServerError { result_bytes },
-                (_, Some(b"\"task\""), Kind::Tool) => Outcome::TaskBegun { result_bytes },
-                (_, _, _) => Outcome::Answered { result_bytes },
-            }
-        }
+    let Body::Result(result) = &response.body else { return Outcome::ServerError };
+    match (result.peek("isError"), result.peek("resultType"), kind) {
+        (Some(b"true"), _, _) => Outcome::ServerError,
+        (_, Some(b"\"task\""), Kind::Tool) => Outcome::TaskBegun,
+        (_, _, _) => Outcome::Answered,
     }
 }

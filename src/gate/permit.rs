@@ -4,6 +4,7 @@
 //! whatever else crosses. It is minted here only, by the gate. A `Ticket` owes the audit an outcome
 //! and pays exactly once, also when it is dropped because a task was cancelled.
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{latch::Epoch, risk::Witness};
@@ -83,6 +84,8 @@ struct Duty {
     /// What is recorded if nobody concludes; `None` once that is settled.
     owed: Option<Sent>,
     witness: Option<Witness>,
+    /// What the server answered.
+    result: Option<Bytes>,
 }
 
 impl Ticket {
@@ -90,11 +93,13 @@ impl Ticket {
     /// sent nothing, and the record says so.
     pub(super) fn open(audit: Audit, call: CallId, witness: Option<Witness>) -> Self {
         let (since, owed) = (Instant::now(), Some(Sent::No));
-        Self(Box::new(Duty { audit, call, since, owed, witness }))
+        Self(Box::new(Duty { audit, call, since, owed, witness, result: None }))
     }
 
-    /// What was answered, or asked, is remembered. To be called before anybody else has it.
-    pub fn hear(&self, answer: &[u8]) {
+    /// What was answered, or asked, is remembered, and on record with the outcome. To be called
+    /// before anybody else has it.
+    pub fn hear(&mut self, answer: &Bytes) {
+        self.0.result = Some(answer.clone());
         if let Some(witness) = &self.0.witness {
             witness.hear(answer, Instant::now());
         }
@@ -118,9 +123,9 @@ impl Ticket {
     }
 
     fn record(&self, outcome: Outcome) {
-        let Duty { audit, call, since, .. } = self.0.as_ref();
-        let (call, elapsed) = (*call, since.elapsed());
-        audit.append_later(Record::Outcome { call, outcome, elapsed });
+        let Duty { audit, call, since, result, .. } = self.0.as_ref();
+        let (call, result, elapsed) = (*call, result.as_ref(), since.elapsed());
+        audit.append_later(Record::Outcome { call, outcome, result, elapsed });
     }
 }
 

@@ -133,7 +133,7 @@ async fn a_permit_follows_its_intent_and_every_refusal_is_on_record() {
     let log = lines(&house.dir.path().join("audit"));
     assert_eq!(log[0]["call"], permit.call().id.to_string());
     assert_eq!(permit.receipt().seq, 2);
-    ticket.conclude(Outcome::Answered { result_bytes: 3 });
+    ticket.conclude(Outcome::Answered);
     let refusal = house.admit(call("delete", "{}")).await.unwrap_err();
     assert_eq!(refusal.reason, DenyReason::NotListed);
     assert_eq!(lines(&house.dir.path().join("audit")).last().unwrap()["reason"], "not_listed");
@@ -178,7 +178,7 @@ async fn questions_pass_on_record_and_not_while_stopped() {
     assert!(!house.gate.latch().holds(leave.epoch()), "what was let through may be too late");
     let refusal = house.gate.admit_questions(&rules(), asked).await.unwrap_err();
     assert_eq!(refusal.reason, DenyReason::Stopped);
-    ticket.conclude(Outcome::Answered { result_bytes: 0 });
+    ticket.conclude(Outcome::Answered);
     let log = lines(&house.dir.path().join("audit"));
     assert_eq!((&log[1]["call"], &log[1]["asks"]), (&log[0]["call"], &"form".into()));
     let want = ["intent", "questions", "latch_engaged", "denied", "outcome"];
@@ -190,7 +190,7 @@ async fn a_dropped_ticket_records_one_unknown_outcome() {
     let house = house();
     drop(house.admit(call("read", "{}")).await.unwrap());
     let (_permit, ticket) = house.admit(call("read", "{}")).await.unwrap();
-    ticket.conclude(Outcome::Answered { result_bytes: 0 });
+    ticket.conclude(Outcome::Answered);
     let audit = house.dir.path().join("audit");
     let House { dir: _dir, gate: _, audit: thread } = house;
     thread.finish();

@@ -16,7 +16,7 @@ mod rpc;
 mod stream;
 
 pub use error::WireError;
-pub use json::{Edit, Frame, Leaf, Object, Text, What, leaves, quote};
+pub use json::{Edit, Frame, Leaf, Object, Text, What, leaves, quote, rewrite};
 pub use mcp::{
     Caching, CallForm, CallMethod, CallParams, ClientFace, Filter, InputRequired, Item,
     LegacyStatus, LegacyTask, Level, List, ListPage, Meta, Notice, Onward, Progressed, Question,

@@ -3,12 +3,13 @@
 
     verify.py LOG-DIR VKEY
 
-Prints one JSON object: {"ok": true, "records": N, "signed": S} or {"ok": false, "record": N or null,
+Prints one JSON object: {"ok": true, "records": N, "signed": S, "payloads": …} or {"ok": false, "record": N or null,
 "error": "..."}. Slow and short on purpose: it is a second opinion, not a tool.
 """
 
 import base64
 import hashlib
+import hmac
 import json
 import sys
 from pathlib import Path
@@ -219,6 +220,29 @@ def canonical(line):
         return None
 
 
+class Vault:
+    """What is kept of the contents that the records of a segment commit to. No part of the log."""
+
+    def __init__(self):
+        self.counts, self.lines = dict(commitments=0, kept=0, opened=0, wrong=0), {}
+
+    def open(self, path):
+        self.lines = {}
+        for line in path.read_bytes().split(b"\n") if path.is_file() else []:
+            if (kept := canonical(line)) is not None:
+                self.lines[kept["commit"]] = kept
+
+    def hold_against(self, record):
+        for member in (member for member in record if member.endswith("_commit")):
+            kept = self.lines.get(record[member])
+            self.counts["commitments"] += 1
+            self.counts["kept"] += kept is not None
+            if kept is not None and kept["as"] == "full":
+                digest = hashlib.sha256(kept["text"].encode()).digest()
+                commit = hmac.digest(bytes.fromhex(kept["salt"]), digest, "sha256").hex()
+                self.counts["opened" if commit == record[member] else "wrong"] += 1
+
+
 def verify(place, first_key):
     name, key = parse_vkey(first_key)
     checkpoint = (place / "checkpoint").read_bytes().decode()
@@ -239,7 +263,7 @@ def verify(place, first_key):
     signed = max(roots)
     tiles, tree, sound, differs = Tiles(place, signed), Tree(), 0, None
     files = sorted((place / "seg").glob("*.jsonl"), key=lambda path: int(path.stem))
-    seq, prev, first, expired = 0, bytes(32), 1, 0
+    seq, prev, first, expired, vault = 0, bytes(32), 1, 0, Vault()
 
     def take(leaf):
         nonlocal sound, differs
@@ -259,6 +283,7 @@ def verify(place, first_key):
     for at, path in enumerate(files):
         if int(path.stem) != int(files[0].stem) + at:
             raise Bad("a segment is missing", seq + 1)
+        vault.open(place / "vault" / path.name)
         for line in path.read_bytes().splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 if seq >= signed and path == files[-1]:
@@ -284,6 +309,7 @@ def verify(place, first_key):
             if record["kind"] == "expired":
                 expired = max(expired, record["up_to"])
             take(prev)
+            vault.hold_against(record)
             if seq in ends and (record["kind"], record["pubkey"]) != (
                 "key_epoch", keys[ends.index(seq) + 1],
             ):
@@ -292,7 +318,7 @@ def verify(place, first_key):
         raise Bad("gone, though it was signed", seq + 1)
     if expired < first - 1:
         raise Bad("gone without a word", expired + 1)
-    return {"ok": True, "records": seq, "signed": signed}
+    return {"ok": True, "records": seq, "signed": signed, "payloads": vault.counts}
 
 
 if __name__ == "__main__":

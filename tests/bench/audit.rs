@@ -82,14 +82,16 @@ fn audited(dir: &Path, durability: Durability, clients: usize) {
         let (audit, ids) = (audit.clone(), ids.clone());
         let client = async move {
             let (grounds, mut waits) = (Grounds::default(), Vec::new());
+            let result = Bytes::from(vec![b'x'; 100]);
             while began.elapsed() < ROUND {
                 let (call, one) = (call(&ids), Instant::now());
                 let intent = Record::Intent { matter: Matter::Call(&call), grounds: &grounds };
                 audit.append(intent).await.unwrap();
                 waits.push(one.elapsed());
-                let outcome = Outcome::Answered { result_bytes: 100 };
+                let outcome = Outcome::Answered;
                 let elapsed = one.elapsed();
-                audit.append_later(Record::Outcome { call: call.id, outcome, elapsed });
+                let (call, result) = (call.id, Some(&result));
+                audit.append_later(Record::Outcome { call, outcome, result, elapsed });
             }
             waits
         };

@@ -3,8 +3,8 @@
 
 use std::{fs, path::Path};
 
+use portcullis::audit::{Records, commitments};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
     audit_down::{assert_unrecorded, bounded},
@@ -17,9 +17,20 @@ use crate::{
 
 const TOOL: &str = "up__test_elicitation";
 
-fn sha256(content: &Value) -> String {
-    let digest = Sha256::digest(content.to_string());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Waits until what a record commits to can be shown to be `content`.
+fn assert_committed(audit: &Path, commit: &Value, content: &Value) {
+    let commit = commit.as_str().expect("a commitment");
+    let shown = || {
+        let mut records = Records::all(audit).unwrap();
+        while let Some(line) = records.read().unwrap() {
+            if commitments(line).iter().any(|(_, found)| found == commit) {
+                let kept = records.kept(commit).unwrap()?;
+                return Some(kept.is_of(content.to_string().as_bytes()));
+            }
+        }
+        None
+    };
+    assert!(wait_until("the salt", shown, String::new), "{content}");
 }
 
 fn of_kind(records: Vec<Value>, kind: &str) -> Vec<Value> {
@@ -132,7 +143,7 @@ async fn a_question_is_on_record_before_its_client_has_it() {
             }
             assert_eq!(question["asks"], "form", "{}", context());
             if let Some(requests) = asked.pointer("/result/inputRequests") {
-                assert_eq!(question["questions_sha256"], sha256(requests).as_str());
+                assert_committed(&cell.audit, &question["questions_commit"], requests);
             }
             let log = fs::read_to_string(cell.audit.join("current/seg/000001.jsonl")).unwrap();
             assert!(!log.contains("secret?"), "content is not recorded");
@@ -149,7 +160,7 @@ async fn the_record_of_a_round_names_all_that_is_asked() {
     let records = of_kind(audit_in(&cell.audit), "questions");
     assert_eq!(records.len(), 1, "{asked}");
     assert_eq!(records[0]["asks"], "form,sampling,roots");
-    assert_eq!(records[0]["questions_sha256"], sha256(requests).as_str());
+    assert_committed(&cell.audit, &records[0]["questions_commit"], requests);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,8 +179,9 @@ async fn answers_are_on_record_before_the_server_has_them() {
     wait_until("the answers to arrive", arrived, || house.gateway.log());
     let intents = of_kind(house.gateway.audit(), "intent");
     let [first, second] = &intents[..] else { panic!("two calls: {intents:#?}") };
-    assert_eq!(first["answers_sha256"], Value::Null);
-    assert_eq!(second["answers_sha256"], sha256(&answers).as_str(), "{second}");
+    assert_eq!(first["answers_commit"], Value::Null);
+    let audit = house.gateway.dir.path().join("state/audit");
+    assert_committed(&audit, &second["answers_commit"], &answers);
     assert_eq!(second["answers_bytes"], answers.to_string().len());
     house.release();
     let done = again.finish().await.response;

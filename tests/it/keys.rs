@@ -266,6 +266,43 @@ async fn durability_decides_whether_a_call_waits_for_the_disk() {
     assert_eq!(flushes("cached", CALLS).await, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_decides_what_is_kept_of_a_call() {
+    const SECRET: &str = "ghp_0123456789abcdef";
+    let cases = [
+        ("none", None),
+        ("shape", Some(r#"{"text":"text 20"}"#)),
+        ("redacted", Some(r#"{"text":"********************"}"#)),
+        ("full", Some(r#"{"text":"ghp_0123456789abcdef"}"#)),
+    ];
+    for (payloads, want) in cases {
+        let tables = format!("[audit]\npayloads = \"{payloads}\"\n{}", stdio_server("up", &[]));
+        let gateway = Gateway::start(&tables);
+        let client = Client::http(Kind::ModernHttp, gateway.port).await;
+        assert_eq!(client.text("up__echo", json!({ "text": SECRET })).await, SECRET);
+        let intent = gateway.wait_audit("the intent", |record| record["kind"] == "intent");
+        drop(client);
+        let (status, dir) = gateway.end();
+        assert!(status.success());
+        let mut command = Command::new(PORTCULLIS);
+        command
+            .args(["audit", "payload", "--json", "--config"])
+            .arg(dir.path().join("servers.toml"));
+        let told = command.arg(intent["call"].as_str().unwrap()).output().unwrap();
+        assert!(told.status.success(), "{told:?}");
+        let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let [arguments, result] = told["payloads"].as_array().unwrap().as_slice() else {
+            panic!("arguments and a result: {told}")
+        };
+        assert_eq!((&arguments["what"], &result["what"]), (&json!("args"), &json!("result")));
+        assert_eq!(arguments["as"], payloads);
+        assert_eq!(arguments["text"].as_str(), want);
+        assert_eq!(result["opened"], payloads == "full", "{told}");
+        let audit = fs::read_to_string(dir.path().join("state/audit/current/seg/000001.jsonl"));
+        assert!(!audit.unwrap().contains(SECRET), "never on record");
+    }
+}
+
 #[test]
 fn witness_file_is_a_copy_that_a_log_is_held_against() {
     let tables = format!("[audit]\nwitness_file = \"far/mark\"\n{}", stdio_server("up", &[]));

@@ -31,6 +31,11 @@ impl Disk {
         self.step(|| private().create_new(true).append(true).open(path))
     }
 
+    /// A file to be appended to, whether it is there or not.
+    pub(in crate::audit) fn open_to_append(&self, path: &Path) -> io::Result<File> {
+        self.step(|| private().create(true).append(true).open(path))
+    }
+
     /// A file that says by its lock that somebody writes here.
     pub(in crate::audit) fn open_lock(&self, path: &Path) -> io::Result<File> {
         self.step(|| private().write(true).create(true).truncate(false).open(path))

@@ -78,6 +78,15 @@ impl Place {
         self.0.join("keys")
     }
 
+    pub(super) fn vaults(&self) -> PathBuf {
+        self.0.join("vault")
+    }
+
+    /// What is kept of what the records of a segment commit to.
+    pub(super) fn vault(&self, number: u64) -> PathBuf {
+        self.vaults().join(format!("{number:06}.jsonl"))
+    }
+
     fn torn(&self) -> PathBuf {
         self.0.join("torn")
     }

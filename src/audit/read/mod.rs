@@ -4,11 +4,13 @@
 
 mod export;
 mod keyring;
+mod payload;
 mod prove;
 mod records;
 mod verify;
 
 pub use export::Form;
+pub use payload::{Counted, Kept, commitments, count_payloads};
 pub use prove::{ProofError, check_proof, prove};
 pub use records::Records;
 pub use verify::{Verified, VerifyError, Wanted, verify};

@@ -5,13 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::payload::Shelf;
 use crate::audit::log::{Line, Lines, Place, find, first_seq, segments};
 
 /// A reader's place in a log.
 #[derive(Debug)]
 pub struct Records {
-    place: Place,
-    lines: Lines,
+    pub(super) place: Place,
+    pub(super) lines: Lines,
+    /// What the vault has for one segment.
+    pub(super) shelf: Option<Shelf>,
 }
 
 impl Records {
@@ -28,7 +31,7 @@ impl Records {
         while let Some(number) = numbers.pop() {
             let begins = first_seq(&place, number)?;
             if number == first || begins.is_some_and(|begins| begins <= seq) {
-                return Ok(Self { lines: Lines::from(&place, number)?, place });
+                return Ok(Self { lines: Lines::from(&place, number)?, place, shelf: None });
             }
         }
         Err(io::ErrorKind::NotFound.into())
@@ -40,7 +43,7 @@ impl Records {
         let numbers = segments(&place)?;
         let number = numbers.iter().rev().nth(1).or(numbers.last()).copied();
         let lines = Lines::from(&place, number.ok_or(io::ErrorKind::NotFound)?)?;
-        Ok(Self { place, lines })
+        Ok(Self { place, lines, shelf: None })
     }
 
     /// The next record's line. None: no more for now. A line that is in the writing comes later.

@@ -1,15 +1,20 @@
 //! One record's bytes: a JSON object in canonical form (RFC 8785).
 //!
 //! Owns the order of members, how strings of strangers are cut and escaped, and the room that is
-//! left for what only the writer knows: `seq` and `prev`. Numbers stay below 2^53. Control
-//! characters never get in, so a terminal may show the log. Knows nothing of what a record means.
+//! left for what only the writer knows: `seq`, `prev` and commitments. Numbers stay below
+//! 2^53. Control characters never get in, so a terminal may show the log. Knows nothing of what a
+//! record means.
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Step;
-use crate::domain::{CallId, limits};
+use crate::{
+    audit::vault::Content,
+    domain::{CallId, limits},
+};
 
 /// A line but for its number and its predecessor.
 #[derive(Debug, Default)]
@@ -20,12 +25,15 @@ pub(in crate::audit) struct Rendered {
     /// Where the digits of the number are missing. After `prev_at`.
     pub(in crate::audit) seq_at: usize,
     pub(in crate::audit) step: Option<Step>,
+    /// What it commits to.
+    pub(in crate::audit) contents: SmallVec<[Content; 1]>,
 }
 
 /// Members in any order, each `"key":value`.
 pub(super) struct Line {
     text: String,
     starts: SmallVec<[usize; MEMBERS_USUAL]>,
+    contents: SmallVec<[(&'static str, Content); 1]>,
 }
 
 /// Room for an intent with ordinary names, so that rendering allocates twice.
@@ -33,10 +41,16 @@ const TYPICAL_BYTES: usize = 512;
 const MEMBERS_USUAL: usize = 24;
 const PREV: &str = "\"prev\":\"";
 const SEQ: &str = "\"seq\":";
+/// What follows a hash.
+const CLOSE: &str = "\"";
 
 impl Line {
     pub(super) fn new() -> Self {
-        Self { text: String::with_capacity(TYPICAL_BYTES), starts: SmallVec::new() }
+        Self {
+            text: String::with_capacity(TYPICAL_BYTES),
+            starts: SmallVec::new(),
+            contents: SmallVec::new(),
+        }
     }
 
     /// Puts the members in order and leaves room for the writer's.
@@ -63,9 +77,15 @@ impl Line {
             if member.starts_with(SEQ) {
                 rendered.seq_at = bytes.len();
             }
+            for (key, content) in &mut self.contents {
+                if member.strip_prefix('"').is_some_and(|member| member.starts_with(*key)) {
+                    content.at = bytes.len() - CLOSE.len() - 64;
+                }
+            }
         }
         bytes.push(b'}');
         rendered.bytes = bytes;
+        rendered.contents = self.contents.into_iter().map(|(_, content)| content).collect();
         rendered
     }
 
@@ -102,6 +122,13 @@ impl Line {
         self.text.push('"');
         self.text.push_str(std::str::from_utf8(&hex_digits(digest)).unwrap_or_default());
         self.text.push('"');
+    }
+
+    /// What stands in for content, once the writer has it.
+    pub(super) fn commit(&mut self, (key, size): (&'static str, &str), content: &Bytes) {
+        self.hex(key, &[0; 32]);
+        self.number(size, u64::try_from(content.len()).unwrap_or(u64::MAX));
+        self.contents.push((key, Content::new(content.clone())));
     }
 
     pub(super) fn text(&mut self, key: &str, value: &str) {

@@ -1,11 +1,9 @@
 //! What crosses the gateway, and what came of it, as members of a record.
 //!
 //! Owns which facts of a call, of a server's questions and of a wish are on record. Content is
-//! never among them: a digest and a length stand for it.
+//! never among them: a commitment and a length stand for it.
 
 use std::time::Duration;
-
-use sha2::{Digest, Sha256};
 
 use super::line::Line;
 use crate::{
@@ -34,9 +32,9 @@ impl Line {
             self.id("begun_by", task.begun_by);
         }
         self.number("generation", call.generation.0);
-        self.digest(("args_sha256", "args_bytes"), &call.arguments);
+        self.commit(("args_commit", "args_bytes"), &call.arguments);
         if let Some(answers) = &call.answers {
-            self.digest(("answers_sha256", "answers_bytes"), answers);
+            self.commit(("answers_commit", "answers_bytes"), answers);
         }
     }
 
@@ -46,7 +44,7 @@ impl Line {
         self.text("server", questions.server.as_str());
         let asks: Vec<&str> = questions.asks.iter().map(|asking| asking.as_str()).collect();
         self.text("asks", &asks.join(","));
-        self.digest(("questions_sha256", "questions_bytes"), &questions.text);
+        self.commit(("questions_commit", "questions_bytes"), &questions.text);
     }
 
     pub(super) fn caller(&mut self, caller: &Caller) {
@@ -60,16 +58,13 @@ impl Line {
 
     pub(super) fn outcome(&mut self, call: CallId, outcome: Outcome, elapsed: Duration) {
         self.id("call", call);
-        let (word, bytes) = match outcome {
-            Outcome::Answered { result_bytes } => ("answered", Some(result_bytes)),
-            Outcome::TaskBegun { result_bytes } => ("task_begun", Some(result_bytes)),
-            Outcome::ServerError { result_bytes } => ("server_error", Some(result_bytes)),
-            Outcome::Failed(_) => ("failed", None),
+        let word = match outcome {
+            Outcome::Answered => "answered",
+            Outcome::TaskBegun => "task_begun",
+            Outcome::ServerError => "server_error",
+            Outcome::Failed(_) => "failed",
         };
         self.text("outcome", word);
-        if let Some(bytes) = bytes {
-            self.number("result_bytes", bytes);
-        }
         if let Outcome::Failed(error) = outcome {
             self.text("error", error.as_str());
             self.text("sent", error.sent().as_str());
@@ -112,11 +107,5 @@ impl Line {
     pub(super) fn digests(&mut self, config: &Digests) {
         self.hex("config_sha256", &config.file);
         self.hex("policies_sha256", &config.policies);
-    }
-
-    /// What stands in for content.
-    fn digest(&mut self, (digest, size): (&str, &str), content: &[u8]) {
-        self.hex(digest, &Sha256::digest(content).into());
-        self.number(size, u64::try_from(content.len()).unwrap_or(u64::MAX));
     }
 }

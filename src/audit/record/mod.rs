@@ -1,9 +1,9 @@
 //! What is put on record, and its bytes.
 //!
 //! A record is rendered on the side of whoever reports it, straight into bytes, so that the writer
-//! thread only counts, hashes and writes. Arguments, questions and answers appear as digest and
-//! length, never as content. Strings that others chose are escaped and cut to a bound. Every
-//! record has `seq`, `prev`, `ts` and `kind`; the bytes of each kind are golden.
+//! thread only counts, hashes and writes. Arguments, results, questions and answers appear as
+//! commitment and length, never as content. Strings that others chose are escaped and cut to a
+//! bound. Every record has `seq`, `prev`, `ts` and `kind`; the bytes of each kind are golden.
 
 mod line;
 mod matter;
@@ -11,6 +11,8 @@ mod own;
 mod pins;
 
 use std::time::Duration;
+
+use bytes::Bytes;
 
 pub(super) use line::{Rendered, hex_digits};
 
@@ -55,7 +57,7 @@ pub enum Record<'a> {
     /// One replica did not receive it; it is about to be sent to another.
     Resent { call: CallId, from: ReplicaNo, to: ReplicaNo },
     /// What came of an intent.
-    Outcome { call: CallId, outcome: Outcome, elapsed: Duration },
+    Outcome { call: CallId, outcome: Outcome, result: Option<&'a Bytes>, elapsed: Duration },
     /// A gate said no.
     Denied { matter: Matter<'a>, grounds: &'a Grounds, reason: DenyReason, told: &'a str },
     /// Refused before it could become a call: `asked` is the name as the caller wrote it.
@@ -159,7 +161,12 @@ impl Record<'_> {
                 line.number("from", from.0.into());
                 line.number("to", to.0.into());
             }
-            Self::Outcome { call, outcome, elapsed } => line.outcome(call, outcome, elapsed),
+            Self::Outcome { call, outcome, result, elapsed } => {
+                line.outcome(call, outcome, elapsed);
+                if let Some(result) = result {
+                    line.commit(("result_commit", "result_bytes"), result);
+                }
+            }
             Self::Denied { matter, grounds, reason, told } => {
                 line.matter(matter);
                 line.grounds(grounds);

@@ -14,11 +14,12 @@ use tokio::sync::oneshot;
 use super::{call, ids, intent};
 use crate::{
     audit::{
-        Audit, AuditError, AuditThread, Durability, Pace,
+        Audit, AuditError, AuditThread, Durability, Pace, Payloads,
         log::{Chain, Disk, Place},
         queue::{Entry, Queue},
         record::Rendered,
         shared::Shared,
+        vault::{self, Salts},
         writer::{Segment, Writer},
     },
     domain::Matter,
@@ -38,10 +39,12 @@ fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
         since: Instant::now(),
     };
     let (chain, in_flight, batch) = (Chain::START, BTreeSet::new(), Vec::new());
-    let writer = Writer { shared: shared.clone(), segment, chain, in_flight, durability, batch };
+    let (vault, _) = vault::start(segment.place.clone(), Payloads::None).unwrap();
+    let (log, salts) = (shared.clone(), Salts::new());
+    let writer = Writer { shared: log, segment, chain, in_flight, durability, vault, salts, batch };
     let writer = Some(writer.start().unwrap());
     let audit = Audit { shared };
-    (audit.clone(), AuditThread { audit, writer, notary: None, _lock: lock })
+    (audit.clone(), AuditThread { audit, writer, notary: None, vault: None, _lock: lock })
 }
 
 #[track_caller]

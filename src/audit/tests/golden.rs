@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Own, Record, SECRET, call, denied, ids, intent, questions};
+use super::{Own, RESULT, Record, SECRET, call, denied, ids, intent, questions};
 use crate::audit::{
     LatchStep, PinRecord,
     log::{Chain, is_canonical},
@@ -55,10 +55,10 @@ fn the_bytes_of_every_kind_are_golden() {
         Record::Started { version: "0.1.0", config: &digest, generation },
         intent(Matter::Call(&call)),
         Record::Intent { matter: Matter::Call(&call), grounds: &grounds },
-        Record::Outcome { call: id, outcome: Outcome::Answered { result_bytes: 9 }, elapsed },
-        Record::Outcome { call: id, outcome: Outcome::ServerError { result_bytes: 0 }, elapsed },
-        Record::Outcome { call: id, outcome: failed, elapsed },
-        Record::Outcome { call: id, outcome: gone, elapsed },
+        Record::Outcome { call: id, outcome: Outcome::Answered, result: Some(&RESULT), elapsed },
+        Record::Outcome { call: id, outcome: Outcome::ServerError, result: Some(&RESULT), elapsed },
+        Record::Outcome { call: id, outcome: failed, result: None, elapsed },
+        Record::Outcome { call: id, outcome: gone, result: None, elapsed },
         denied(Matter::Call(&call), reason, "`/path` is\nwrong"),
         Record::Refused {
             call: id,
@@ -84,7 +84,7 @@ fn the_bytes_of_every_kind_are_golden() {
         intent(Matter::Questions(&questions)),
         denied(Matter::Questions(&questions), reason, "no"),
         intent(Matter::Call(&answering)),
-        Record::Outcome { call: id, outcome: Outcome::TaskBegun { result_bytes: 5 }, elapsed },
+        Record::Outcome { call: id, outcome: Outcome::TaskBegun, result: Some(&RESULT), elapsed },
         intent(Matter::Call(&task)),
         intent(Matter::Wish(&wish)),
         denied(Matter::Wish(&wish), reason, "no"),

@@ -1,12 +1,14 @@
 //! `audit …`: the log, from its files; no running gateway is needed and none is disturbed.
 
+mod payload;
 mod read;
 mod verify;
 pub(super) mod why;
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use clap::Subcommand;
+use serde_json::Value;
 
 use super::{ConfigArg, Ending, Failure, find_gateway, load, say};
 use crate::audit;
@@ -25,6 +27,8 @@ pub(super) enum Action {
     Tail(read::TailArgs),
     /// All records, for other programs.
     Export(read::ExportArgs),
+    /// What was kept of the arguments and the result of one call.
+    Payload(payload::Args),
     /// The proof that one record is in the log, or a check of such a proof.
     Prove(read::ProveArgs),
 }
@@ -54,8 +58,21 @@ pub(super) fn audit(action: Action) -> Result<Ending, Failure> {
         Action::Verify(args) => verify::verify(&args),
         Action::Tail(args) => read::tail(&args),
         Action::Export(args) => read::export(&args),
+        Action::Payload(args) => payload::payload(&args),
         Action::Prove(args) => read::prove(&args),
     }
+}
+
+/// The record on this line, if it is of this call. Most lines are of others.
+fn record_of(line: &[u8], call: &str) -> Option<Value> {
+    memchr::memmem::find(line, call.as_bytes())?;
+    let record: Value = serde_json::from_slice(line).ok()?;
+    (record.get("call")? == call).then_some(record)
+}
+
+fn unreadable(error: io::Error) -> Failure {
+    let failure = Failure::of(Ending::SaidNo, &error);
+    Failure::new(Ending::SaidNo, format!("cannot read the audit log\n  because: {}", failure.told))
 }
 
 fn init(config: &ConfigArg) -> Result<Ending, Failure> {

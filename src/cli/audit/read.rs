@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, thread, time::Duration};
 
 use clap::ValueEnum;
 
-use super::LogArg;
+use super::{LogArg, unreadable};
 use crate::{
     audit::{self, Form, Records},
     cli::{Ending, Failure, say},
@@ -155,9 +155,4 @@ pub(super) fn prove(args: &ProveArgs) -> Result<Ending, Failure> {
     let proof = audit::prove(&args.log.find()?, seq).map_err(refused)?;
     say(proof.trim_end());
     Ok(Ending::Fine)
-}
-
-fn unreadable(error: std::io::Error) -> Failure {
-    let failure = Failure::of(Ending::SaidNo, &error);
-    Failure::new(Ending::SaidNo, format!("cannot read the audit log\n  because: {}", failure.told))
 }

@@ -1,17 +1,18 @@
 //! `audit verify`: whether a log is what was signed, and as young as it should be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::LogArg;
+use super::{LogArg, unreadable};
 use crate::{
-    audit::{self, Verified, VerifyError, Wanted},
+    audit::{self, Counted, Verified, VerifyError, Wanted},
     cli::{Ending, Failure, say},
     sys,
 };
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     log: LogArg,
@@ -28,6 +29,9 @@ pub(in crate::cli) struct Args {
     /// How much older the last signed record may be: `120s`, `5m`, `1h`.
     #[arg(long, value_name = "TIME", requires = "until", value_parser = seconds)]
     max_gap: Option<u64>,
+    /// Also hold the arguments and results that were kept against the records.
+    #[arg(long)]
+    payloads: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -42,13 +46,16 @@ pub(super) fn verify(args: &Args) -> Result<Ending, Failure> {
     let wanted =
         Wanted { pubkey: args.pubkey.clone(), witnesses: args.witness.clone(), not_before };
     match audit::verify(&dir, &wanted) {
-        Ok(verified) if args.json => {
-            say(&told(&verified).to_string());
-            Ok(Ending::Fine)
-        }
         Ok(verified) => {
-            say(&format!("{}: {}", dir.display(), sentence(&verified)));
-            Ok(Ending::Fine)
+            let payloads = if args.payloads { Some(count(&dir)?) } else { None };
+            if args.json {
+                say(&told(&verified, payloads).to_string());
+            } else {
+                say(&format!("{}: {}", dir.display(), sentence(&verified)));
+                payloads.iter().for_each(|payloads| say(&counted(payloads)));
+            }
+            let is_wrong = payloads.is_some_and(|payloads| payloads.wrong > 0);
+            Ok(if is_wrong { Ending::SaidNo } else { Ending::Fine })
         }
         Err(error) => {
             let failure = Failure::of(ending(&error), &error);
@@ -60,6 +67,18 @@ pub(super) fn verify(args: &Args) -> Result<Ending, Failure> {
             Err(failure)
         }
     }
+}
+
+fn count(dir: &Path) -> Result<Counted, Failure> {
+    audit::count_payloads(dir).map_err(unreadable)
+}
+
+fn counted(of: &Counted) -> String {
+    let Counted { commitments, kept, opened, wrong } = of;
+    let only = "the others in another form, or only their salt";
+    format!(
+        "{commitments} commitments to arguments and results, {kept} of them kept: {opened} whole and right, {wrong} whole and WRONG, {only}"
+    )
 }
 
 const MICROS: u64 = 1_000_000;
@@ -74,12 +93,16 @@ fn ending(error: &VerifyError) -> Ending {
     }
 }
 
-fn told(verified: &Verified) -> serde_json::Value {
+fn told(verified: &Verified, payloads: Option<Counted>) -> serde_json::Value {
+    let payloads = payloads.map(|of| {
+        json!({ "commitments": of.commitments, "kept": of.kept, "opened": of.opened,
+                "wrong": of.wrong })
+    });
     json!({
         "ok": true, "origin": verified.origin, "first": verified.first,
         "records": verified.last, "head": verified.head, "signed": verified.signed,
         "signed_ts": verified.signed_ts, "epochs": verified.epochs,
-        "anchored": verified.anchored,
+        "anchored": verified.anchored, "payloads": payloads,
     })
 }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::LogArg;
+use super::{LogArg, record_of};
 use crate::{
     audit::Records,
     cli::{Ending, Failure, say},
@@ -49,13 +49,7 @@ pub(in crate::cli) fn why(args: &Args) -> Result<Ending, Failure> {
     let mut records = Records::all(&dir).map_err(unreadable)?;
     let mut found: Vec<Value> = Vec::new();
     while let Some(line) = records.read().map_err(unreadable)? {
-        // Most lines are of other calls.
-        if memchr::memmem::find(line, args.call.as_bytes()).is_some() {
-            let record: Value = serde_json::from_slice(line).unwrap_or_default();
-            if text(&record, "call") == args.call {
-                found.push(record);
-            }
-        }
+        found.extend(record_of(line, &args.call));
     }
     let Some(first) = found.first() else {
         let told = format!("no record of call `{}` in {}", args.call, dir.display());

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// Beginnings of well-known keys.
-const KEY_PREFIXES: [&str; 20] = [
+pub(super) const KEY_PREFIXES: [&str; 20] = [
     "sk-",
     "sk_live_",
     "rk_live_",
@@ -29,7 +29,7 @@ const KEY_PREFIXES: [&str; 20] = [
     "eyJ",
 ];
 /// What the names of keys contain whose values are secrets.
-const SECRET_WORDS: [&str; 7] =
+pub(super) const SECRET_WORDS: [&str; 7] =
     ["token", "secret", "pass", "key", "authorization", "cookie", "credential"];
 /// A known beginning with fewer characters than this is a word, not a key.
 const PREFIXED_KEY_CHARS_MIN: usize = 12;
@@ -46,20 +46,24 @@ pub(in crate::config) fn holds_key(text: &str) -> bool {
 
 /// Whether a part of `text` begins like a well-known key: for arguments, where long random words
 /// (digests of images, for one) are no secrets.
-pub(crate) fn holds_known_key(text: &str) -> bool {
+pub(in crate::config) fn holds_known_key(text: &str) -> bool {
     words(text).any(|word| text.get(word).is_some_and(has_key_prefix))
 }
 
 /// The text with everything that looks like a key replaced by `*`, byte for byte.
 pub(super) fn mask_keys(text: &str) -> String {
+    let is_key = |word: &Range<usize>| text.get(word.clone()).is_some_and(is_key_like);
+    starred(text, words(text).filter(is_key))
+}
+
+/// The text with `*` for every byte in these ranges, which are in order.
+pub(super) fn starred(text: &str, ranges: impl Iterator<Item = Range<usize>>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
-    for word in words(text) {
-        if text.get(word.clone()).is_some_and(is_key_like) {
-            out.push_str(text.get(at..word.start).unwrap_or_default());
-            out.push_str(&"*".repeat(word.len()));
-            at = word.end;
-        }
+    for range in ranges.filter(|range| !range.is_empty()) {
+        out.push_str(text.get(at..range.start).unwrap_or_default());
+        out.push_str(&"*".repeat(range.end.saturating_sub(range.start.max(at))));
+        at = at.max(range.end);
     }
     out.push_str(text.get(at..).unwrap_or_default());
     out
@@ -94,7 +98,7 @@ pub(super) fn mask_controls(text: &str) -> String {
 }
 
 /// Whether a key of this name holds a secret, by the sound of it.
-pub(in crate::config) fn sounds_secret(name: &str) -> bool {
+pub(crate) fn sounds_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
@@ -116,7 +120,7 @@ pub(super) fn named_values(text: &str) -> Vec<Range<usize>> {
 }
 
 /// Stretches of the ASCII characters that keys are made of, `/` for base64 included.
-fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     let of_key = |b: u8| b.is_ascii_alphanumeric() || b"-_+./".contains(&b);
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -140,7 +144,7 @@ fn is_key_like(word: &str) -> bool {
     has_key_prefix(word) || is_random(word)
 }
 
-fn has_key_prefix(word: &str) -> bool {
+pub(super) fn has_key_prefix(word: &str) -> bool {
     let known = |part: &str| KEY_PREFIXES.iter().any(|prefix| part.starts_with(prefix));
     word.split('/').any(|part| part.len() >= PREFIXED_KEY_CHARS_MIN && known(part))
 }

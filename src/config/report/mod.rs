@@ -7,6 +7,7 @@
 
 mod code;
 mod mask;
+mod redact;
 mod render;
 
 use std::{
@@ -18,9 +19,10 @@ use std::{
 
 use super::Digests;
 pub use code::{Code, Severity};
-pub(crate) use mask::holds_known_key;
-pub(in crate::config) use mask::{holds_key, sounds_secret};
+pub(crate) use mask::sounds_secret;
+pub(in crate::config) use mask::{holds_key, holds_known_key};
 use mask::{mask_controls, mask_keys, mask_ranges, named_values};
+pub(crate) use redact::{holds_secret, may_hold_secrets, without_secrets};
 pub use render::Colour;
 
 /// The file as it may be shown: keys masked, everything else as written, and a last newline.

@@ -291,11 +291,11 @@ impl CallError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The server answered with a result.
-    Answered { result_bytes: u64 },
+    Answered,
     /// The server answered that it goes on, as a task.
-    TaskBegun { result_bytes: u64 },
+    TaskBegun,
     /// The server answered with a tool error or a JSON-RPC error.
-    ServerError { result_bytes: u64 },
+    ServerError,
     /// No answer.
     Failed(CallError),
 }

@@ -9,6 +9,16 @@ pub const AUDIT_QUEUE_MAX: usize = 8192;
 pub const AUDIT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// One string in an audit record, before escaping; longer ones are cut.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// Content that the audit writer hashes itself; longer content is hashed by whoever reports it.
+pub const AUDIT_HASH_BYTES_MAX: usize = 16 * 1024;
+/// Content on its way to the vault, each counted as the next figure at least; beyond it none is
+/// kept.
+pub const AUDIT_CONTENT_BYTES_MAX: usize = 64 << 20;
+pub const AUDIT_CONTENT_BYTES_MIN: usize = 256;
+/// One content in the vault; of a longer one only the salt is kept.
+pub const AUDIT_PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// Batches of content that the audit writer hands on before the vault has kept the first.
+pub const AUDIT_VAULT_BATCHES_MAX: usize = 64;
 /// One line of the audit log; a longer one was not written by us.
 pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
 /// How long the audit writer, once idle, leaves records that nobody waits for unwritten.

@@ -9,7 +9,7 @@ use super::{
     index::{Index, Key, Sort, Words, is_hidden, read, triple},
 };
 use crate::{
-    config::holds_known_key,
+    config::holds_secret,
     domain::{Labels, Reason, limits::RISK_ARGUMENT_BYTES_MAX},
     wire::{What, leaves},
 };
@@ -106,8 +106,7 @@ impl Look<'_> {
         if !text.bytes().all(|b| (b' '..0x7f).contains(&b)) && text.chars().any(is_hidden) {
             found.insert(Reason::HiddenUnicode);
         }
-        let is_key = || holds_known_key(text) || text.contains("PRIVATE KEY-----");
-        if self.labels.has(Labels::SINK) && is_key() {
+        if self.labels.has(Labels::SINK) && holds_secret(text) {
             found.insert(Reason::Secret);
         }
     }

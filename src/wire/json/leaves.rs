@@ -5,8 +5,9 @@
 //! strict scan; one that has not gives fewer leaves, never a panic. Nothing is copied but what is
 //! written with escapes.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::text::unescape_lossy;
@@ -16,6 +17,8 @@ use super::text::unescape_lossy;
 pub struct Leaf<'a> {
     /// Empty at the top.
     pub key: Cow<'a, str>,
+    /// Where it stands in the value, quotes included.
+    pub at: Range<usize>,
     pub what: What<'a>,
 }
 
@@ -33,6 +36,8 @@ pub enum What<'a> {
 #[derive(Debug)]
 struct Leaves<'a> {
     rest: &'a str,
+    /// The length of the whole value.
+    len: usize,
     /// The present key of every object that is open; `None` for a list.
     open: SmallVec<[Option<Cow<'a, str>>; 8]>,
 }
@@ -40,7 +45,23 @@ struct Leaves<'a> {
 /// All leaves of `value`, in the order written.
 pub fn leaves(value: &[u8]) -> impl Iterator<Item = Leaf<'_>> {
     let rest = std::str::from_utf8(value).unwrap_or_default();
-    Leaves { rest, open: SmallVec::new() }
+    Leaves::of(rest)
+}
+
+/// The value with a JSON text of the caller's choice in place of each leaf for which there is one.
+/// None if it is no JSON to its end, so that nothing passes unseen.
+pub fn rewrite(value: &str, mut by: impl FnMut(&Leaf<'_>) -> Option<Bytes>) -> Option<String> {
+    let mut leaves = Leaves::of(value);
+    let (mut out, mut from) = (String::with_capacity(value.len()), 0);
+    for leaf in &mut leaves {
+        if let Some(text) = by(&leaf) {
+            out.push_str(value.get(from..leaf.at.start)?);
+            out.push_str(std::str::from_utf8(&text).ok()?);
+            from = leaf.at.end;
+        }
+    }
+    out.push_str(value.get(from..)?);
+    leaves.rest.is_empty().then_some(out)
 }
 
 impl<'a> Iterator for Leaves<'a> {
@@ -53,14 +74,17 @@ impl<'a> Iterator for Leaves<'a> {
                 b'"' => return self.string(),
                 b'-' | b'0'..=b'9' => {
                     let number = self.take(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-                    return Some(Leaf { key: self.key(), what: What::Number(number) });
+                    let at = self.behind(self.rest, number.len());
+                    return Some(Leaf { key: self.key(), at, what: What::Number(number) });
                 }
                 b'{' => self.open.push(Some(Cow::Borrowed(""))),
                 b'[' => self.open.push(None),
                 b'}' | b']' => drop(self.open.pop()),
                 // `true`, `false` and `null` say nothing that could be looked for.
-                b'a'..=b'z' => {
-                    self.take(|c| c.is_ascii_lowercase());
+                b't' | b'f' | b'n' => {
+                    let word = ["true", "false", "null"];
+                    let strip = |word: &&str| self.rest.strip_prefix(*word);
+                    self.rest = word.iter().find_map(strip)?;
                     continue;
                 }
                 _ => return None,
@@ -71,15 +95,26 @@ impl<'a> Iterator for Leaves<'a> {
 }
 
 impl<'a> Leaves<'a> {
+    fn of(rest: &'a str) -> Self {
+        Self { rest, len: rest.len(), open: SmallVec::new() }
+    }
+
+    /// So many bytes before what is left.
+    fn behind(&self, left: &str, n_bytes: usize) -> Range<usize> {
+        let end = self.len.saturating_sub(left.len());
+        end.saturating_sub(n_bytes)..end
+    }
+
     fn string(&mut self) -> Option<Leaf<'a>> {
         let (written, behind) = string(self.rest)?;
+        let at = self.behind(behind, written.len() + 2);
         self.rest = behind.trim_start_matches([' ', '\t', '\n', '\r']);
         let meant = unescape_lossy(written);
         if !self.rest.starts_with(':') {
-            return Some(Leaf { key: self.key(), what: What::Text(meant) });
+            return Some(Leaf { key: self.key(), at, what: What::Text(meant) });
         }
         self.open.pop();
-        let leaf = Leaf { key: self.key(), what: What::Key(meant.clone()) };
+        let leaf = Leaf { key: self.key(), at, what: What::Key(meant.clone()) };
         self.open.push(Some(meant));
         Some(leaf)
     }
@@ -112,7 +147,8 @@ fn string(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{What, leaves};
+    use super::{What, leaves, rewrite};
+    use crate::wire::quote;
 
     #[track_caller]
     fn check(value: &str, want: &[(&str, &str)]) {
@@ -140,6 +176,23 @@ mod tests {
             r#" { "to" : [ "x" , {"y":[true,null,"z"]}, "\ud800w" ] , "b" : false } "#,
             &[("", "to:"), ("to", "x"), ("to", "y:"), ("y", "z"), ("to", "\u{fffd}w"), ("", "b:")],
         );
+    }
+
+    #[test]
+    fn what_replaces_a_leaf_stands_where_it_stood() {
+        let told = |value| {
+            rewrite(value, |leaf| match &leaf.what {
+                What::Text(text) => text.contains('x').then(|| quote("X")),
+                What::Number(_) => Some("0".into()),
+                What::Key(key) => (key == "k").then(|| quote("K")),
+            })
+        };
+        let value = "{ \"k\" : [ \"ax\", \"\\u0078\" ,12.5e3 , null], \"l\":{\"k\":\"b\"}} ";
+        let want = r#"{ "K" : [ "X", "X" ,0 , null], "l":{"K":"b"}} "#;
+        assert_eq!(told(value).as_deref(), Some(want));
+        for value in ["file:///x", "urn:a:b", "\"x", "{\"k\":1}?", "x"] {
+            assert_eq!(told(value), None, "{value}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod text;
 pub use edit::Edit;
 pub use frame::Frame;
 pub(super) use frame::Writer;
-pub use leaves::{Leaf, What, leaves};
+pub use leaves::{Leaf, What, leaves, rewrite};
 pub use object::Object;
 pub(super) use object::elements;
 pub(super) use text::write_quoted;

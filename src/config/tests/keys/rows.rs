@@ -19,7 +19,7 @@ const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 const STOP: Into = Into::Table("stop");
 
-pub(super) const ROWS: [Row; 62] = [
+pub(super) const ROWS: [Row; 64] = [
     (
         GATEWAY,
         "policies",
@@ -86,6 +86,8 @@ pub(super) const ROWS: [Row; 62] = [
     (Into::Http, "scan", r#""off""#, pinning, "TrustOnFirstUse Quarantine", "TrustOnFirstUse Off"),
     (Into::Table("audit"), "durability", r#""sync""#, durability, "Group", "Sync"),
     (Into::Table("audit"), "durability", r#""cached""#, durability, "Group", "Cached"),
+    (Into::Table("audit"), "payloads", r#""full""#, payloads, "Shape", "Full"),
+    (Into::Table("audit"), "payloads", r#""none""#, payloads, "Shape", "None"),
     (
         Into::Table("audit"),
         "retention_days",
@@ -280,6 +282,10 @@ fn listen(config: &Config) -> String {
 
 fn durability(config: &Config) -> String {
     format!("{:?}", config.audit.durability)
+}
+
+fn payloads(config: &Config) -> String {
+    format!("{:?}", config.audit.payloads)
 }
 
 /// The weights.

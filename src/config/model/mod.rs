@@ -4,6 +4,8 @@
 //! are resolved, secrets are in place, "exactly one of `command` and `url`" has become `Target`.
 //! Building one by hand is allowed (tests do); only `load` promises that it fits the machine.
 
+mod audit;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -12,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+pub use audit::{AuditConfig, Durability, Payloads};
 use http::HeaderName;
 
 use super::{Policies, Secret, Warning};
@@ -147,29 +150,6 @@ pub enum PolicyMode {
     Enforce,
     /// What they would refuse goes through, and is only said.
     Shadow,
-}
-
-/// `[audit]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditConfig {
-    pub durability: Durability,
-    /// How long records are kept at least.
-    pub retention: Duration,
-    /// A copy of the log's checkpoint where whoever writes the log cannot change it.
-    pub witness_file: Option<PathBuf>,
-    /// Where a copy of the log's checkpoint lies, outside the log's directory.
-    pub mark: PathBuf,
-}
-
-/// When a record counts as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// On disk, one flush for each record.
-    Sync,
-    /// On disk, one flush for all records that wait.
-    Group,
-    /// Handed to the operating system: lost if the machine fails, not if we do.
-    Cached,
 }
 
 /// `[limits]`.
