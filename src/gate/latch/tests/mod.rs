@@ -1,5 +1,6 @@
 //! Claims of the latch: set not toggled, two steps back, scopes, restarts and broken files.
 
+mod disk;
 mod races;
 
 use std::{
