@@ -73,7 +73,7 @@ impl Salts {
     fn next(&mut self) -> io::Result<Salt> {
         if self.random.is_empty() {
             let mut random = [0; 4096];
-            getrandom::fill(&mut random)?;
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
             self.random.extend(random.as_chunks().0);
         }
         self.random.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
