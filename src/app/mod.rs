@@ -24,7 +24,7 @@ use crate::{
     },
     fleet::Fleet,
     front::{Desk, Front, FrontError, Heart, Publisher, Reloads, Standing, open_door},
-    gate::{self, Gate, Latch, Marks, Pins, Rules},
+    gate::{self, Approvals, Gate, Latch, Marks, Pins, Rules},
     jail::{Jail, JailError},
     sys,
     upstream::Connector,
@@ -148,7 +148,9 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
         generation: Generation(1),
     };
     audit.append(started).await?;
-    let gate = Gate::new(latch.clone(), audit.clone());
+    let approvals =
+        Approvals::open(&state_dir.join("approvals.json"), latch.clone(), audit.clone());
+    let gate = Gate::new(latch.clone(), audit.clone()).ask_for_approvals(approvals.clone());
     let gate = match config.stop.denials_per_minute {
         Some(most) => gate.stop_runaways(most),
         None => gate,
@@ -183,6 +185,7 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     let reloader = Reloader { running, rules, fleet: fleet_of, audit: audit_of, standing };
     let mut chores = JoinSet::new();
     chores.spawn(reloader.run(asks));
+    chores.spawn(approvals.tend());
     Ok(App { front, fleet, gate, audit, reloads, chores, thread })
 }
 

@@ -35,7 +35,7 @@ pub use read::{
     Counted, Form, Kept, ProofError, Records, Verified, VerifyError, Wanted, check_proof,
     commitments, count_payloads, prove, verify,
 };
-pub use record::{LatchStep, Own, PinRecord, Record};
+pub use record::{ApprovalRecord, LatchStep, Own, PinRecord, Record};
 
 pub use crate::config::{Durability, Payloads};
 

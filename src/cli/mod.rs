@@ -73,6 +73,11 @@ enum Command {
         #[command(subcommand)]
         action: gate::pins::Pins,
     },
+    /// Calls that wait for somebody; let them through or refuse them.
+    Approvals {
+        #[command(subcommand)]
+        action: gate::approvals::Approvals,
+    },
     /// The emergency stop: engage, reset, resume, status.
     Estop {
         #[command(subcommand)]
@@ -156,6 +161,7 @@ pub fn run() -> ExitCode {
         Command::Why(args) => audit::why::why(&args),
         Command::Policy { action } => policy::policy(action),
         Command::Pins { action } => gate::pins::pins(action),
+        Command::Approvals { action } => gate::approvals::approvals(action),
         Command::Audit { action } => audit::audit(action),
         Command::Provide { server } => serve::provide(server),
     };

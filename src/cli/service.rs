@@ -147,6 +147,20 @@ pub(super) fn ask(
     })
 }
 
+/// The same of what is told only to who may decide.
+pub(super) fn ask_known(
+    config: &ConfigArg,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, Failure> {
+    let gateway = find_gateway(config)?;
+    wait_for(async {
+        let client = Client::connect(&gateway.admin).await?;
+        answered(client.knowing(&gateway.estop().token).ask(method, path, body).await?)
+    })
+}
+
 /// Every stop on two lines: what, by whom and why; and what the next step is.
 pub(super) fn show_stop(state: &Value) {
     let stops = state.get("stops").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);

@@ -3,13 +3,20 @@
 //! Whoever queues, buffers, waits or counts takes the figure from here; `docs/LIMITS.md` lists
 //! them all and a tidy test compares the two.
 
+mod approvals;
 mod audit;
 mod estop;
 mod files;
+mod policy;
 mod risk;
 
 use std::{ops::RangeInclusive, time::Duration};
 
+pub use approvals::{
+    APPROVAL_ARGUMENTS_BYTES_MAX, APPROVAL_PATIENCE, APPROVAL_PLACES_BYTES_MAX,
+    APPROVAL_REMEMBER_RANGE_S, APPROVAL_TTL, APPROVALS_FILE_BYTES_MAX, APPROVALS_MAX,
+    APPROVALS_OF_PRINCIPAL_MAX, APPROVALS_SWEEP, REMEMBERED_APPROVALS_MAX,
+};
 pub use audit::{
     AUDIT_CONTENT_BYTES_MAX, AUDIT_CONTENT_BYTES_MIN, AUDIT_EPOCH_AGE, AUDIT_EPOCH_RECORDS,
     AUDIT_GROUP_WINDOW, AUDIT_HASH_BYTES_MAX, AUDIT_HEARTBEAT, AUDIT_IN_FLIGHT_IDS,
@@ -28,6 +35,10 @@ pub use files::{
     FILES_RESOURCES_PAGE_MAX, FILES_SEARCH_FILE_BYTES_MAX, FILES_SEARCH_LINE_BYTES_MAX,
     FILES_SEARCH_OUTPUT_BYTES_MAX, FILES_SEARCH_RESULTS_DEFAULT, FILES_SEARCH_RESULTS_MAX,
     FILES_SEARCH_TIME_MAX, FILES_WALK_DEPTH_MAX, FILES_WALK_ENTRIES_MAX, FILES_WORKERS,
+};
+pub use policy::{
+    FINDINGS_MAX, PINS_FILE_BYTES_MAX, POLICY_BYTES_MAX, POLICY_FILES_MAX, POLICY_TYPE_DEPTH_MAX,
+    POLICY_WORLDS_MAX, SCAN_TEXT_BYTES_MAX,
 };
 pub use risk::{
     RISK_ARGUMENT_BYTES_MAX, RISK_CONTEXTS_MAX, RISK_COUNT_RANGE, RISK_OUTPUT_BYTES_MAX,
@@ -331,24 +342,11 @@ pub const SCHEMA_STACK_MAX: usize = 1000;
 pub const SCHEMA_WORK_PER_VALUE_MAX: u64 = 256;
 /// Evaluations of all values of one call, beyond that.
 pub const SCHEMA_WORK_MAX: u64 = 10_000_000;
-/// `pins.lock`; what would make it larger is not approved.
-pub const PINS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// One text of a definition; a longer one is odd by itself.
-pub const SCAN_TEXT_BYTES_MAX: usize = 256 * 1024;
-/// Oddities of one definition that are told.
-pub const FINDINGS_MAX: usize = 64;
 
 // Configuration.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-/// Files of policies, and what they may hold together.
-pub const POLICY_FILES_MAX: usize = 256;
-pub const POLICY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a schema for each place in it whose keys are told from those that resemble them.
 pub const SCHEMA_NAME_BYTES: usize = 4;
-/// How deep the types of a tool's arguments, and the names in them, are followed.
-pub const POLICY_TYPE_DEPTH_MAX: usize = 6;
-/// Principals for which what a policy sees of an action is kept.
-pub const POLICY_WORLDS_MAX: usize = 64;
 /// Principals that are counted by one rate, before those that have all of it left are forgotten.
 pub const RATE_CELLS_MAX: usize = 16_384;
 /// Files of any kind in a directory that is read whole.

@@ -16,7 +16,9 @@ pub use call::{
     Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject, Task, TaskStep,
     Transport,
 };
-pub use ids::{CallId, CallIds, Generation, Nonce, ReplicaNo, SpanId, TraceId, TraceParent};
+pub use ids::{
+    ApprovalId, CallId, CallIds, Generation, Nonce, ReplicaNo, SpanId, TraceId, TraceParent, Use,
+};
 pub use matter::{Asking, Matter, Questions, Topic, Wish};
 pub use name::{ExposedName, NameError, PromptName, ResourceUri, ServerName, TaskId, ToolName};
 pub use rate::{Per, Rate};

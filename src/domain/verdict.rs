@@ -8,14 +8,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
-use super::Standing;
+use super::{ApprovalId, Standing};
 
 /// What the gates decided together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Allow,
     /// Only if somebody approves of it.
-    Hold(Standing),
+    Hold,
     Deny(Refusal),
 }
 
@@ -28,6 +28,8 @@ pub struct Grounds {
     pub is_shadowed: bool,
     /// How risky it is. Only calls are.
     pub risk: Option<Standing>,
+    /// What it waits for, or what lets it through.
+    pub approval: Option<ApprovalId>,
 }
 
 /// Why a call is refused. The order is the order of the gates.
@@ -49,8 +51,12 @@ pub enum DenyReason {
     Schema,
     /// No policy allows this call, or one forbids it.
     Policy,
-    /// Too risky, or risky enough to need an approval.
+    /// Too risky.
     Risk,
+    /// Nobody has approved of it yet.
+    Held,
+    /// Somebody has refused to approve of it, or nobody has answered in time.
+    Approval,
     /// More calls than its rate allows.
     Rate,
     /// The record could not be written, so nothing may be sent.
@@ -62,9 +68,10 @@ pub enum DenyReason {
 }
 
 impl DenyReason {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Stopped,
         Self::NotListed,
+        Self::Pin,
         Self::Unknown,
         Self::OutOfScope,
         Self::Headers,
@@ -72,6 +79,8 @@ impl DenyReason {
         Self::Schema,
         Self::Policy,
         Self::Risk,
+        Self::Held,
+        Self::Approval,
         Self::Rate,
         Self::AuditUnavailable,
         Self::Overloaded,
@@ -91,6 +100,8 @@ impl DenyReason {
             Self::Schema => "schema",
             Self::Policy => "policy",
             Self::Risk => "risk",
+            Self::Held => "held",
+            Self::Approval => "approval",
             Self::Rate => "rate_limited",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Overloaded => "overloaded",
@@ -117,10 +128,12 @@ pub struct Refusal {
     pub told: String,
     /// When it may be otherwise.
     pub retry: Option<Duration>,
+    /// What would make it otherwise.
+    pub approval: Option<ApprovalId>,
 }
 
 impl Refusal {
     pub fn new(reason: DenyReason, told: impl Into<String>) -> Self {
-        Self { reason, told: told.into(), retry: None }
+        Self { reason, told: told.into(), retry: None, approval: None }
     }
 }

@@ -13,13 +13,13 @@ use tracing::{Instrument, Span};
 use super::{
     Front,
     listen::Watching,
-    questions::{self, Asked},
+    questions::{self, Asked, GoesOn},
     snapshot::resolve,
 };
 use crate::{
     domain::{
-        Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal, ReplicaNo, Sent,
-        SpanId, Subject, TraceParent,
+        Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal, Sent, SpanId, Subject,
+        TraceParent,
     },
     fleet::{Again, Answered, Prepared, Resolved, Unanswered},
     gate::{Permit, Ticket},
@@ -79,8 +79,7 @@ pub(super) enum Answer {
 struct Step {
     id: CallId,
     trace: Option<TraceParent>,
-    /// Who has to go on with it.
-    at: Option<ReplicaNo>,
+    goes_on: GoesOn,
 }
 
 /// An admitted call and where it goes.
@@ -99,7 +98,8 @@ impl Front {
             let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
             tracing::info_span!("call", call.id = %id, %trace_id, %span_id)
         });
-        self.go(Step { id, trace, at: None }, ask, notices).instrument(lines).await
+        let step = Step { id, trace, goes_on: GoesOn::default() };
+        self.go(step, ask, notices).instrument(lines).await
     }
 
     async fn go(
@@ -109,18 +109,19 @@ impl Front {
         notices: Option<NoticeSender>,
     ) -> Answer {
         let id = step.id;
+        let Ok(goes_on) = self.unseal(&mut ask).await else {
+            return self.turn_away(id, &ask, DenyReason::State).await;
+        };
         let Ok(_place) = self.in_flight.try_acquire() else {
             return self.turn_away(id, &ask, DenyReason::Overloaded).await;
         };
-        let Ok(at) = self.unseal(&mut ask) else {
-            return self.turn_away(id, &ask, DenyReason::State).await;
-        };
-        let step = Step { at, ..step };
+        let step = Step { goes_on, ..step };
         let Admitted { permit, mut ticket, prepared } = match self.admit(step, &ask).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
         };
         let (server, subject) = (permit.call().server.clone(), permit.call().subject.clone());
+        let under = permit.call().under.clone();
         let epoch = permit.epoch();
         let calling = async { self.carry(permit, prepared?, notices.as_ref()).await };
         let answered = tokio::select! {
@@ -144,7 +145,13 @@ impl Front {
             }
             // In a box: it is rare, and every call would carry it.
             Ok((at, (outcome, Read::Asks(asks)))) => {
-                let asked = Box::pin(self.let_ask(id, &ask, (server, at), asks)).await;
+                let asked = Box::pin(self.let_ask(
+                    (id, under.as_deref().copied()),
+                    &ask,
+                    (server, at),
+                    asks,
+                ))
+                .await;
                 asked.map(|asked| (outcome, Answer::Asks { id, asked }))
             }
             Ok((_, (outcome, Read::Refers { pages, response }))) => {
@@ -190,14 +197,14 @@ impl Front {
 
     /// While the intent is written, the call is prepared for its server.
     async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted, Answer> {
-        let Step { id, trace, at } = step;
+        let Step { id, trace, goes_on } = step;
         let snapshot = self.publisher.load();
         let asked = (ask.params.kind(), ask.params.name());
         let task = self.task_meant(&ask.caller, asked);
         let Some(resolved) = resolve(&snapshot, asked, task.as_ref()) else {
             return Err(self.turn_away(id, ask, DenyReason::Unknown).await);
         };
-        let Resolved { server, subject, definition, manner } = resolved;
+        let Resolved { server, subject, definition, pin, manner } = resolved;
         let shown = ask.shown.as_ref().map(|shown| shown.agree(&manner.param_headers, &ask.params));
         // Only for what the caller may see: a hidden tool's headers would tell that it exists.
         if let (Some(Err(mismatch)), true) =
@@ -219,14 +226,20 @@ impl Front {
             server: server.clone(),
             subject,
             arguments: params.arguments(),
-            answers: params.answers(),
+            answers: params.answers().map(Box::new),
             generation: snapshot.generation,
             trace,
-            at: at.or(task.as_ref().map(|task| task.task.at)),
+            at: goes_on.at.or(task.as_ref().map(|task| task.task.at)),
+            under: goes_on.under.map(Box::new),
         };
         let refused = |refusal| refused(id, ask, refusal);
-        let allowed = self.gate.allow(&snapshot.rules, call, definition).await;
-        let admission = allowed.map_err(refused)?;
+        let admission = match self.gate.allow(&snapshot.rules, call, (definition, pin)).await {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                let asked = self.ask_for_approval((id, goes_on), ask, server, &refusal);
+                return Err(Box::pin(asked).await.unwrap_or_else(|| refused(refusal)));
+            }
+        };
         let room = self.in_flight.available_permits();
         let prepared = snapshot.roster.prepare(admission.call(), params, manner, room);
         let (permit, ticket) = admission.on_record().await.map_err(refused)?;

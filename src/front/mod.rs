@@ -82,6 +82,8 @@ pub struct Front {
     listens: Arc<Semaphore>,
     /// Where the MCP endpoint really listens, once it does.
     endpoint: OnceLock<String>,
+    /// And the admin surface.
+    admin: OnceLock<String>,
     /// Cancelled when no new request is taken any more.
     drain: CancellationToken,
     /// Cancelled when calls in flight have had their grace.
@@ -113,6 +115,7 @@ impl Front {
             in_flight: Semaphore::new(config.limits.in_flight),
             listens: Arc::new(Semaphore::new(LISTENS_MAX)),
             endpoint: OnceLock::new(),
+            admin: OnceLock::new(),
             drain: CancellationToken::new(),
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -145,7 +148,7 @@ impl Front {
             tasks: self.tasks.clone(),
         };
         self.tasks.spawn(http::serve(listener, serve));
-        Ok(address)
+        Ok(self.admin.get_or_init(|| address).clone())
     }
 
     /// Serves one client on a pair of pipes, until its input ends.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::dispatch::Answer;
 use crate::{
-    domain::{CallError, CallId, DenyReason, Era, ExposedName, Kind, Refusal, Sent},
+    domain::{ApprovalId, CallError, CallId, DenyReason, Era, ExposedName, Kind, Refusal, Sent},
     wire::{
         Body, Caching, ErrorObject, Frame, RequestId, Version, code, encode_error,
         encode_own_result, encode_result, relay_error,
@@ -109,7 +109,7 @@ fn unknown(to: Version, kind: Kind, name: &str) -> ErrorObject {
 }
 
 fn refused(to: Version, id: &RequestId, (call, kind): (CallId, Kind), refusal: Refusal) -> Reply {
-    let Refusal { reason, told, retry } = refusal;
+    let Refusal { reason, told, retry, approval } = refusal;
     let error = |code, message, retry_ms| {
         Reply::error(
             to,
@@ -127,8 +127,12 @@ fn refused(to: Version, id: &RequestId, (call, kind): (CallId, Kind), refusal: R
             Reply::error(to, Some(id), &ErrorObject::new(code::INVALID_PARAMS, told))
         }
         // Only the result of a tool can say that it is an error.
-        DenyReason::Schema | DenyReason::Policy | DenyReason::Risk => match kind {
-            Kind::Tool => Reply::ok(told_as_result(to, id, call, (reason, &told))),
+        DenyReason::Schema
+        | DenyReason::Policy
+        | DenyReason::Risk
+        | DenyReason::Held
+        | DenyReason::Approval => match kind {
+            Kind::Tool => Reply::ok(told_as_result(to, id, call, (reason, &told, approval))),
             Kind::Prompt
             | Kind::Resource
             | Kind::PromptArgument
@@ -152,12 +156,17 @@ fn told_as_result(
     to: Version,
     id: &RequestId,
     call: CallId,
-    (reason, told): (DenyReason, &str),
+    (reason, told, approval): (DenyReason, &str, Option<ApprovalId>),
 ) -> Frame {
+    let mut meta =
+        json!({ "portcullis/callId": call.to_string(), "portcullis/reason": reason.as_str() });
+    if let (Some(id), Some(meta)) = (approval, meta.as_object_mut()) {
+        meta.insert("portcullis/approval".to_owned(), id.to_string().into());
+    }
     let mut result = json!({
         "content": [{ "type": "text", "text": told }],
         "isError": true,
-        "_meta": { "portcullis/callId": call.to_string(), "portcullis/reason": reason.as_str() },
+        "_meta": meta,
     });
     if let (Era::Modern, Some(result)) = (to.era(), result.as_object_mut()) {
         result.insert("resultType".to_owned(), "complete".into());
@@ -192,6 +201,8 @@ fn withheld(reason: DenyReason) -> (i64, Option<u64>) {
         | DenyReason::Schema
         | DenyReason::Policy
         | DenyReason::Risk
+        | DenyReason::Held
+        | DenyReason::Approval
         | DenyReason::Rate
         | DenyReason::Overloaded
         | DenyReason::Internal => (INTERNAL, None),

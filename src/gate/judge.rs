@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::{Epoch, Facts, Rules, Schema, Stopped, Taint};
 use crate::{
     config::PolicyMode,
-    domain::{DenyReason, Grounds, Matter, Refusal, Standing, Verdict},
+    domain::{ApprovalId, DenyReason, Grounds, Matter, Refusal, Standing, Verdict},
 };
 
 /// What the catalog knows of the subject of a call.
@@ -26,6 +26,14 @@ pub enum Definition<'a> {
     Missing,
 }
 
+/// What somebody has said of this very call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// Nothing yet.
+    None,
+    Given(ApprovalId),
+}
+
 /// A verdict, and what it rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -38,7 +46,7 @@ pub fn judge(
     latch: Result<Epoch, Stopped>,
     rules: &Rules,
     (matter, definition): (Matter<'_>, Definition<'_>),
-    standing: &Standing,
+    (standing, approval): (&Standing, Approval),
 ) -> Judgement {
     if latch.is_err() {
         return DenyReason::Stopped.into();
@@ -60,9 +68,10 @@ pub fn judge(
     if let Definition::HeldBack = definition {
         return DenyReason::Pin.into();
     }
-    let judgement = judge_content(rules, matter, definition, standing);
+    let judgement = judge_content(rules, (matter, definition), standing, approval);
     // Of what no argument would open, a caller learns nothing at all.
-    if judgement.verdict != Verdict::Allow && !rules.shows(principal, server, &subject) {
+    let is_denied = matches!(judgement.verdict, Verdict::Deny(_));
+    if is_denied && !rules.shows(principal, server, &subject) {
         let verdict = Verdict::Deny(refusal(DenyReason::OutOfScope));
         return Judgement { verdict, ..judgement };
     }
@@ -72,9 +81,9 @@ pub fn judge(
 /// What is asked of something that exists.
 fn judge_content(
     rules: &Rules,
-    matter: Matter<'_>,
-    definition: Definition<'_>,
+    (matter, definition): (Matter<'_>, Definition<'_>),
     standing: &Standing,
+    approval: Approval,
 ) -> Judgement {
     if let (Matter::Call(call), Definition::Known(schema)) = (matter, definition)
         && let Err(sentence) = schema.check(&call.arguments)
@@ -82,16 +91,30 @@ fn judge_content(
         return Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)).into();
     }
     let taint = if standing.tainted { Taint::Tainted } else { Taint::Clean };
-    let facts = Facts { risk: standing.score, taint, is_approved: false };
-    let Some(decided) = rules.policies().judge(matter, facts) else {
+    let is_approved = approval != Approval::None;
+    let facts = Facts { risk: standing.score, taint, is_approved };
+    let policies = rules.policies();
+    let Some(decided) = policies.judge(matter, facts) else {
         return Verdict::Allow.into();
     };
-    let is_shadowed = !decided.allows && rules.policies().mode() == PolicyMode::Shadow;
-    let grounds = Grounds { policies: decided.by, is_shadowed, risk: None };
-    let verdict = match decided.allows || is_shadowed {
-        true => rules.risk.decide(standing),
-        false => Verdict::Deny(refusal(DenyReason::Policy)),
+    let is_shadowed = !decided.allows && policies.mode() == PolicyMode::Shadow;
+    // Whether an approval is all that they want.
+    let would_allow = || {
+        let approved = policies.judge(matter, Facts { is_approved: true, ..facts });
+        let is_call = matches!(matter, Matter::Call(_));
+        is_call && !is_approved && approved.is_some_and(|decided| decided.allows)
     };
+    let verdict = match (decided.allows || is_shadowed, rules.risk.decide(standing)) {
+        (true, Verdict::Hold) if is_approved => Verdict::Allow,
+        (true, verdict) => verdict,
+        (false, Verdict::Allow | Verdict::Hold) if would_allow() => Verdict::Hold,
+        (false, _) => Verdict::Deny(refusal(DenyReason::Policy)),
+    };
+    let approval = match approval {
+        Approval::Given(id) => Some(id),
+        Approval::None => None,
+    };
+    let grounds = Grounds { policies: decided.by, is_shadowed, risk: None, approval };
     Judgement { verdict, grounds }
 }
 
@@ -120,7 +143,9 @@ fn told(reason: DenyReason) -> &'static str {
         }
         DenyReason::Schema => "the arguments do not fit the tool's schema",
         DenyReason::Policy => "the gateway's policies do not allow this call",
-        DenyReason::Risk => "the call is too risky to be made without an approval",
+        DenyReason::Risk => "the call is too risky to be made",
+        DenyReason::Held => "the call waits for an approval",
+        DenyReason::Approval => "the call was not approved of",
         DenyReason::Rate => "more calls than are allowed in that time; try again later",
         DenyReason::AuditUnavailable => "the call could not be put on record and was not sent",
         DenyReason::State => "the requestState was not given out for this request, or is too old",

@@ -5,6 +5,7 @@
 //! `judge`, which is pure. Knows nothing of replicas, transports or JSON-RPC. Fails closed: no
 //! policy, no schema, no record or an unreadable latch all mean no.
 
+mod approvals;
 mod judge;
 mod latch;
 mod permit;
@@ -18,7 +19,8 @@ mod schema;
 mod tests;
 mod whitelist;
 
-pub use judge::{Definition, Judgement, judge};
+pub use approvals::{About, Approvals, Decision, DecisionError, Remembered, Request, State};
+pub use judge::{Approval, Definition, Judgement, judge};
 use latch::Runaway;
 pub use latch::{
     Book, Category, Cause, Engaged, Epoch, Latch, LiftError, Marks, Phase, Scope, ScopeError, Stop,
@@ -44,7 +46,7 @@ use crate::{
     audit::{Audit, AuditError, LatchStep, Pending, Receipt, Record},
     domain::{
         Call, CallId, Caller, DenyReason, Grounds, Kind, Matter, Questions, Refusal, ReplicaNo,
-        Standing, Verdict, Wish,
+        Standing, Use, Verdict, Wish,
     },
 };
 
@@ -55,6 +57,8 @@ pub struct Gate {
     audit: Audit,
     risk: Risk,
     runaway: Option<Arc<Runaway>>,
+    /// Without them, what is held is refused.
+    approvals: Option<Approvals>,
 }
 
 /// What every gate agreed to.
@@ -63,6 +67,30 @@ struct Agreed {
     grounds: Grounds,
     /// Of a call.
     witness: Option<Witness>,
+    /// Which use of an approval it is.
+    under: Option<Use>,
+}
+
+/// What is to be judged, and when it was asked for.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    rules: &'a Rules,
+    matter: Matter<'a>,
+    definition: Definition<'a>,
+    /// Of the definition, if it has one.
+    pin: Option<&'a Pin>,
+    epoch: Result<Epoch, Stopped>,
+    at: Instant,
+    approval: Approval,
+}
+
+/// What is to become of it.
+struct Weighed {
+    judgement: Judgement,
+    /// Of a call.
+    witness: Option<Witness>,
+    /// Which use of an approval it is.
+    under: Option<Use>,
 }
 
 /// A call that every gate agreed to, and whose intent is on its way to the record. Nothing may be
@@ -98,12 +126,21 @@ impl Admission {
 
 impl Gate {
     pub fn new(latch: Latch, audit: Audit) -> Self {
-        Self { latch, audit, risk: Risk::new(), runaway: None }
+        Self { latch, audit, risk: Risk::new(), runaway: None, approvals: None }
     }
 
     /// The same, but who is refused more often in a minute is stopped.
     pub fn stop_runaways(self, most: usize) -> Self {
         Self { runaway: Some(Arc::new(Runaway::new(most))), ..self }
+    }
+
+    /// The same, but somebody may be asked about what is held.
+    pub fn ask_for_approvals(self, approvals: Approvals) -> Self {
+        Self { approvals: Some(approvals), ..self }
+    }
+
+    pub fn approvals(&self) -> Option<&Approvals> {
+        self.approvals.as_ref()
     }
 
     pub fn latch(&self) -> &Latch {
@@ -127,19 +164,21 @@ impl Gate {
         call: Call,
         definition: Definition<'_>,
     ) -> Result<(Permit, Ticket), Refusal> {
-        self.allow(rules, call, definition).await?.on_record().await
+        self.allow(rules, call, (definition, None)).await?.on_record().await
     }
 
     /// The same in two steps, for whoever can prepare the call while its intent is written.
     pub async fn allow(
         &self,
         rules: &Rules,
-        call: Call,
-        definition: Definition<'_>,
+        mut call: Call,
+        known: (Definition<'_>, Option<&Pin>),
     ) -> Result<Admission, Refusal> {
-        let matter = Matter::Call(&call);
-        let Agreed { epoch, grounds, witness } = self.agree(rules, matter, definition).await?;
+        let agreed = self.agree(rules, Matter::Call(&call), known).await?;
+        let Agreed { epoch, grounds, witness, under } = agreed;
+        call.under = under.map(Box::new);
         let ticket = Ticket::open(self.audit.clone(), call.id, witness);
+        let matter = Matter::Call(&call);
         match self.audit.begin(Record::Intent { matter, grounds: &grounds }) {
             Ok(pending) => Ok(Admission { call, epoch, ticket, pending }),
             Err(_) => {
@@ -192,7 +231,8 @@ impl Gate {
         matter: Matter<'_>,
         definition: Definition<'_>,
     ) -> Result<(Epoch, Receipt), Refusal> {
-        let Agreed { epoch, grounds, .. } = self.agree(rules, matter, definition).await?;
+        let agreed = self.agree(rules, matter, (definition, None)).await?;
+        let Agreed { epoch, grounds, .. } = agreed;
         let appended = self.audit.append(Record::Intent { matter, grounds: &grounds }).await;
         Ok((epoch, appended.map_err(|_| refusal(DenyReason::AuditUnavailable))?))
     }
@@ -202,11 +242,36 @@ impl Gate {
         &self,
         rules: &Rules,
         matter: Matter<'_>,
-        definition: Definition<'_>,
+        (definition, pin): (Definition<'_>, Option<&Pin>),
     ) -> Result<Agreed, Refusal> {
         let (epoch, at) = (self.latch.epoch(matter.into()), Instant::now());
+        let case = Case { rules, matter, definition, pin, epoch, at, approval: Approval::None };
+        let Weighed { judgement, witness, under } = match (self.weigh(case), matter, epoch) {
+            (held, Matter::Call(call), Ok(epoch)) if held.judgement.verdict == Verdict::Hold => {
+                // In a box: it is rare, and every call would carry it.
+                Box::pin(self.seek(case, (call, epoch), held)).await
+            }
+            (weighed, _, _) => weighed,
+        };
+        let Judgement { verdict, grounds } = judgement;
+        let refusal = match (epoch, verdict) {
+            (Ok(epoch), Verdict::Allow) => return Ok(Agreed { epoch, grounds, witness, under }),
+            (_, Verdict::Deny(refusal)) => refusal,
+            (_, Verdict::Hold) => refusal(DenyReason::Risk),
+            (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
+        };
+        let (reason, told) = (refusal.reason, &refusal.told);
+        self.risk.denied(matter.caller(), reason, at);
+        Box::pin(self.put(Record::Denied { matter, grounds: &grounds, reason, told })).await;
+        self.count(matter.caller(), reason);
+        Err(refusal)
+    }
+
+    /// What is to become of it, with everything that is remembered of its caller.
+    fn weigh(&self, case: Case<'_>) -> Weighed {
+        let Case { rules, matter, definition, epoch, at, approval, .. } = case;
         let decide = |standing: &Standing| {
-            let judgement = judge(epoch, rules, (matter, definition), standing);
+            let judgement = judge(epoch, rules, (matter, definition), (standing, approval));
             // Only what goes through counts, and only once.
             if judgement.verdict == Verdict::Allow
                 && let Err(refusal) = within_rates(rules, matter)
@@ -215,29 +280,15 @@ impl Gate {
             }
             judgement
         };
-        let (judgement, witness, caller) = match matter {
+        match matter {
             Matter::Call(call) => {
                 let (judgement, witness) = self.risk.weigh(&rules.risk, call, at, decide);
-                (judgement, Some(witness), &call.caller)
+                Weighed { judgement, witness: Some(witness), under: None }
             }
-            Matter::Wish(wish) => (decide(&Standing::default()), None, &wish.caller),
-            Matter::Questions(asked) => (decide(&Standing::default()), None, &asked.caller),
-        };
-        let Judgement { verdict, grounds } = judgement;
-        let refusal = match (epoch, verdict) {
-            (Ok(epoch), Verdict::Allow) => return Ok(Agreed { epoch, grounds, witness }),
-            (_, Verdict::Deny(refusal)) => {
-                self.risk.denied(caller, refusal.reason, at);
-                refusal
+            Matter::Wish(_) | Matter::Questions(_) => {
+                Weighed { judgement: decide(&Standing::default()), witness: None, under: None }
             }
-            // It may yet be approved of, so it does not count as denied.
-            (_, Verdict::Hold(_)) => refusal(DenyReason::Risk),
-            (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
-        };
-        let (reason, told) = (refusal.reason, &refusal.told);
-        self.put(Record::Denied { matter, grounds: &grounds, reason, told }).await;
-        self.count(matter.caller(), reason);
-        Err(refusal)
+        }
     }
 
     /// Refuses what never became a `Call`, for example a name that no server has. The stop
@@ -258,8 +309,9 @@ impl Gate {
 
     /// What is the caller's own doing counts against it; that it is in a hurry does not.
     fn count(&self, caller: &Caller, reason: DenyReason) {
-        use DenyReason::{AuditUnavailable, Internal, Overloaded, Rate, Stopped};
-        let is_ours = matches!(reason, Stopped | AuditUnavailable | Overloaded | Internal | Rate);
+        use DenyReason::{AuditUnavailable, Held, Internal, Overloaded, Rate, Stopped};
+        let is_ours =
+            matches!(reason, Stopped | AuditUnavailable | Overloaded | Internal | Rate | Held);
         let runaway = self.runaway.as_ref().filter(|_| !is_ours);
         let now = std::time::Instant::now();
         if let Some(cause) = runaway.and_then(|one| one.refused(&caller.principal, now)) {

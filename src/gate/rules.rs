@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Offer, PinRules, Policies, Whitelist, rates::Rates, risk::RiskRules};
 use crate::{
-    config::{Config, ConfigErrors, Finding},
+    config::{Config, ConfigErrors, Digests, Finding},
     domain::{Principal, ServerName, Subject},
 };
 
@@ -20,6 +20,8 @@ pub struct Rules {
     pub(super) rates: Rates,
     pub(super) risk: RiskRules,
     pins: Arc<PinRules>,
+    /// Of everything that they were compiled from.
+    pub(super) digests: Digests,
 }
 
 impl Rules {
@@ -34,7 +36,8 @@ impl Rules {
         let whitelist = Whitelist::compile(&config.servers);
         let risk = RiskRules::compile(config.policies.risk.clone(), &config.servers);
         let pins = PinRules::compile(&config.servers).into();
-        Ok(Self { whitelist, policies, rates: Rates::compile(config), risk, pins })
+        let (rates, digests) = (Rates::compile(config), config.digest);
+        Ok(Self { whitelist, policies, rates, risk, pins, digests })
     }
 
     /// Nothing but a whitelist, for tests of other things.

@@ -5,7 +5,8 @@ use std::{fs, path::Path, sync::Arc, task::Poll};
 use bytes::Bytes;
 
 use super::{
-    Cause, Definition, Epoch, Gate, Latch, Permit, Rules, Schema, Stopped, Ticket, Whitelist, judge,
+    Approval, Cause, Definition, Epoch, Gate, Latch, Permit, Rules, Schema, Stopped, Ticket,
+    Whitelist, judge,
 };
 use crate::{
     audit::{Audit, AuditThread, Durability, Wanted, verify},
@@ -34,6 +35,7 @@ pub(super) fn call(tool: &str, arguments: &'static str) -> Call {
         generation: Generation(1),
         trace: None,
         at: None,
+        under: None,
     }
 }
 
@@ -85,14 +87,18 @@ fn the_gates_are_asked_in_their_order() {
     #[track_caller]
     fn check(latch: Result<Epoch, Stopped>, tool: &str, definition: Definition<'_>, want: &str) {
         let call = call(tool, r#"{"a":1}"#);
-        let got =
-            match judge(latch, &rules(), (Matter::Call(&call), definition), &Standing::default())
-                .verdict
-            {
-                Verdict::Allow => "allow",
-                Verdict::Hold(_) => "hold",
-                Verdict::Deny(refusal) => refusal.reason.as_str(),
-            };
+        let got = match judge(
+            latch,
+            &rules(),
+            (Matter::Call(&call), definition),
+            (&Standing::default(), Approval::None),
+        )
+        .verdict
+        {
+            Verdict::Allow => "allow",
+            Verdict::Hold => "hold",
+            Verdict::Deny(refusal) => refusal.reason.as_str(),
+        };
         assert_eq!(got, want);
     }
     let dir = tempfile::tempdir().unwrap();
@@ -115,10 +121,16 @@ fn a_hidden_tool_and_an_unknown_one_read_the_same() {
     let open = Latch::open(dir.path()).now();
     let told = |tool, definition| {
         let call = call(tool, "{}");
-        match judge(open, &rules(), (Matter::Call(&call), definition), &Standing::default()).verdict
+        match judge(
+            open,
+            &rules(),
+            (Matter::Call(&call), definition),
+            (&Standing::default(), Approval::None),
+        )
+        .verdict
         {
             Verdict::Deny(refusal) => refusal.told,
-            Verdict::Allow | Verdict::Hold(_) => panic!("must be denied"),
+            Verdict::Allow | Verdict::Hold => panic!("must be denied"),
         }
     };
     let hidden = told("delete", Definition::Forwarded);

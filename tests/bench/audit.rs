@@ -45,6 +45,7 @@ fn call(ids: &CallIds) -> Call {
         generation: Generation(1),
         trace: None,
         at: None,
+        under: None,
     }
 }
 

@@ -22,7 +22,10 @@ use portcullis::{
         Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
         Standing, Subject, Transport, Verdict,
     },
-    gate::{Definition, Judgement, Latch, Marks, Risk, RiskRules, Rules, Schema, Witness, judge},
+    gate::{
+        Approval, Definition, Judgement, Latch, Marks, Risk, RiskRules, Rules, Schema, Witness,
+        judge,
+    },
     wire::{
         Body, Caching, CallForm, CallMethod, CallParams, ClientFace, Frame, Message, Object,
         Onward, RequestId, Tasks, Version, decode, encode_call, encode_result,
@@ -155,6 +158,7 @@ fn question() -> &'static Question {
             generation: Generation(1),
             trace: None,
             at: None,
+            under: None,
         },
     }));
     // What a policy sees of its caller is made once.
@@ -174,7 +178,7 @@ fn judged_once(question: &'static Question) -> Judgement {
         latch.epoch(Marks::default()),
         rules,
         (Matter::Call(call), Definition::Known(schema)),
-        &Standing::default(),
+        (&Standing::default(), Approval::None),
     )
 }
 

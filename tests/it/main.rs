@@ -10,6 +10,7 @@
     reason = "tests start processes and tasks themselves, and fail loudly"
 )]
 
+mod approvals;
 mod apps;
 mod audit_down;
 mod call_path;

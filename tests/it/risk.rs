@@ -36,7 +36,7 @@ async fn what_one_server_said_is_not_sent_where_it_says_by_another() {
         assert!(told.contains("approval"), "{told}");
         let record = gateway.wait_audit("the hold", |record| record["kind"] == "denied");
         assert_eq!(held["result"]["_meta"]["portcullis/callId"], record["call"]);
-        assert_eq!((&record["reason"], &record["risk"]), (&"risk".into(), &60.into()), "{record}");
+        assert_eq!((&record["reason"], &record["risk"]), (&"held".into(), &60.into()), "{record}");
         assert_eq!(record["reasons"], "sink:20,tainted:15,destination:25");
         let sent = journal(&path).into_iter().filter(|e| e["method"] == "tools/call").count();
         assert_eq!(sent, 1, "it reached its server");
@@ -56,7 +56,7 @@ async fn unlabelled_tools_go_on_but_not_to_an_address_that_others_wrote() {
         assert_eq!(client.text("up__echo", json!({ "text": EVIL })).await, EVIL, "{n}");
     }
     let held = says(&client, "up__echo", "mallory@evil.example").await;
-    assert_eq!(held["result"]["_meta"]["portcullis/reason"], "risk", "{held}");
+    assert_eq!(held["result"]["_meta"]["portcullis/reason"], "held", "{held}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,6 +114,7 @@ async fn resources_prompts_and_questions_are_heard_before_they_are_handed_out() 
         let got = client.ask(method, params).await.response;
         assert!(got["result"].to_string().to_lowercase().contains(said), "{got}");
         let held = says(&client, "post__echo", said).await;
-        assert_eq!(held["result"]["_meta"]["portcullis/reason"], "risk", "{method}: {held}");
+        let shown = &held["result"]["inputRequests"]["q0"]["params"]["message"];
+        assert!(shown.as_str().unwrap().contains("approval"), "{method}: {held}");
     }
 }

@@ -102,6 +102,9 @@ impl Line {
                 self.text("reasons", &standing.to_string());
             }
         }
+        if let Some(id) = grounds.approval {
+            self.approval(id);
+        }
     }
 
     pub(super) fn digests(&mut self, config: &Digests) {

@@ -5,6 +5,7 @@
 //! commitment and length, never as content. Strings that others chose are escaped and cut to a
 //! bound. Every record has `seq`, `prev`, `ts` and `kind`; the bytes of each kind are golden.
 
+mod approvals;
 mod line;
 mod matter;
 mod own;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 pub(super) use line::{Rendered, hex_digits};
 
+pub use approvals::ApprovalRecord;
 pub use own::Own;
 pub use pins::PinRecord;
 
@@ -66,6 +68,8 @@ pub enum Record<'a> {
     Latch { step: LatchStep, id: &'a str, scope: &'a str, who: &'a str, why: &'a str },
     /// Something about what servers define.
     Pins(PinRecord<'a>),
+    /// Something about an approval.
+    Approval(ApprovalRecord<'a>),
     /// What the log says of itself.
     Own(Own<'a>),
 }
@@ -108,6 +112,7 @@ impl Record<'_> {
             Self::Latch { step: LatchStep::Resumed, .. } => "latch_resumed",
             Self::Latch { step: LatchStep::Drilled, .. } => "latch_drilled",
             Self::Pins(record) => record.kind(),
+            Self::Approval(record) => record.kind(),
             Self::Own(own) => own.kind(),
         }
     }
@@ -187,6 +192,7 @@ impl Record<'_> {
                 line.text("why", why);
             }
             Self::Pins(record) => line.pins(record),
+            Self::Approval(record) => line.approval_record(record),
             Self::Own(own) => line.own(own),
         }
         line.finish(self.step())

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Own, RESULT, Record, SECRET, call, denied, ids, intent, questions};
 use crate::audit::{
-    LatchStep, PinRecord,
+    ApprovalRecord, LatchStep, PinRecord,
     log::{Chain, is_canonical},
 };
 use crate::config::Digests;
 use crate::domain::{
-    Call, CallError, DenyReason, Generation, Grounds, Kind, Matter, Outcome, Reason, ReplicaNo,
-    ResourceUri, Sent, Standing, Subject, Task, TaskId, TaskStep, ToolName, Topic, Wish,
+    ApprovalId, Call, CallError, DenyReason, Generation, Grounds, Kind, Matter, Outcome, Reason,
+    ReplicaNo, ResourceUri, Sent, Standing, Subject, Task, TaskId, TaskStep, ToolName, Topic, Wish,
 };
 
 fn wish(of: &Call, topic: Topic) -> Wish {
@@ -36,10 +36,10 @@ fn the_bytes_of_every_kind_are_golden() {
     let gone = Outcome::Failed(CallError::Cancelled { sent: Sent::Unknown });
     let aimed = |kind, name| Call { subject: Subject::parse(kind, name).unwrap(), ..call.clone() };
     let (prompt, resource) = (aimed(Kind::Prompt, "sum up"), aimed(Kind::Resource, "ui://a/\"b"));
-    let answering = Call { answers: Some(SECRET.into()), ..call.clone() };
+    let answering = Call { answers: Some(Box::new(SECRET.into())), ..call.clone() };
     let questions = questions(&call);
     let policies = ["readers".into(), "policies/a.cedar:3".into()].into();
-    let grounds = Grounds { policies, is_shadowed: true, risk: Some(standing()) };
+    let grounds = Grounds { policies, is_shadowed: true, risk: Some(standing()), approval: None };
     let task = Arc::new(Task {
         tool: ToolName::parse("slow").unwrap(),
         id: TaskId::parse("t-1").unwrap(),
@@ -126,6 +126,21 @@ fn the_bytes_of_reloads_are_golden() {
         },
         Record::ReloadRefused { who: "file", config: None, generation, why: "gone" },
         Record::ReloadRefused { who: "x", config: Some(&digest), generation, why: "C003" },
+    ];
+    insta::assert_snapshot!(golden(&records));
+}
+
+#[test]
+fn the_bytes_of_approvals_are_golden() {
+    let (id, who) = (ApprovalId::new(0xab), "uid:1000");
+    let grounds = Grounds { approval: Some(id), ..Grounds::default() };
+    let call = call(&ids());
+    let records = [
+        Record::Intent { matter: Matter::Call(&call), grounds: &grounds },
+        Record::Approval(ApprovalRecord::Allowed { id, who, remembered: false }),
+        Record::Approval(ApprovalRecord::Allowed { id, who, remembered: true }),
+        Record::Approval(ApprovalRecord::Refused { id, who }),
+        Record::Approval(ApprovalRecord::Ended { id, why: "expired" }),
     ];
     insta::assert_snapshot!(golden(&records));
 }

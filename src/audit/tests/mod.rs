@@ -44,6 +44,7 @@ fn call(ids: &CallIds) -> Call {
         generation: Generation(3),
         trace: None,
         at: None,
+        under: None,
     }
 }
 

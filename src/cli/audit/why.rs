@@ -32,13 +32,14 @@ struct Stage {
 }
 
 /// The gates in their order, and the reasons of the audit that are theirs.
-const STAGES: [(&str, &[&str]); 8] = [
+const STAGES: [(&str, &[&str]); 9] = [
     ("stop", &["stopped"]),
     ("request", &["headers", "state", "overloaded", "internal"]),
     ("whitelist and pins", &["not_listed", "unknown", "pin"]),
     ("schema", &["schema"]),
     ("policy", &["policy", "out_of_scope"]),
     ("risk", &["risk"]),
+    ("approval", &["held", "approval"]),
     ("rate", &["rate_limited"]),
     ("audit", &["audit_unavailable"]),
 ];
@@ -131,6 +132,7 @@ fn because(record: &Value, stage: &str) -> String {
                 .to_owned(),
             None => String::new(),
         },
+        "approval" => text(record, "approval").to_owned(),
         "audit" => format!("record {}", record.get("seq").unwrap_or(&Value::Null)),
         _ => String::new(),
     }
@@ -176,6 +178,8 @@ mod tests {
         let denied = json!({ "kind": "denied", "reason": "schema", "told": "`x` is wrong" });
         assert_eq!(told(denied), "4 schema refused schema: `x` is wrong");
         let intent = json!({ "kind": "intent", "seq": 7, "risk": 15, "reasons": "write 10" });
-        assert_eq!(told(intent), "8 audit passed record 7");
+        assert_eq!(told(intent), "9 audit passed record 7");
+        let held = json!({ "kind": "denied", "reason": "held", "approval": "apr-1" });
+        assert_eq!(told(held), "7 approval refused held: apr-1");
     }
 }

@@ -1,3 +1,4 @@
 //! Commands about what the gate decides by.
 
+pub(super) mod approvals;
 pub(super) mod pins;

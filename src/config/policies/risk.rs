@@ -10,7 +10,10 @@ use crate::{
     config::{report::Notes, section::Section},
     domain::{
         Reason,
-        limits::{RISK_COUNT_RANGE, RISK_POINTS_RANGE, RISK_SCORE_MAX, RISK_TIME_RANGE_S},
+        limits::{
+            APPROVAL_REMEMBER_RANGE_S, APPROVAL_TTL, RISK_COUNT_RANGE, RISK_POINTS_RANGE,
+            RISK_SCORE_MAX, RISK_TIME_RANGE_S,
+        },
     },
 };
 
@@ -41,6 +44,10 @@ pub struct RiskConfig {
     /// So many calls a minute are never too many, and so many times the usual are.
     pub rate_min: u32,
     pub rate_times: u32,
+    /// How long a call waits for its approval.
+    pub approval_ttl: Duration,
+    /// So long an approval may be remembered; zero is not at all.
+    pub approval_remember: Duration,
 }
 
 impl RiskConfig {
@@ -77,13 +84,15 @@ impl Default for RiskConfig {
             list_reads: 5,
             rate_min: 120,
             rate_times: 3,
+            approval_ttl: APPROVAL_TTL,
+            approval_remember: Duration::ZERO,
         }
     }
 }
 
 /// Reads the tables of the file.
 pub(super) fn read(_: &Arc<Paper>, top: &Section<'_>, notes: &mut Notes, policies: &mut Policies) {
-    top.refuse_unknown(&["thresholds", "weights", "account", "memory", "rate"], notes);
+    top.refuse_unknown(&["thresholds", "weights", "account", "memory", "rate", "approvals"], notes);
     let config = &mut policies.risk;
     let mut table = Table::open(top, "weights", &Reason::ALL.map(Reason::as_str), notes);
     for (reason, weight) in Reason::ALL.into_iter().zip(&mut config.weights) {
@@ -109,6 +118,9 @@ pub(super) fn read(_: &Arc<Paper>, top: &Section<'_>, notes: &mut Notes, policie
     table.number("calls_min", RISK_COUNT_RANGE, &mut config.rate_min);
     table.number("times", RISK_COUNT_RANGE, &mut config.rate_times);
     table.number("denials_max", RISK_POINTS_RANGE, &mut config.denials_max);
+    let mut table = Table::open(top, "approvals", &["ttl_sec", "remember_sec"], notes);
+    table.seconds("ttl_sec", &mut config.approval_ttl);
+    table.seconds_of("remember_sec", APPROVAL_REMEMBER_RANGE_S, &mut config.approval_remember);
 }
 
 /// One table of the file, whose keys change a default each.
@@ -132,7 +144,11 @@ impl<'d, 'n> Table<'d, 'n> {
     }
 
     fn seconds(&mut self, key: &str, to: &mut Duration) {
-        if let Some(time) = self.section.seconds(key, RISK_TIME_RANGE_S, self.notes) {
+        self.seconds_of(key, RISK_TIME_RANGE_S, to);
+    }
+
+    fn seconds_of(&mut self, key: &str, range: RangeInclusive<f64>, to: &mut Duration) {
+        if let Some(time) = self.section.seconds(key, range, self.notes) {
             *to = time;
         }
     }

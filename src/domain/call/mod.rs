@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{
     CallId, DenyReason, Era, Generation, NameError, PromptName, ReplicaNo, ResourceUri, ServerName,
-    ToolName, TraceParent, limits::CLIENT_NAME_BYTES_MAX,
+    ToolName, TraceParent, Use, limits::CLIENT_NAME_BYTES_MAX,
 };
 
 pub use task::{Task, TaskStep};
@@ -87,13 +87,16 @@ pub struct Call {
     /// or prompt (`{}` when the caller gave none), the text of a resource's URI, the `argument`
     /// that is to be completed.
     pub arguments: Bytes,
-    /// The bytes of the answers that it brings to what the server asked before.
-    pub answers: Option<Bytes>,
+    /// The bytes of the answers that it brings to what the server asked before. In a box: few
+    /// calls bring any, and all would carry them.
+    pub answers: Option<Box<Bytes>>,
     pub generation: Generation,
     /// Our own step in the caller's trace, if the caller has one.
     pub trace: Option<TraceParent>,
     /// The replica that began what this goes on with.
     pub at: Option<ReplicaNo>,
+    /// Under which approval; until it is admitted, the use that it goes on from.
+    pub under: Option<Box<Use>>,
 }
 
 /// What a call is aimed at, by the name that its server gave it.

@@ -3,8 +3,10 @@
 //! A `CallId` sorts by time, is unique over restarts and fits in a log line. It is a name, not a
 //! secret: nothing is granted to somebody who knows one.
 
+mod approval;
 mod trace;
 
+pub use approval::{ApprovalId, Use};
 pub use trace::{SpanId, TraceId, TraceParent};
 
 use std::{

@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 
 use crate::{
     domain::{ExposedName, Kind, ResourceUri, ServerName, Subject},
-    gate::{Definition, Offer, Rules},
+    gate::{Definition, Offer, Pin, Rules},
     upstream::Manner,
     wire::{List, Tasks},
 };
@@ -56,6 +56,8 @@ pub struct Resolved<'a> {
     /// Under the server's own name.
     pub subject: Subject,
     pub definition: Definition<'a>,
+    /// Of what is listed.
+    pub pin: Option<&'a Pin>,
     pub manner: Manner,
 }
 
@@ -268,6 +270,7 @@ fn entry<'a>(
         // The same name, but what is asked of it may be a completion.
         subject: Subject::parse(kind, entry.subject.as_str()).ok()?,
         definition,
+        pin: Some(&entry.stamp.pin),
         manner: entry.manner.clone(),
     })
 }
@@ -278,5 +281,5 @@ fn resolved<'a>(
     definition: Definition<'a>,
 ) -> Option<Resolved<'a>> {
     let subject = Subject::parse(kind, name).ok()?;
-    Some(Resolved { server, subject, definition, manner: Manner::default() })
+    Some(Resolved { server, subject, definition, pin: None, manner: Manner::default() })
 }

@@ -2,6 +2,7 @@
 //!
 //! On a socket of its own, for the operator alone. Nothing here can define a command or a server.
 
+mod approvals;
 mod door;
 mod estop;
 mod heart;
@@ -12,7 +13,7 @@ mod status;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ use crate::domain::{
     limits::{ADMIN_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT},
 };
 
+pub(super) use approvals::page as approval_page;
 pub use door::open_door;
 pub use estop::Desk;
 pub use heart::Heart;
@@ -76,14 +78,66 @@ pub(super) async fn answer(
             Ok(body) => pins::approve(&front.fleet, visitor.principal.as_str(), &body).await,
             Err(refused) => refused,
         },
+        (path, &Method::GET) if let Some(id) = approvals::on_page(path) => {
+            match front.gate.approvals() {
+                Some(approvals) => approvals::show(approvals, id),
+                None => nothing_here(),
+            }
+        }
+        (approvals::LIST | approvals::ALLOW | approvals::DENY | approvals::FORGET, _) => {
+            of_approvals(&front, &visitor, request).await
+        }
         ("/admin/reload" | "/admin/pins/approve", _) => not_allowed("POST"),
         ("/health" | "/ready" | "/admin/status" | "/admin/diff" | "/admin/pins", _) => {
             not_allowed("GET")
         }
-        _ => plain(
-            StatusCode::NOT_FOUND,
-            "nothing here; see /admin/status, /admin/reload, /admin/pins and /admin/estop",
-        ),
+        _ => nothing_here(),
+    }
+}
+
+fn nothing_here() -> Response<Body> {
+    plain(
+        StatusCode::NOT_FOUND,
+        "nothing here; see /admin/status, /admin/reload, /admin/pins, /admin/approvals and \
+         /admin/estop",
+    )
+}
+
+/// Whoever comes by TCP may be anybody on this machine.
+fn is_known(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> bool {
+    visitor.transport == Transport::Unix || front.desk.knows(headers)
+}
+
+fn unknown() -> Response<Body> {
+    let why = json!({ "error": "Authorization: Bearer and the word in estop/token are needed" });
+    told(StatusCode::UNAUTHORIZED, &why)
+}
+
+/// What waits for an approval, for who may decide on it.
+async fn of_approvals(
+    front: &Front,
+    visitor: &Visitor,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    if !is_known(front, visitor, request.headers()) {
+        return unknown();
+    }
+    let Some(approvals) = front.gate.approvals() else { return nothing_here() };
+    let path = request.uri().path().to_owned();
+    match (path.as_str(), request.method()) {
+        (approvals::LIST, &Method::GET) => return approvals::list(approvals),
+        (approvals::LIST, _) => return not_allowed("GET"),
+        (_, &Method::POST) => {}
+        (_, _) => return not_allowed("POST"),
+    }
+    // Who has the token is not who calls tools by TCP.
+    let who = match visitor.transport {
+        Transport::Unix => visitor.principal.as_str(),
+        Transport::Http | Transport::Stdio => "token",
+    };
+    match whole(request).await {
+        Ok(body) => approvals::decide(approvals, (&path, who), &body).await,
+        Err(refused) => refused,
     }
 }
 
@@ -95,12 +149,8 @@ async fn of_the_stop(
     (word, request): (estop::Word, Request<Incoming>),
 ) -> Response<Body> {
     let desk = front.desk.clone();
-    // Whoever comes by TCP may be anybody on this machine.
-    let is_known = visitor.transport == Transport::Unix || desk.knows(request.headers());
-    if word != estop::Word::Status && !is_known {
-        let why =
-            json!({ "error": "Authorization: Bearer and the word in estop/token are needed" });
-        return told(StatusCode::UNAUTHORIZED, &why);
+    if word != estop::Word::Status && !is_known(front, &visitor, request.headers()) {
+        return unknown();
     }
     let body = match whole(request).await {
         Ok(body) => body,

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Asked, Binding, answerable_until};
+use super::{Asked, Binding, GoesOn, answerable_until};
 use crate::{
-    domain::{CallError, CallId, DenyReason, Era, Questions, ReplicaNo, Sent, ServerName},
+    domain::{CallError, CallId, DenyReason, Era, Questions, ReplicaNo, Sent, ServerName, Use},
     front::{
         Front,
         dispatch::{Answer, Ask},
@@ -24,22 +24,37 @@ use crate::{
 pub(in crate::front) struct Stale;
 
 impl Front {
-    /// Gives the server's own state back to a second try; says which replica gave it.
-    pub(in crate::front) fn unseal(&self, ask: &mut Ask) -> Result<Option<ReplicaNo>, Stale> {
-        let Some(sealed) = ask.params.state() else { return Ok(None) };
+    /// Gives the server's own state back to a second try; says what it goes on with. One that
+    /// waits for an approval is the first request again, and waits some more.
+    pub(in crate::front) async fn unseal(&self, ask: &mut Ask) -> Result<GoesOn, Stale> {
+        if ask.params.state().is_none() {
+            return Ok(GoesOn::default());
+        }
+        let answers = ask.params.responses();
+        let goes_on = self.open_state(ask)?;
+        if let Some(approval) = goes_on.waits_for() {
+            Box::pin(self.wait_for(approval, answers)).await;
+        }
+        Ok(goes_on)
+    }
+
+    fn open_state(&self, ask: &mut Ask) -> Result<GoesOn, Stale> {
+        let sealed = ask.params.state().unwrap_or_default();
         let binding = Binding::of(&ask.caller, &ask.params);
         let opened = self.sealer.open(binding, sys::unix_millis(), sealed).ok_or(Stale)?;
-        let (at, state) = opened.split_once(' ').ok_or(Stale)?;
-        let params = CallParams::clone(&ask.params).with_state(Some(state.into()));
-        ask.params = Arc::new(params);
-        at.parse().map(|at| Some(ReplicaNo(at))).map_err(|_| Stale)
+        let (goes_on, state) = GoesOn::read(&opened).ok_or(Stale)?;
+        ask.params = Arc::new(match goes_on.at {
+            Some(_) => CallParams::clone(&ask.params).with_state(Some(state.into())),
+            None => ask.params.anew().map_err(|_| Stale)?,
+        });
+        Ok(goes_on)
     }
 
     /// Questions on their way to the caller: past the gate, and under a state that only this
     /// request can come back with.
     pub(in crate::front) async fn let_ask(
         &self,
-        call: CallId,
+        (call, under): (CallId, Option<Use>),
         ask: &Ask,
         (server, at): (ServerName, ReplicaNo),
         asks: InputRequired,
@@ -48,7 +63,7 @@ impl Front {
         let parked = asks.state().and_then(|token| {
             self.fleet.parked(&server, &ask.caller, ask.params.declared(), token.as_str())
         });
-        let asks = self.seal(ask, at, asks)?;
+        let asks = self.seal(ask, GoesOn { at: Some(at), under }, asks)?;
         let (questions, text) = (&asks.questions, asks.text());
         let permit = self.let_through(call, ask, server, (questions, text)).await?;
         Ok(Asked { asks, permit, parked })
@@ -106,16 +121,20 @@ impl Front {
     fn seal(
         &self,
         ask: &Ask,
-        at: ReplicaNo,
+        goes_on: GoesOn,
         asks: InputRequired,
     ) -> Result<InputRequired, CallError> {
         let Some(state) = asks.state() else { return Ok(asks) };
-        let binding = Binding::of(&ask.caller, &ask.params);
-        let expires_ms = answerable_until(sys::unix_millis());
-        let text = format!("{} {}", at.0, state.as_str());
-        let sealed = self.sealer.seal(binding, expires_ms, &text);
+        let sealed = self.sealed(ask, goes_on, state.as_str());
         let sealed = sealed.ok_or(CallError::Unavailable { sent: Sent::Yes })?;
         let what = "its state cannot be kept";
         asks.with_state(&sealed).map_err(|_| CallError::Protocol { what })
+    }
+
+    /// What this request comes back with.
+    pub(super) fn sealed(&self, ask: &Ask, goes_on: GoesOn, state: &str) -> Option<String> {
+        let binding = Binding::of(&ask.caller, &ask.params);
+        let expires_ms = answerable_until(sys::unix_millis());
+        self.sealer.seal(binding, expires_ms, &format!("{goes_on} {state}"))
     }
 }

@@ -6,6 +6,7 @@
 //! that a server's state goes through a client's hands sealed. Judges nothing: what
 //! is handed out here the gate has let through.
 
+mod approval;
 mod crossing;
 mod seal;
 
@@ -20,6 +21,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+pub(super) use approval::GoesOn;
 pub(super) use seal::{Binding, FOREVER, Sealer, answerable_until};
 
 use super::{Front, exchange::Lines};

@@ -36,6 +36,7 @@ pub(super) struct Handle {
 impl Handle {
     pub(super) fn resolved(&self, step: TaskStep) -> Resolved<'_> {
         Resolved {
+            pin: None,
             server: &self.server,
             subject: Subject::Task(step, self.task.clone()),
             definition: Definition::Listed,

@@ -65,14 +65,20 @@ impl Scope {
 impl Marks {
     pub fn of_call(call: &Call) -> Self {
         let tool = match &call.subject {
-            Subject::Tool(tool) => mark(tool.as_str()),
+            Subject::Tool(tool) => Some(tool),
             Subject::Prompt(_)
             | Subject::Resource(_)
             | Subject::PromptArgument(_)
             | Subject::TemplateArgument(_)
-            | Subject::Task(..) => 0,
+            | Subject::Task(..) => None,
         };
-        Self { tool, ..Self::between(&call.server, &call.caller.principal) }
+        Self::of_names(&call.server, tool, &call.caller.principal)
+    }
+
+    /// As far as they are known by name.
+    pub fn of_names(server: &ServerName, tool: Option<&ToolName>, principal: &Principal) -> Self {
+        let tool = tool.map_or(0, |tool| mark(tool.as_str()));
+        Self { tool, ..Self::between(server, principal) }
     }
 
     pub fn of_server(server: &ServerName) -> Self {

@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{
     config::holds_secret,
-    domain::{Labels, Reason, limits::RISK_ARGUMENT_BYTES_MAX},
-    wire::{What, leaves},
+    domain::{
+        Labels, Reason,
+        limits::{APPROVAL_PLACES_BYTES_MAX, RISK_ARGUMENT_BYTES_MAX},
+    },
+    wire::{Leaf, What, leaves},
 };
 
 /// Parts of keys under which a call says where it goes.
@@ -157,6 +160,25 @@ fn triples(words: &Words) -> impl Iterator<Item = u64> {
         [a, b, c] => Some(triple([a.hash, b.hash, c.hash])),
         _ => None,
     })
+}
+
+/// Where a call says that it goes, in order; nothing, if that is more than is remembered.
+pub(in crate::gate) fn goes_to(arguments: &[u8]) -> Vec<String> {
+    let place = |leaf: Leaf<'_>| {
+        let value = match &leaf.what {
+            What::Text(text) => text.as_ref(),
+            What::Number(number) => number,
+            What::Key(_) => return None,
+        };
+        is_destination(&leaf.key).then(|| format!("{}={value}", leaf.key))
+    };
+    let mut places: Vec<String> = leaves(arguments).filter_map(place).collect();
+    if places.iter().map(String::len).sum::<usize>() > APPROVAL_PLACES_BYTES_MAX {
+        return Vec::new();
+    }
+    places.sort();
+    places.dedup();
+    places
 }
 
 /// Whether a part of the key, in snake, kebab or camel case, says where something goes.

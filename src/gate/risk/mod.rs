@@ -27,6 +27,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
+pub(super) use self::arguments::goes_to;
 pub use self::rules::RiskRules;
 use self::{
     context::{Context, Now, Principal},
@@ -110,10 +111,12 @@ impl Risk {
     /// thing: otherwise what follows would tell it, and a server that is gone would harm others.
     pub fn denied(&self, caller: &Caller, reason: DenyReason, at: Instant) {
         match reason {
-            DenyReason::Policy | DenyReason::Risk => {
+            DenyReason::Policy | DenyReason::Risk | DenyReason::Approval => {
                 lock(&self.principal(caller, at)).denials.count(at);
             }
-            DenyReason::Stopped
+            // One that is held may yet be approved of.
+            DenyReason::Held
+            | DenyReason::Stopped
             | DenyReason::NotListed
             | DenyReason::Pin
             | DenyReason::Unknown

@@ -20,7 +20,7 @@ const TOO_RISKY: &str = "the call is too risky to be made";
 
 #[derive(Clone, Debug, Default)]
 pub struct RiskRules {
-    pub(super) config: RiskConfig,
+    pub(in crate::gate) config: RiskConfig,
     servers: Arc<HashMap<ServerName, ServerRisk>>,
     /// What the tools of trusted servers say of themselves.
     annotated: HashMap<ServerName, HashMap<ToolName, Labels>>,
@@ -61,7 +61,7 @@ impl RiskRules {
             return Verdict::Deny(Refusal::new(DenyReason::Risk, TOO_RISKY));
         }
         match standing.score >= self.config.hold {
-            true => Verdict::Hold(standing.clone()),
+            true => Verdict::Hold,
             false => Verdict::Allow,
         }
     }

@@ -77,7 +77,7 @@ impl Session {
         let place = |bytes: &Bytes| (bytes.as_ptr(), bytes.len());
         let same = place(&judged.arguments) == place(&sent) || judged.arguments == sent;
         let aimed = judged.subject.kind() == call.params.kind();
-        if here && aimed && same && judged.answers == call.params.answers() {
+        if here && aimed && same && judged.answers.as_deref() == call.params.answers().as_ref() {
             return Ok(());
         }
         tracing::error!(call.id = %judged.id, "Judged call is not the one to be sent");

@@ -43,6 +43,7 @@ async fn admitted(latch: &Latch, dir: &std::path::Path, arguments: Bytes) -> Per
         generation: Generation(1),
         trace: None,
         at: None,
+        under: None,
     };
     let gate = Gate::new(latch.clone(), audit);
     let rules = Rules::of_whitelist(Whitelist::compile(&[server]));

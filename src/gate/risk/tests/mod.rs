@@ -73,6 +73,7 @@ impl Talk {
             generation: Generation(1),
             trace: self.trace,
             at: None,
+            under: None,
         }
     }
 

@@ -288,13 +288,17 @@ impl CallParams {
     /// The request of a client whose session speaks for it. Only modern clients answer by asking
     /// again: from others such members are nobody's answers.
     pub fn of_session(self, sender: Sender) -> Result<Self, WireError> {
-        let raw = match self.raw.contains(STATE) || self.raw.contains(RESPONSES) {
-            true => Object::parse(
-                self.raw.edit().remove(STATE).remove(RESPONSES).finish().into_bytes(),
-            )?,
-            false => self.raw,
+        let bare = match self.raw.contains(STATE) || self.raw.contains(RESPONSES) {
+            true => self.anew()?,
+            false => self,
         };
-        Ok(Self { raw, sender: Some(sender), state: None, ..self })
+        Ok(Self { sender: Some(sender), state: None, ..bare })
+    }
+
+    /// The request as it was first made.
+    pub fn anew(&self) -> Result<Self, WireError> {
+        let raw = self.raw.edit().remove(STATE).remove(RESPONSES).finish();
+        Ok(Self { raw: Object::parse(raw.into_bytes())?, state: None, ..self.clone() })
     }
 
     /// The same request again, with the answers to what the server asked.
