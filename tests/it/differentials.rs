@@ -1,6 +1,6 @@
 //! What is judged is what is forwarded, or nothing is: each case of a table goes through a real
 //! gateway to a real server, whose received bytes are then read in every way that somebody might
-//! read them. The audit's digest must be that of the bytes that arrived. `table` and
+//! read them. What the audit commits to must be what arrived. `table` and
 //! `values` have the cases, `readers` the ways to read.
 
 mod readers;
@@ -8,19 +8,19 @@ mod table;
 mod values;
 
 use std::{
+    collections::HashMap,
     fs,
     io::{Read, Seek, SeekFrom},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::{
     client::{Kind, LEGACY, MODERN, send},
-    harness::{Gateway, stdio_server, within},
+    harness::{Gateway, audit_in, stdio_server, within},
 };
 use readers::{forbidden, readings};
 use table::{Case, Want, cases};
@@ -44,7 +44,7 @@ struct Road {
     journal: PathBuf,
     read: u64,
     session: String,
-    /// Digests of the arguments that arrived, in order.
+    /// The arguments that arrived, in order.
     arrived: Vec<String>,
 }
 
@@ -57,7 +57,10 @@ impl Road {
         let args = ["--journal", journal.to_str().unwrap()];
         // The risk of so many calls is another test's affair.
         let labels = "[servers.up.risk.labels]\nplace = []\ntest_custom_header = []\n";
-        let gateway = Gateway::start_in(dir, &(stdio_server("up", &args) + labels));
+        let gateway = Gateway::start_in(
+            dir,
+            &(stdio_server("up", &args) + labels + "[audit]\npayloads = \"full\"\n"),
+        );
         let hello = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{{"name":"it","version":"1"}}}}}}"#
         );
@@ -117,8 +120,7 @@ impl Road {
             (Want::Refused, []) => Ok(()),
             (Want::Sent, [params]) => {
                 let arguments = judged(case, params)?;
-                let digest = Sha256::digest(arguments.as_bytes());
-                self.arrived.push(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+                self.arrived.push(arguments);
                 Ok(())
             }
             (want, all) => Err(format!("is to be {want:?}, arrived: {all:?}; answer: {told}")),
@@ -163,9 +165,26 @@ async fn nothing_is_judged_differently_from_what_is_forwarded() {
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-    let records = road.gateway.audit().into_iter();
-    let intents = records.filter(|record| record["kind"] == "intent");
+    let Road { gateway, arrived, .. } = road;
+    let (_, dir) = gateway.end();
+    let audit = dir.path().join("state/audit");
+    let kept = kept_in(&audit.join("current/vault"));
+    let intents = audit_in(&audit).into_iter().filter(|record| record["kind"] == "intent");
     let on_record: Vec<_> =
-        intents.map(|r| r["args_sha256"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(on_record, road.arrived, "what is on record is what arrived");
+        intents.map(|intent| kept[intent["args_commit"].as_str().unwrap()].clone()).collect();
+    assert_eq!(on_record, arrived, "what is on record is what arrived");
+}
+
+/// What the vault keeps, by the commitment to it.
+fn kept_in(vault: &Path) -> HashMap<String, String> {
+    let mut kept = HashMap::new();
+    for segment in fs::read_dir(vault).unwrap() {
+        for line in fs::read_to_string(segment.unwrap().path()).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let [commit, text] =
+                ["commit", "text"].map(|key| line[key].as_str().unwrap_or_default());
+            kept.insert(commit.to_owned(), text.to_owned());
+        }
+    }
+    kept
 }
