@@ -19,7 +19,7 @@ use portcullis::{
         Call, CallIds, Caller, Era, Generation, Kind, Labels, Matter, Nonce, Outcome, Principal,
         ServerName, Standing, Subject, Transport, Verdict,
     },
-    gate::{Definition, Gate, Latch, Marks, Risk, RiskRules, Rules, Schema, judge},
+    gate::{Approval, Definition, Gate, Latch, Marks, Risk, RiskRules, Rules, Schema, judge},
 };
 use tokio::{task::JoinSet, time::Instant};
 
@@ -87,7 +87,12 @@ fn pieces(c: &mut Criterion) {
         let clean = Standing::default();
         b.iter(|| {
             let epoch = latch.epoch(Marks::default());
-            black_box(judge(epoch, &house.rules, (Matter::Call(&one), definition), &clean))
+            black_box(judge(
+                epoch,
+                &house.rules,
+                (Matter::Call(&one), definition),
+                (&clean, Approval::None),
+            ))
         });
     });
 }
@@ -158,7 +163,7 @@ fn many_policies(c: &mut Criterion) {
             latch.epoch(Marks::default()),
             &house.rules,
             (Matter::Call(&one), definition),
-            &Standing::default(),
+            (&Standing::default(), Approval::None),
         ))
     };
     c.bench_function("judge/1,000 policies over 100 tools", |b| b.iter(judged));

@@ -289,7 +289,7 @@ async fn over_tcp_only_who_has_the_token_sees_and_decides() {
         let said = ask_port(port, "POST", path, &body);
         assert!(said.starts_with("HTTP/1.1 401"), "{said}");
     }
-    assert_eq!(house.waiting(), [id.clone()]);
+    assert_eq!(house.waiting(), std::slice::from_ref(&id));
     // Who has it is not who calls by TCP.
     house.decide("allow", &id);
     assert_eq!(house.record("approval_allowed")["who"], "token");
