@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has nothing to measure")]
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
+mod calls;
+
 use std::{
     fs::File,
     io::Write,
@@ -18,36 +20,14 @@ use std::{
 use bytes::Bytes;
 use portcullis::{
     audit::{Audit, Durability, Record, Wanted, verify},
-    domain::{
-        Call, CallIds, Caller, Era, Generation, Grounds, Kind, Matter, Nonce, Outcome, Principal,
-        ServerName, Subject, Transport,
-    },
+    domain::{CallIds, Grounds, Matter, Nonce, Outcome},
 };
 use tokio::task::JoinSet;
 
+use calls::call;
+
 const ROUND: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 3;
-
-fn call(ids: &CallIds) -> Call {
-    Call {
-        id: ids.next(1_700_000_000_000),
-        caller: Arc::new(Caller {
-            principal: Principal::new("local"),
-            client: "bench/1.0".into(),
-            conversation: Some("0123456789abcdef".into()),
-            era: Era::Modern,
-            transport: Transport::Http,
-        }),
-        server: ServerName::parse("files").unwrap(),
-        subject: Subject::parse(Kind::Tool, "read").unwrap(),
-        arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
-        answers: None,
-        generation: Generation(1),
-        trace: None,
-        at: None,
-        under: None,
-    }
-}
 
 /// Prints how many there were a second, and how long they took.
 fn tell(what: &str, mut waits: Vec<Duration>, elapsed: Duration) {
@@ -85,7 +65,7 @@ fn audited(dir: &Path, durability: Durability, clients: usize) {
             let (grounds, mut waits) = (Grounds::default(), Vec::new());
             let result = Bytes::from(vec![b'x'; 100]);
             while began.elapsed() < ROUND {
-                let (call, one) = (call(&ids), Instant::now());
+                let (call, one) = (call(&ids, "read"), Instant::now());
                 let intent = Record::Intent { matter: Matter::Call(&call), grounds: &grounds };
                 audit.append(intent).await.unwrap();
                 waits.push(one.elapsed());

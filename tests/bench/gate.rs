@@ -6,22 +6,23 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has nothing to measure")]
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints its figures")]
 
+mod calls;
 mod policies;
 
 use std::{hint::black_box, sync::Arc};
 
-use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::{
     audit::{Audit, AuditThread},
     config::{Durability, HttpTarget, RiskConfig, ServerConfig, ServerRisk, Target},
     domain::{
-        Call, CallIds, Caller, Era, Generation, Kind, Labels, Matter, Nonce, Outcome, Principal,
-        ServerName, Standing, Subject, Transport, Verdict,
+        Call, CallIds, Kind, Labels, Matter, Nonce, Outcome, ServerName, Standing, Subject, Verdict,
     },
     gate::{Approval, Definition, Gate, Latch, Marks, Risk, RiskRules, Rules, Schema, judge},
 };
 use tokio::{task::JoinSet, time::Instant};
+
+use calls::call;
 
 struct House {
     gate: Gate,
@@ -49,27 +50,6 @@ fn house(durability: Durability) -> House {
     }
 }
 
-fn call(ids: &CallIds) -> Call {
-    Call {
-        id: ids.next(1_700_000_000_000),
-        caller: Arc::new(Caller {
-            principal: Principal::new("local"),
-            client: "bench/1.0".into(),
-            conversation: Some("0123456789abcdef".into()),
-            era: Era::Modern,
-            transport: Transport::Http,
-        }),
-        server: ServerName::parse("files").unwrap(),
-        subject: Subject::parse(Kind::Tool, "t0").unwrap(),
-        arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
-        answers: None,
-        generation: Generation(1),
-        trace: None,
-        at: None,
-        under: None,
-    }
-}
-
 async fn admit(gate: &Gate, rules: &Rules, schema: &Schema, call: Call) {
     let (permit, ticket) = gate.admit(rules, call, Definition::Known(schema)).await.unwrap();
     black_box(gate.latch().holds(permit.epoch()));
@@ -81,7 +61,7 @@ fn pieces(c: &mut Criterion) {
     let (latch, ids) = (house.gate.latch(), &house.ids);
     let epoch = latch.epoch(Marks::default()).unwrap();
     c.bench_function("latch/holds", |b| b.iter(|| black_box(latch.holds(black_box(epoch)))));
-    let one = call(ids);
+    let one = call(ids, "t0");
     c.bench_function("judge", |b| {
         let definition = Definition::Known(&house.schema);
         let clean = Standing::default();
@@ -102,14 +82,14 @@ fn risk(c: &mut Criterion) {
     let server = ServerName::parse("files").unwrap();
     let target =
         Target::Http(HttpTarget { url: "http://localhost/".parse().unwrap(), headers: Vec::new() });
-    let labels = [("read".to_owned(), Labels::SINK)].into();
+    let labels = [("t0".to_owned(), Labels::SINK)].into();
     let risk = ServerRisk { labels, ..ServerRisk::default() };
     let server = ServerConfig { risk, ..ServerConfig::new(server, target) };
     let rules = RiskRules::compile(RiskConfig::default(), &[server]);
     let memory = Risk::new();
     let weigh = |call: &Call| memory.weigh(&rules, call, Instant::now(), |_| Verdict::Allow.into());
     let ids = CallIds::new(Nonce(1));
-    let fetch = Call { subject: Subject::parse(Kind::Tool, "fetch").unwrap(), ..call(&ids) };
+    let fetch = Call { subject: Subject::parse(Kind::Tool, "fetch").unwrap(), ..call(&ids, "t0") };
     let page = (0..9000).map(|n| format!("word{n} ")).collect::<String>();
     let page = format!("{{\"text\":\"{page}\"}}");
     let small = br#"{"content":[{"type":"text","text":"all is well in docs/README.md"}]}"#;
@@ -117,7 +97,7 @@ fn risk(c: &mut Criterion) {
     witness.hear(page.as_bytes(), Instant::now());
     let text = "a few words of an ordinary message that nobody has seen before ".repeat(4);
     let arguments = format!(r#"{{"to":"bob@ours.example","body":"{text}"}}"#);
-    let send = Call { arguments: arguments.into(), ..call(&ids) };
+    let send = Call { arguments: arguments.into(), ..call(&ids, "t0") };
     c.bench_function("risk/weigh", |b| b.iter(|| black_box(weigh(&send))));
     c.bench_function("risk/hear 0.1 KB", |b| b.iter(|| witness.hear(small, Instant::now())));
     c.bench_function("risk/hear 64 KiB", |b| {
@@ -132,7 +112,7 @@ fn on_record(c: &mut Criterion) {
         let house = house(durability);
         c.bench_function(&format!("admit/{name}/1 caller"), |b| {
             b.iter(|| {
-                let one = call(&house.ids);
+                let one = call(&house.ids, "t0");
                 runtime.block_on(admit(&house.gate, &house.rules, &house.schema, one));
             });
         });
@@ -147,7 +127,7 @@ async fn together(house: &House) {
     for _ in 0..64 {
         let gate = house.gate.clone();
         let (rules, schema) = (house.rules.clone(), house.schema.clone());
-        let one = call(&house.ids);
+        let one = call(&house.ids, "t0");
         tasks.spawn(async move { admit(&gate, &rules, &schema, one).await });
     }
     tasks.join_all().await;
@@ -156,7 +136,7 @@ async fn together(house: &House) {
 /// What one judgement takes among a thousand policies over a hundred tools, and the slowest ones.
 fn many_policies(c: &mut Criterion) {
     let house = House { rules: Arc::new(policies::rules(100, 1_000)), ..house(Durability::Cached) };
-    let (latch, one) = (house.gate.latch(), call(&house.ids));
+    let (latch, one) = (house.gate.latch(), call(&house.ids, "t0"));
     let judged = || {
         let definition = Definition::Known(&house.schema);
         black_box(judge(

@@ -8,9 +8,10 @@
 #![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 #![expect(clippy::exit, reason = "gungraun's own `main!` ends the process when a bound is passed")]
 
+mod calls;
 mod policies;
 
-use std::{hint::black_box, sync::Arc};
+use std::hint::black_box;
 
 use bytes::Bytes;
 use gungraun::{
@@ -18,10 +19,7 @@ use gungraun::{
 };
 use http::HeaderMap;
 use portcullis::{
-    domain::{
-        Call, CallIds, Caller, Era, Generation, Kind, Matter, Nonce, Principal, ServerName,
-        Standing, Subject, Transport, Verdict,
-    },
+    domain::{Call, CallIds, Matter, Nonce, Standing, Verdict},
     gate::{
         Approval, Definition, Judgement, Latch, Marks, Risk, RiskRules, Rules, Schema, Witness,
         judge,
@@ -135,31 +133,13 @@ struct Question {
 
 fn question() -> &'static Question {
     let dir = tempfile::tempdir().unwrap();
-    let files = ServerName::parse("files").unwrap();
     let schema = br#"{"type":"object","properties":{"path":{"type":"string","minLength":1},
         "head":{"type":"integer"}},"required":["path"],"additionalProperties":false}"#;
     let question: &'static Question = Box::leak(Box::new(Question {
         latch: Latch::open(dir.path()),
         rules: policies::rules(100, 1_000),
         schema: Schema::compile(schema).unwrap(),
-        call: Call {
-            id: CallIds::new(Nonce(1)).next(1_700_000_000_000),
-            caller: Arc::new(Caller {
-                principal: Principal::new("local"),
-                client: "bench/1.0".into(),
-                conversation: Some("0123456789abcdef".into()),
-                era: Era::Modern,
-                transport: Transport::Http,
-            }),
-            server: files,
-            subject: Subject::parse(Kind::Tool, "t0").unwrap(),
-            arguments: Bytes::from_static(br#"{"path":"docs/README.md","head":20}"#),
-            answers: None,
-            generation: Generation(1),
-            trace: None,
-            at: None,
-            under: None,
-        },
+        call: calls::call(&CallIds::new(Nonce(1)), "t0"),
     }));
     // What a policy sees of its caller is made once.
     judged_once(question);
