@@ -6,7 +6,7 @@
 
 use super::{
     found::Found,
-    index::{Index, Key, Sort, Words, is_hidden, read, triple},
+    index::{Index, Key, Sort, Words, is_hidden, is_several, read, triple},
 };
 use crate::{
     config::holds_secret,
@@ -92,7 +92,8 @@ impl Look<'_> {
             };
             left = rest;
             self.look_for_odd(text, &mut found);
-            if self.index.is_empty() {
+            // Of one of which nobody knows what it does only an address counts, alone.
+            if self.index.is_empty() || !self.is_known() && is_several(text) {
                 continue;
             }
             let mut words = Words::new();
@@ -114,8 +115,13 @@ impl Look<'_> {
         }
     }
 
+    /// Whether somebody has said which effect the tool has.
+    fn is_known(&self) -> bool {
+        !self.labels.effects().without(Labels::UNKNOWN).is_empty()
+    }
+
     fn trace(&self, key: &str, words: &Words, found: &mut Found) {
-        let is_known = !self.labels.effects().without(Labels::UNKNOWN).is_empty();
+        let is_known = self.is_known();
         let is_address = matches!(words.as_slice(), [word] if word.sort == Sort::Address);
         let goes_there = is_address || is_known && is_destination(key);
         if goes_there && self.is_heard(words) {

@@ -12,7 +12,7 @@ use std::{collections::HashSet, iter::once, time::Duration};
 use tokio::time::Instant;
 
 use self::filter::{Filter, Known};
-pub(super) use self::words::{Key, Sort, Words, is_hidden, read, triple};
+pub(super) use self::words::{Key, Sort, Words, is_hidden, is_several, read, triple};
 use crate::{
     domain::{
         Labels,

@@ -91,7 +91,7 @@ pub(in crate::gate::risk) fn read(
     scratch.clear();
     normalise(text, scratch);
     let mut grouped = String::new();
-    for chunk in scratch.split(|c: char| !(c.is_alphanumeric() || "@._-+%/:?&=#~$*".contains(c))) {
+    for chunk in scratch.split(|c| !is_in_words(c)) {
         if chunk.contains("://") || chunk.starts_with("www.") {
             each(url(key, chunk));
             continue;
@@ -114,6 +114,21 @@ pub(in crate::gate::risk) fn read(
     group(key, "", &mut grouped, &mut each);
 }
 
+/// Letters, digits, and what stands in addresses.
+fn is_in_words(c: char) -> bool {
+    let is_mark = matches!(
+        c,
+        '@' | '.' | '_' | '-' | '+' | '%' | '/' | ':' | '?' | '&' | '=' | '#' | '~' | '$' | '*'
+    );
+    is_mark || c.is_alphanumeric()
+}
+
+/// Whether `read` finds more than one word in it, as far as that is seen at once.
+pub(in crate::gate::risk) fn is_several(text: &str) -> bool {
+    let is_word = |part: &&str| part.bytes().any(|b| b.is_ascii_alphanumeric());
+    !text.contains('\\') && text.split(' ').filter(is_word).nth(1).is_some()
+}
+
 /// Account numbers are written in groups of four; an argument has them in one piece.
 fn group(key: &Key, part: &str, grouped: &mut String, each: &mut impl FnMut(Word)) {
     let is_group = part.len() <= GROUP_CHARS && part.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -131,6 +146,12 @@ fn group(key: &Key, part: &str, grouped: &mut String, each: &mut impl FnMut(Word
 }
 
 fn normalise(text: &str, out: &mut String) {
+    // What nearly every text is.
+    if text.is_ascii() && !text.contains('\\') {
+        out.push_str(text);
+        out.make_ascii_lowercase();
+        return;
+    }
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         let c = if c == '\\' { escaped(&mut chars) } else { c };
@@ -186,6 +207,10 @@ fn bare_host(part: &str) -> Option<&str> {
 }
 
 fn sort(part: &str) -> Sort {
+    // What nearly every word is.
+    if part.bytes().all(|b| b.is_ascii_lowercase()) {
+        return Sort::Plain;
+    }
     let is_mail = |(user, host): (&str, &str)| !user.is_empty() && bare_host(host) == Some(host);
     if part.rsplit_once('@').is_some_and(is_mail) || is_iban(part) {
         return Sort::Address;

@@ -8,6 +8,7 @@ use crate::{
     domain::{DenyReason, Labels, Reason},
     gate::risk::{
         found::Found,
+        index::{Key, Words, is_several, read},
         score::{Evidence, score},
     },
 };
@@ -121,4 +122,22 @@ proptest! {
         more.insert(at.min(before.len()), extra);
         prop_assert!(last_score(&before) <= last_score(&more));
     }
+}
+
+/// Every short text of these letters.
+#[test]
+fn what_is_seen_to_be_several_words_is_read_as_several() {
+    let letters = ['a', '@', '.', ' ', '\\', 'n'];
+    let mut n_several = 0;
+    for n in 0..letters.len().pow(6) {
+        let nth = |at: u32| letters[n / letters.len().pow(at) % letters.len()];
+        let text: String = (0..6).map(nth).collect();
+        if is_several(&text) {
+            let mut words = Words::new();
+            read(&Key::new([1, 2]), &text, &mut String::new(), |word| words.push(word));
+            assert!(words.len() > 1, "{text:?}");
+            n_several += 1;
+        }
+    }
+    assert!(n_several > 1000, "{n_several}");
 }
