@@ -86,8 +86,8 @@ impl Policies {
         let Ok(set) = PolicySet::from_policies([statement.policy.clone()]) else {
             return Fit::Fails;
         };
-        let statements = Vec::new();
-        let selection = Selection { statements, set, mentions: statement.mentions.clone() };
+        let mentions = statement.mentions.clone();
+        let selection = Selection { statements: Vec::new(), set, mentions, are_bare: false };
         let Ok(response) = slice.ask(&self.source, asked, &selection) else { return Fit::Fails };
         if response.diagnostics().errors().next().is_some() {
             return Fit::Fails;

@@ -43,6 +43,8 @@ pub(super) struct Selection {
     pub(super) statements: Vec<usize>,
     pub(super) set: PolicySet,
     pub(super) mentions: Mentions,
+    /// None of them has a condition: their heads say it all.
+    pub(super) are_bare: bool,
 }
 
 #[derive(Debug)]
@@ -63,13 +65,15 @@ impl Selection {
 
     pub(super) fn compile(source: &Source, statements: Vec<usize>) -> Self {
         let (mut mentions, mut policies) = (Mentions::default(), Vec::new());
+        let mut are_bare = true;
         for statement in statements.iter().filter_map(|n| source.statements.get(*n)) {
             mentions.join(&statement.mentions);
+            are_bare &= statement.is_bare();
             policies.push(statement.policy.clone());
         }
         // Their names are numbers, each once.
         let set = PolicySet::from_policies(policies).unwrap_or_default();
-        Self { statements, set, mentions }
+        Self { statements, set, mentions, are_bare }
     }
 }
 
@@ -105,10 +109,30 @@ impl Slice {
         if self.remarks.iter().any(|remark| remark.is_wrong()) {
             return Decided::doubtful(Doubt::Invalid);
         }
+        if self.selection.are_bare {
+            return self.by_heads(source, &asked.caller.principal);
+        }
+        self.by_cedar(source, asked)
+    }
+
+    pub(super) fn by_cedar(&self, source: &Source, asked: &Asked<'_>) -> Decided {
         match self.ask(source, asked, &self.selection) {
             Ok(response) => read(source, &response),
             Err(doubt) => Decided::doubtful(doubt),
         }
+    }
+
+    /// The same where no policy has a condition, which is nothing that Cedar is needed for.
+    pub(super) fn by_heads(&self, source: &Source, principal: &Principal) -> Decided {
+        let fitting = || {
+            let is_for = |one: &&Statement| one.head.is_for(principal, &source.groups);
+            self.statements(source).filter(is_for)
+        };
+        let is_forbidden = fitting().any(|one| !one.allows());
+        let decisive = fitting().filter(|one| one.allows() != is_forbidden);
+        let mut by: SmallVec<[Arc<str>; 2]> = decisive.map(|one| one.label.clone()).collect();
+        by.sort();
+        Decided { allows: !is_forbidden && !by.is_empty(), by, doubt: None }
     }
 
     /// What some policies say of a call of this action.

@@ -1,6 +1,7 @@
 //! What policies allow, deny and refuse to be, by examples.
 
 mod decide;
+mod heads;
 mod mistakes;
 
 use std::path::Path;
