@@ -30,7 +30,7 @@ pub use mcp::{
 pub use rpc::{
     Batch, Body, ErrorObject, Message, Notification, ProgressToken, Request, RequestId, Response,
     code, decode, decode_batch, encode_cancelled, encode_error, encode_notification,
-    encode_request, folded, is_invisible, refused_answer, relay_error,
+    encode_request, folded, folds_to, is_invisible, refused_answer, relay_error,
 };
 pub use stream::{
     LineReader, SseEvent, SseReader, sse_event, sse_event_with_id, sse_named, sse_primer,

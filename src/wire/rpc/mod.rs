@@ -17,4 +17,4 @@ pub use encode::{
 pub(super) use encode::{answer_id, open};
 pub use id::{ProgressToken, RequestId};
 pub use message::{Body, Message, Notification, Request, Response};
-pub use near::{folded, is_invisible};
+pub use near::{folded, folds_to, is_invisible};

@@ -57,8 +57,13 @@ fn resembles(key: &[u8], known: &Known) -> Option<&'static str> {
     known.words.iter().find(is_same).copied().filter(|word| word.as_bytes() != key)
 }
 
-fn folds_to(key: &str, word: &str) -> bool {
-    folds(key).eq(folds(word))
+/// Whether such readers take `key` for `word`, or it is that.
+pub fn folds_to(key: &str, word: &str) -> bool {
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    match is_plain(key) && is_plain(word) {
+        true => key.eq_ignore_ascii_case(word),
+        false => folds(key).eq(folds(word)),
+    }
 }
 
 /// What such readers make of a key: two that are the same here are one key to them.

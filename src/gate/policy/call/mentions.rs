@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::wire::folded;
+use crate::wire::folds_to;
 
 /// What the policies of a slice ask for below `context`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,11 +48,10 @@ impl Parts {
     /// Whether somebody takes `key` for one of them, which it is not.
     fn is_almost(&self, key: &str) -> bool {
         match self {
-            Self::Some(names) if !names.contains(key) => {
-                let likes = folded(key);
-                names.iter().any(|name| folded(name) == likes)
+            Self::Some(names) => {
+                !names.contains(key) && names.iter().any(|name| folds_to(key, name))
             }
-            Self::Some(_) | Self::All => false,
+            Self::All => false,
         }
     }
 
