@@ -46,7 +46,6 @@ use crate::{
 use log::{Disk, Marks};
 use notary::{Duties, Notary};
 use shared::Shared;
-use vault::Salts;
 use writer::{Segment, Writer};
 
 /// How a log is written.
@@ -175,17 +174,8 @@ impl Audit {
         let duties = Duties { marks: Marks::new(marks), pace, retention };
         let notary = Notary::new(shared.clone(), disk, duties, opened).map_err(failed)?;
         let (vault, kept) = vault::start(place, payloads).map_err(failed)?;
-        let salts = Salts::new();
-        let writer = Writer {
-            shared,
-            segment,
-            chain,
-            in_flight,
-            durability,
-            vault,
-            salts,
-            batch: Vec::new(),
-        };
+        let writer =
+            Writer { shared, segment, chain, in_flight, durability, vault, batch: Vec::new() };
         let (writer, vault) = (Some(writer.start().map_err(failed)?), Some(kept));
         let mut thread =
             AuditThread { audit: audit.clone(), writer, notary: None, vault, _lock: lock };

@@ -117,7 +117,7 @@ impl Keys {
     }
 }
 
-pub(super) fn random() -> io::Result<[u8; 32]> {
+pub(in crate::audit) fn random() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     Ok(seed)

@@ -22,7 +22,7 @@ pub(super) use chain::{Chain, Entry, is_canonical};
 pub(super) use disk::Disk;
 #[cfg(test)]
 pub(super) use disk::{Fault, Faults};
-pub(super) use keys::Keys;
+pub(super) use keys::{Keys, random};
 pub(super) use lines::{Line, Lines, first_seq, segments};
 pub(super) use marks::Marks;
 pub(super) use recover::{Opened, open};

@@ -19,7 +19,7 @@ use crate::{
         queue::{Entry, Queue},
         record::Rendered,
         shared::Shared,
-        vault::{self, Salts},
+        vault,
         writer::{Segment, Writer},
     },
     domain::Matter,
@@ -40,8 +40,8 @@ fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
     };
     let (chain, in_flight, batch) = (Chain::START, BTreeSet::new(), Vec::new());
     let (vault, _) = vault::start(segment.place.clone(), Payloads::None).unwrap();
-    let (log, salts) = (shared.clone(), Salts::new());
-    let writer = Writer { shared: log, segment, chain, in_flight, durability, vault, salts, batch };
+    let log = shared.clone();
+    let writer = Writer { shared: log, segment, chain, in_flight, durability, vault, batch };
     let writer = Some(writer.start().unwrap());
     let audit = Audit { shared };
     (audit.clone(), AuditThread { audit, writer, notary: None, vault: None, _lock: lock })

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    audit::{record::Rendered, record::hex_digits, tlog::Hash},
+    audit::{log::random, record::Rendered, record::hex_digits, tlog::Hash},
     domain::limits::AUDIT_HASH_BYTES_MAX,
 };
 
@@ -59,36 +59,11 @@ impl Content {
     }
 }
 
-/// Random salts, fetched many at a time.
-#[derive(Debug)]
-pub(in crate::audit) struct Salts {
-    random: Vec<Salt>,
-}
-
-impl Salts {
-    pub(in crate::audit) fn new() -> Self {
-        Self { random: Vec::new() }
-    }
-
-    fn next(&mut self) -> io::Result<Salt> {
-        if self.random.is_empty() {
-            let mut random = [0; 4096];
-            getrandom::fill(&mut random).map_err(io::Error::other)?;
-            self.random.extend(random.as_chunks().0);
-        }
-        self.random.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
 impl Rendered {
     /// Puts the commitments in their places, and what is to be kept of them in `kept`.
-    pub(in crate::audit) fn commit(
-        &mut self,
-        salts: &mut Salts,
-        kept: &mut Vec<Payload>,
-    ) -> io::Result<()> {
+    pub(in crate::audit) fn commit(&mut self, kept: &mut Vec<Payload>) -> io::Result<()> {
         for content in self.contents.drain(..) {
-            let salt = salts.next()?;
+            let salt = random()?;
             let digest = content.digest.unwrap_or_else(|| digest(&content.bytes));
             let commit = commitment(&salt, &digest);
             let place = content.at..content.at.saturating_add(64);
