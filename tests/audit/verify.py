@@ -237,10 +237,11 @@ class Vault:
             kept = self.lines.get(record[member])
             self.counts["commitments"] += 1
             self.counts["kept"] += kept is not None
-            if kept is not None and kept["as"] == "full":
+            if kept is not None and "text" in kept:
                 digest = hashlib.sha256(kept["text"].encode()).digest()
                 commit = hmac.digest(bytes.fromhex(kept["salt"]), digest, "sha256").hex()
-                self.counts["opened" if commit == record[member] else "wrong"] += 1
+                self.counts["opened"] += commit == record[member]
+                self.counts["wrong"] += commit != record[member] and kept["as"] == "full"
 
 
 def verify(place, first_key):

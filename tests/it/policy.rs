@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, journal, stdio_server, wait_until},
+    harness::{Gateway, PORTCULLIS, journal, stdio_server, wait_until},
 };
 
 /// A gateway whose server `up` keeps a journal, under these policies.
@@ -271,4 +271,65 @@ fn policies_are_shown_tested_and_explained_without_a_gateway() {
     assert_eq!(run(&["check"]).0, Some(2), "policies that fail a case are not taken");
     put(&dir.path().join("policies"), &[("a.cedar", "permit(")]);
     assert_eq!(run(&["policy", "test"]).0, Some(2));
+}
+
+/// What `policy replay` says under this policy instead, and how it ends.
+fn replayed(dir: &std::path::Path, policy: &str) -> (Option<i32>, Value) {
+    put(&dir.join("policies"), &[("a.cedar", policy)]);
+    let mut command = std::process::Command::new(PORTCULLIS);
+    command.args(["policy", "replay", "--since", "1h", "--json", "--config"]);
+    let output = command.arg(dir.join("servers.toml")).output().unwrap();
+    let told = serde_json::from_slice(&output.stdout);
+    (output.status.code(), told.unwrap_or_else(|e| panic!("{e}: {output:?}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_says_which_recorded_calls_other_policies_would_change() {
+    const ECHO_ALL: &str =
+        "@id(\"all\")\npermit(principal, action == Gw::Action::\"up/echo\", resource);\n";
+    let swapped = ECHO_SHORT.replace("ok*", "no*");
+    let local = format!(
+        "{ECHO_SHORT}forbid(principal, action, resource)\nwhen {{ context.era == \"legacy\" || context.transport != \"http\" }};\n"
+    );
+    for payloads in ["full", "shape"] {
+        let dir = tempfile::tempdir().unwrap();
+        put(&dir.path().join("policies"), &[("a.cedar", ECHO_SHORT)]);
+        let audit = format!("[audit]\npayloads = \"{payloads}\"\n{}", stdio_server("up", &[]));
+        let gateway = Gateway::start_in(dir, &audit);
+        let client = Client::http(Kind::ModernHttp, gateway.port).await;
+        for text in ["ok 1", "ok 2", "no"] {
+            client.call("up__echo", json!({ "text": text })).await;
+        }
+        drop(client);
+        let (status, dir) = gateway.end();
+        assert!(status.success());
+        let told = |policy: &str| {
+            let (code, told) = replayed(dir.path(), policy);
+            let changes: Vec<_> = told["changes"].as_array().unwrap().iter().map(change).collect();
+            (code, told["same"].as_u64(), told["untold"].as_u64(), changes.join(", "))
+        };
+        // What looks at no argument can be told without them.
+        let all = "1 deny -> allow".to_owned();
+        assert_eq!(told(ECHO_ALL), (Some(1), Some(2), Some(0), all), "{payloads}");
+        let none = "2 allow -> hidden, 1 deny -> hidden".to_owned();
+        assert_eq!(told("// nothing"), (Some(1), Some(0), Some(0), none), "{payloads}");
+        let (same, other) = match payloads {
+            "full" => (
+                (Some(0), Some(3), Some(0), String::new()),
+                (Some(1), Some(0), Some(0), "2 allow -> deny, 1 deny -> allow".to_owned()),
+            ),
+            _ => {
+                let untold = (Some(0), Some(0), Some(3), String::new());
+                (untold.clone(), untold)
+            }
+        };
+        assert_eq!(told(ECHO_SHORT), same, "{payloads}");
+        assert_eq!(told(&local), same, "{payloads}");
+        assert_eq!(told(&swapped), other, "{payloads}");
+    }
+}
+
+fn change(of: &Value) -> String {
+    let word = |key: &str| of[key].as_str().unwrap().to_owned();
+    format!("{} {} -> {}", of["calls"], word("was"), word("would_be"))
 }

@@ -41,10 +41,15 @@ impl Kept {
         self.commit.as_bytes() == hex_digits(&commitment(&self.salt, &digest(content)))
     }
 
-    /// The content itself, if it was kept as it was and is the one that was committed to.
+    /// Whether nothing was left out of what was kept.
+    fn is_whole(&self) -> bool {
+        self.form == Payloads::Full
+    }
+
+    /// The content itself, if what was kept is the one that was committed to: in whatever form,
+    /// for nothing had to be hidden in many.
     pub fn opened(&self) -> Option<&str> {
-        let text = self.text.as_deref().filter(|_| self.form == Payloads::Full);
-        text.filter(|text| self.is_of(text.as_bytes()))
+        self.text.as_deref().filter(|text| self.is_of(text.as_bytes()))
     }
 }
 
@@ -54,7 +59,7 @@ pub struct Counted {
     pub commitments: u64,
     /// How many of them something is kept of, be it the salt.
     pub kept: u64,
-    /// How many of those were kept whole and are what was committed to.
+    /// How many of those are what was committed to.
     pub opened: u64,
     /// How many were kept whole, and are not.
     pub wrong: u64,
@@ -68,11 +73,9 @@ pub fn count_payloads(dir: &Path) -> io::Result<Counted> {
             counted.commitments += 1;
             let Some(kept) = records.kept(&commit)? else { continue };
             counted.kept += 1;
-            if kept.form == Payloads::Full {
-                let is_right = kept.opened().is_some();
-                counted.opened += u64::from(is_right);
-                counted.wrong += u64::from(!is_right);
-            }
+            let is_right = kept.opened().is_some();
+            counted.opened += u64::from(is_right);
+            counted.wrong += u64::from(!is_right && kept.is_whole());
         }
     }
     Ok(counted)

@@ -54,6 +54,7 @@ impl Line {
             self.text("conversation", conversation);
         }
         self.text("era", caller.era.as_str());
+        self.text("transport", caller.transport.as_str());
     }
 
     pub(super) fn outcome(&mut self, call: CallId, outcome: Outcome, elapsed: Duration) {
@@ -98,6 +99,9 @@ impl Line {
         }
         if let Some(standing) = &grounds.risk {
             self.number("risk", standing.score.into());
+            if standing.tainted {
+                self.text("tainted", "yes");
+            }
             if !standing.reasons.is_empty() {
                 self.text("reasons", &standing.to_string());
             }

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{ConfigArg, Ending, Failure, find_gateway, load, say};
-use crate::audit;
+use crate::{audit, sys};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -70,7 +70,31 @@ fn record_of(line: &[u8], call: &str) -> Option<Value> {
     (record.get("call")? == call).then_some(record)
 }
 
-fn unreadable(error: io::Error) -> Failure {
+/// Microseconds since 1970: `now`, so long ago, or seconds since then.
+pub(super) fn moment(text: &str) -> Result<u64, String> {
+    if text == "now" {
+        return Ok(sys::unix_micros());
+    }
+    let seconds = |text: &str| text.parse::<u64>().map_err(|_| SHAPE.to_owned());
+    match text.bytes().last() {
+        Some(b'0'..=b'9') => Ok(seconds(text)?.saturating_mul(MICROS)),
+        _ => Ok(sys::unix_micros().saturating_sub(span(text)?.saturating_mul(MICROS))),
+    }
+}
+
+/// Seconds: `120`, `120s`, `5m`, `1h`, `7d`.
+fn span(text: &str) -> Result<u64, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    let found = units.into_iter().find_map(|(unit, n)| Some((text.strip_suffix(unit)?, n)));
+    let (digits, unit): (&str, u64) = found.unwrap_or((text, 1));
+    let number: u64 = digits.parse().map_err(|_| SHAPE.to_owned())?;
+    Ok(number.saturating_mul(unit))
+}
+
+const SHAPE: &str = "write 120s, 5m, 24h or 7d, `now`, or seconds since 1970";
+const MICROS: u64 = 1_000_000;
+
+pub(super) fn unreadable(error: io::Error) -> Failure {
     let failure = Failure::of(Ending::SaidNo, &error);
     Failure::new(Ending::SaidNo, format!("cannot read the audit log\n  because: {}", failure.told))
 }

@@ -55,7 +55,7 @@ const WRONG: &str = "NOT what the record commits to";
 fn word(kept: Option<&Kept>) -> &'static str {
     let Some(kept) = kept else { return "nothing is kept" };
     match kept.form {
-        Payloads::Full if kept.opened().is_some() => "what the record commits to",
+        _ if kept.opened().is_some() => "what the record commits to",
         Payloads::Full => WRONG,
         Payloads::None => "only the salt is kept",
         Payloads::Shape => "only its shape is kept",

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{LogArg, unreadable};
+use super::{LogArg, MICROS, moment, span, unreadable};
 use crate::{
     audit::{self, Counted, Verified, VerifyError, Wanted},
     cli::{Ending, Failure, say},
-    sys,
 };
 
 #[derive(Debug, clap::Args)]
@@ -24,10 +23,10 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     witness: Vec<PathBuf>,
     /// Until when the log should go: `now`, or seconds since 1970.
-    #[arg(long, value_name = "TIME", requires = "max_gap")]
-    until: Option<String>,
+    #[arg(long, value_name = "TIME", requires = "max_gap", value_parser = moment)]
+    until: Option<u64>,
     /// How much older the last signed record may be: `120s`, `5m`, `1h`.
-    #[arg(long, value_name = "TIME", requires = "until", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", requires = "until", value_parser = span)]
     max_gap: Option<u64>,
     /// Also hold the arguments and results that were kept against the records.
     #[arg(long)]
@@ -39,8 +38,8 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn verify(args: &Args) -> Result<Ending, Failure> {
     let dir = args.log.find()?;
-    let not_before = match (args.until.as_deref(), args.max_gap) {
-        (Some(until), Some(gap)) => Some(moment(until)?.saturating_sub(gap.saturating_mul(MICROS))),
+    let not_before = match (args.until, args.max_gap) {
+        (Some(until), Some(gap)) => Some(until.saturating_sub(gap.saturating_mul(MICROS))),
         (Some(_), None) | (None, _) => None,
     };
     let wanted =
@@ -81,8 +80,6 @@ fn counted(of: &Counted) -> String {
     )
 }
 
-const MICROS: u64 = 1_000_000;
-
 fn ending(error: &VerifyError) -> Ending {
     match error {
         VerifyError::Key { .. } => Ending::Usage,
@@ -117,25 +114,4 @@ fn sentence(verified: &Verified) -> String {
     format!(
         "{last} records{expired}, chain intact, {signed} signed by {epochs} {keys}, head {head}{anchored}"
     )
-}
-
-/// Microseconds since 1970.
-fn moment(text: &str) -> Result<u64, Failure> {
-    if text == "now" {
-        return Ok(sys::unix_micros());
-    }
-    let told = "--until is `now` or seconds since 1970";
-    let seconds: u64 = text.parse().map_err(|_| Failure::new(Ending::Usage, told))?;
-    Ok(seconds.saturating_mul(MICROS))
-}
-
-fn seconds(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.strip_suffix(['s', 'm', 'h']) {
-        Some(digits) if text.ends_with('m') => (digits, 60),
-        Some(digits) if text.ends_with('h') => (digits, 3600),
-        Some(digits) => (digits, 1),
-        None => (text, 1),
-    };
-    let number: u64 = digits.parse().map_err(|_| "write 120s, 5m or 1h".to_owned())?;
-    Ok(number.saturating_mul(unit))
 }

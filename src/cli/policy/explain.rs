@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     cli::{ConfigArg, Ending, Failure, load, say},
     config::{Case, Expect, Place},
-    domain::{Kind, ServerName, Subject},
+    domain::{Era, Kind, ServerName, Subject, Transport},
     gate::{Explained, Explanation, Fit},
 };
 
@@ -111,6 +111,8 @@ fn case(args: &Args) -> Result<Case, Failure> {
         place: Place::nowhere(),
         principal: args.principal.clone(),
         client: args.client.clone(),
+        era: Era::Modern,
+        transport: Transport::Http,
         server,
         subject,
         arguments,

@@ -1,6 +1,7 @@
 //! `policy …`: what the policies on disk say. Needs no running gateway and changes nothing.
 
 mod explain;
+mod replay;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -17,6 +18,9 @@ pub(super) enum Policy {
     /// Say what the policies make of one call, which of them decide it, and what would allow it.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Args),
+    /// Say which recorded calls would come out otherwise under the policies on disk.
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -33,6 +37,7 @@ pub(super) fn policy(action: Policy) -> Result<Ending, Failure> {
         Policy::Show(args) => show(&args),
         Policy::Test(args) => test(&args),
         Policy::Explain(args) => explain::explain(&args),
+        Policy::Replay(args) => replay::replay(&args),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Case {
     pub place: Place,
     pub principal: String,
     pub client: String,
+    pub era: Era,
+    pub transport: Transport,
     pub server: ServerName,
     pub subject: Subject,
     /// JSON text.
@@ -56,8 +58,8 @@ impl Case {
             principal: Principal::new(&self.principal),
             client: self.client.as_str().into(),
             conversation: None,
-            era: Era::Modern,
-            transport: Transport::Http,
+            era: self.era,
+            transport: self.transport,
         }
     }
 }
@@ -124,6 +126,8 @@ fn case(place: Place, section: &Section<'_>, notes: &mut Notes) -> Option<Case> 
         place,
         principal: principal?,
         client,
+        era: Era::Modern,
+        transport: Transport::Http,
         server,
         subject,
         arguments,

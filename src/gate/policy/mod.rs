@@ -119,6 +119,11 @@ impl Decided {
     fn doubtful(doubt: Doubt) -> Self {
         Self { doubt: Some(doubt), ..Self::default() }
     }
+
+    /// Whether it would take other arguments, or any, to say.
+    pub fn lacks_arguments(&self) -> bool {
+        matches!(self.doubt, Some(Doubt::Unjudged(_)))
+    }
 }
 
 impl Policies {
