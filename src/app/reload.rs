@@ -174,7 +174,7 @@ impl Reloader {
         let why = match refused {
             Refused::File(errors) => {
                 for error in errors.errors.iter().take(RELOAD_MISTAKES_MAX) {
-                    warn!(%error, "servers.toml has a mistake");
+                    warn!(%error, "The configuration has a mistake");
                 }
                 errors.errors.first().map(ToString::to_string).unwrap_or_default()
             }

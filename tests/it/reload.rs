@@ -127,7 +127,7 @@ async fn a_file_with_a_mistake_changes_nothing_and_says_where_everywhere() {
     let shown = gateway.cli(&["status"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("RELOAD REFUSED") && shown.contains(&place), "{shown}");
-    assert!(gateway.log().contains("servers.toml has a mistake"));
+    assert!(gateway.log().contains("The configuration has a mistake"));
     let record = gateway.wait_audit("the refusal", |record| record["kind"] == "reload_refused");
     assert!(record["why"].as_str().unwrap().contains("C003"), "{record}");
     assert_eq!((&record["generation"], record["config_sha256"].is_string()), (&json!(1), true));

@@ -191,8 +191,8 @@ fn end(reloaded: &Reloaded) -> Value {
             json!({
                 "result": "refused",
                 "error": match errors.errors.len() {
-                    1 => "servers.toml has a mistake".to_owned(),
-                    n => format!("servers.toml has {n} mistakes"),
+                    1 => "the configuration has a mistake".to_owned(),
+                    n => format!("the configuration has {n} mistakes"),
                 },
                 "errors": first,
             })
