@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use super::{
-    Audit, Durability, Settings, call, ids, intent, kinds, log, log_dir, memory_dir, open, outcome,
-    questions, segment, verified, write_calls, write_log,
+    Audit, Durability, Settings, call, evidence::long_log, ids, intent, kinds, log, log_dir,
+    memory_dir, open, outcome, questions, segment, verified, write_calls, write_log,
 };
 use crate::{
     audit::{
@@ -132,6 +132,20 @@ async fn tiles_that_are_gone_are_made_again() {
     write_log(dir.path(), 1).await;
     assert_eq!(verified(dir.path()).signed, 603);
     assert_eq!(fs::metadata(tiles.join("0/001")).unwrap().len(), 8192);
+}
+
+/// The last that is written of an epoch's end is the checkpoint: it may be two epochs behind.
+#[tokio::test]
+async fn a_checkpoint_of_an_epoch_before_the_last_one_is_enough() {
+    let dir = memory_dir();
+    long_log(dir.path()).await;
+    let (before, place) = (verified(dir.path()), log_dir(dir.path()));
+    assert!(before.epochs >= 3);
+    fs::copy(place.join("epoch/000000"), place.join("checkpoint")).unwrap();
+    open(dir.path()).1.finish();
+    assert_eq!(log_dir(dir.path()), place, "no other log was begun");
+    let after = verified(dir.path());
+    assert!(after.last >= before.last && after.signed == after.last, "{after:?}");
 }
 
 /// What was acknowledged of a log whose disk fails at one step, and in how many it was written.
