@@ -268,10 +268,11 @@ fn a_server_with_too_many_schemas_loses_the_rest_and_is_told_once() {
     let (name, shelf) = shelf(Names::Prefixed, "up", lists);
     let problems = shelf.problems.clone();
     let n = shelf.n_tools();
-    assert_eq!(
-        problems,
-        [format!("{} tools are not offered: the schemas of its server are too large", 50 - n)]
-    );
+    let told =
+        |why: &str| [format!("{} tools are not offered: the schemas of its server {why}", 50 - n)];
+    // Beside much other work the other bound may be the first.
+    let is_told = problems == told("are too large") || problems == told("take too long to compile");
+    assert!(is_told && n < 50, "{n}: {problems:?}");
     let catalog = merge([(name, shelf)].into_iter().collect(), None);
     assert!(catalog.resolve(Kind::Tool, "up__t0").is_some());
     assert!(catalog.resolve(Kind::Tool, "up__t49").is_none(), "neither listed nor callable");
