@@ -19,5 +19,7 @@ pub const APPROVAL_TTL: Duration = Duration::from_mins(10);
 pub const APPROVAL_REMEMBER_RANGE_S: RangeInclusive<f64> = 0.0..=2_592_000.0;
 /// How long a client that has asked again waits for somebody to decide, before it is told to wait.
 pub const APPROVAL_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks for what has expired, at least.
+pub const APPROVALS_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked for what has expired, at least.
 pub const APPROVALS_SWEEP: Duration = Duration::from_secs(60);

@@ -28,7 +28,7 @@ use crate::{
     audit::{ApprovalRecord, Audit, Record},
     domain::{
         ApprovalId, Call, Grounds,
-        limits::{APPROVALS_FILE_BYTES_MAX, APPROVALS_SWEEP},
+        limits::{APPROVALS_FILE_BYTES_MAX, APPROVALS_PAUSE, APPROVALS_SWEEP},
     },
     sys,
 };
@@ -190,7 +190,9 @@ impl Approvals {
         let (mut stops, mut changed) = (self.0.latch.changed(), self.0.changed.subscribe());
         loop {
             let left = self.lock().next_end_ms().map(|end| end.saturating_sub(sys::unix_millis()));
-            let pause = left.map_or(APPROVALS_SWEEP, Duration::from_millis).min(APPROVALS_SWEEP);
+            let pause = left.map_or(APPROVALS_SWEEP, Duration::from_millis);
+            // What cannot be taken from the file is not tried again at once.
+            let pause = pause.clamp(APPROVALS_PAUSE, APPROVALS_SWEEP);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = stops.changed() => {}
