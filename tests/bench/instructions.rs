@@ -193,14 +193,14 @@ fn weighing() -> &'static Weighing {
 }
 
 #[library_benchmark]
-#[bench::unlabelled_tool(args = (), setup = weighing, config = at_most(107_700))]
+#[bench::unlabelled_tool(args = (), setup = weighing, config = at_most(19_300))]
 fn weighed(of: &'static Weighing) -> (Judgement, Witness) {
     let Weighing { risk, rules, call, now, .. } = black_box(of);
     risk.weigh(rules, call, *now, |_| Verdict::Allow.into())
 }
 
 #[library_benchmark]
-#[bench::answer_70_b(args = (), setup = weighing, config = at_most(25_800))]
+#[bench::answer_70_b(args = (), setup = weighing, config = at_most(20_300))]
 fn heard(of: &'static Weighing) {
     let Weighing { witness, answer, now, .. } = black_box(of);
     witness.hear(answer, *now);
