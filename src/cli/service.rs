@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ConfigArg, Ending, Failure, client::Client, find_gateway, say, wait_for};
-use crate::config::Listen;
+use crate::config::{Gateway, Listen};
 
 /// How the answer is printed, and by which file the gateway is found.
 #[derive(Debug, clap::Args)]
@@ -140,11 +140,7 @@ pub(super) fn ask(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, Failure> {
-    let gateway = find_gateway(config)?;
-    wait_for(async {
-        let mut client = Client::connect(&gateway.admin).await?;
-        answered(client.ask(method, path, body).await?)
-    })
+    ask_as(config, (method, path, body), |client, _| client)
 }
 
 /// The same of what is told only to who may decide.
@@ -154,10 +150,18 @@ pub(super) fn ask_known(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, Failure> {
+    ask_as(config, (method, path, body), |client, gateway| client.knowing(&gateway.estop().token))
+}
+
+fn ask_as(
+    config: &ConfigArg,
+    (method, path, body): (Method, &str, Option<&Value>),
+    who: impl FnOnce(Client, &Gateway) -> Client,
+) -> Result<Value, Failure> {
     let gateway = find_gateway(config)?;
     wait_for(async {
-        let client = Client::connect(&gateway.admin).await?;
-        answered(client.knowing(&gateway.estop().token).ask(method, path, body).await?)
+        let mut client = who(Client::connect(&gateway.admin).await?, &gateway);
+        answered(client.ask(method, path, body).await?)
     })
 }
 

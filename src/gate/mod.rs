@@ -19,7 +19,9 @@ mod schema;
 mod tests;
 mod whitelist;
 
-pub use approvals::{About, Approvals, Decision, DecisionError, Remembered, Request, State};
+pub use approvals::{
+    About, Approvals, Decision, DecisionError, Remembered, Request, State, digest_over,
+};
 pub use judge::{Approval, Definition, Judgement, judge};
 use latch::Runaway;
 pub use latch::{

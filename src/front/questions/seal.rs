@@ -8,10 +8,10 @@
 use std::fmt;
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use sha2::{Digest, Sha256};
 
 use crate::{
     domain::{Caller, limits::QUESTION_WAIT_MAX},
+    gate::digest_over,
     wire::{CallParams, base64},
 };
 
@@ -30,28 +30,18 @@ pub(in crate::front) struct Binding([u8; 32]);
 impl Binding {
     pub(in crate::front) fn of(caller: &Caller, params: &CallParams) -> Self {
         let arguments = params.arguments();
-        Self::over(&[
+        Self(digest_over(&[
             caller.principal.as_str().as_bytes(),
             caller.conversation.as_deref().unwrap_or_default().as_bytes(),
             params.kind().as_str().as_bytes(),
             params.name().as_bytes(),
             &arguments,
-        ])
+        ]))
     }
 
     /// Whatever a caller may do about its tasks. One part, so it is never a request's.
     pub(in crate::front) fn of_tasks(caller: &Caller) -> Self {
-        Self::over(&[caller.principal.as_str().as_bytes()])
-    }
-
-    fn over(parts: &[&[u8]]) -> Self {
-        let mut digest = Sha256::new();
-        for part in parts {
-            // With its length before it no part can take from the next.
-            digest.update(part.len().to_be_bytes());
-            digest.update(part);
-        }
-        Self(digest.finalize().into())
+        Self(digest_over(&[caller.principal.as_str().as_bytes()]))
     }
 }
 

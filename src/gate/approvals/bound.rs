@@ -36,29 +36,29 @@ impl Bound {
     pub(super) fn of(call: &Call, pin: Known<'_>, rules: &Digests) -> Self {
         let arguments = canonical(&call.arguments);
         let Self(of) = Self::tool(call, pin);
-        Self::over(&[&of, arguments.as_bytes(), &rules.file, &rules.policies])
+        Self(digest_over(&[&of, arguments.as_bytes(), &rules.file, &rules.policies]))
     }
 
     /// Who asks, and for what.
     fn tool(call: &Call, pin: Known<'_>) -> Self {
-        Self::over(&[
+        Self(digest_over(&[
             call.caller.principal.as_str().as_bytes(),
             call.server.as_str().as_bytes(),
             call.subject.kind().as_str().as_bytes(),
             call.subject.as_str().as_bytes(),
             pin.map_or(&[], |pin| &pin.0),
-        ])
+        ]))
     }
+}
 
-    fn over(parts: &[&[u8]]) -> Self {
-        let mut digest = Sha256::new();
-        for part in parts {
-            // With its length before it no part can take from the next.
-            digest.update(part.len().to_be_bytes());
-            digest.update(part);
-        }
-        Self(digest.finalize().into())
+/// One digest over several parts; with its length before it no part can take from the next.
+pub fn digest_over(parts: &[&[u8]]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part);
     }
+    digest.finalize().into()
 }
 
 impl Errand {

@@ -35,6 +35,7 @@ use crate::{
 
 use self::book::Book;
 pub(super) use self::book::Found;
+pub use self::bound::digest_over;
 pub use self::request::{About, Remembered, Request, State};
 
 /// What somebody says of a call that waits.
