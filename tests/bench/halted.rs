@@ -22,6 +22,8 @@ mod answer;
 mod house;
 #[path = "halted/load.rs"]
 mod load;
+#[path = "upstream/port.rs"]
+mod port;
 
 use std::{
     env, fs,

@@ -15,6 +15,9 @@
     reason = "a program that measures starts processes itself, and fails loudly"
 )]
 
+#[path = "upstream/port.rs"]
+mod port;
+
 use std::{
     collections::HashMap,
     env, fs,
@@ -22,11 +25,11 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitCode, Stdio},
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
+use port::port_in;
 use portcullis::{
     app::{self, Mode},
     config,
@@ -348,21 +351,6 @@ impl Drop for House {
 
 fn able() -> Value {
     json!({ "elicitation": { "form": {} } })
-}
-
-/// Reads the log until it says where the endpoint is, and then for ever.
-fn port_in(log: impl Read + Send + 'static) -> u16 {
-    let (found, endpoint) = mpsc::sync_channel(1);
-    thread::spawn(move || {
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(url) = event["endpoint"].as_str() {
-                found.send(url.to_owned()).unwrap_or_default();
-            }
-        }
-    });
-    let url = endpoint.recv_timeout(SOON).unwrap();
-    url.rsplit(':').next().unwrap().trim_end_matches("/mcp").parse().unwrap()
 }
 
 /// How many processes descend from this one.

@@ -6,7 +6,7 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
-    sync::{Arc, Barrier, mpsc},
+    sync::{Arc, Barrier},
     thread,
 };
 
@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{SOON, until};
+use crate::{SOON, port::port_in, until};
 
 const WORKERS: usize = 2;
 
@@ -168,21 +168,6 @@ impl Drop for House {
         self.gateway.kill().unwrap_or_default();
         self.gateway.wait().unwrap();
     }
-}
-
-/// Reads the log until it says where the endpoint is, and then for ever.
-fn port_in(log: impl Read + Send + 'static) -> u16 {
-    let (found, endpoint) = mpsc::sync_channel(1);
-    thread::spawn(move || {
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(url) = event["endpoint"].as_str() {
-                found.send(url.to_owned()).unwrap_or_default();
-            }
-        }
-    });
-    let url = endpoint.recv_timeout(SOON).unwrap();
-    url.rsplit(':').next().unwrap().trim_end_matches("/mcp").parse().unwrap()
 }
 
 /// The processes whose command line holds `mark`.
