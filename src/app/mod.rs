@@ -227,6 +227,7 @@ impl App {
         self.chores.shutdown().await;
         self.front.drain().await;
         self.fleet.shut_down(SERVERS_GRACE).await;
+        self.audit.settle();
         if let Err(error) = self.audit.append(Record::Stopped { why }).await {
             warn!(%error, "The end could not be put on record");
         }

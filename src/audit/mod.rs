@@ -12,6 +12,7 @@ mod notary;
 mod queue;
 mod read;
 mod record;
+mod refusals;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use read::{
     commitments, count_payloads, prove, verify,
 };
 pub use record::{ApprovalRecord, LatchStep, Own, PinRecord, Record};
+pub use refusals::{Refusals, TurnedAway};
 
 pub use crate::config::{Durability, Payloads};
 
@@ -202,6 +204,16 @@ impl Audit {
         }
     }
 
+    /// For whoever turns requests away.
+    pub fn refusals(&self) -> Refusals {
+        Refusals(self.shared.clone())
+    }
+
+    /// Puts on record what was only counted so far.
+    pub fn settle(&self) {
+        self.shared.refused.settle(&self.shared);
+    }
+
     /// Whether the log takes records. Once false, it stays false until a restart.
     pub fn is_healthy(&self) -> bool {
         self.shared.queue.is_open()
@@ -254,6 +266,7 @@ impl AuditThread {
     }
 
     fn end(&mut self) {
+        self.audit.settle();
         self.audit.shared.queue.close();
         // The others end after the writer: the notary signs what it wrote, the vault keeps what it
         // committed to.

@@ -86,6 +86,9 @@ impl Notary {
             let until = beat.min(since + self.duties.pace.epoch_age);
             let last = first.saturating_add(self.duties.pace.epoch_records);
             let (seq, writing) = self.shared.wait(until, last);
+            if writing == Writing::GoesOn {
+                self.shared.refused.settle(&self.shared);
+            }
             let done = match writing {
                 Writing::HasFailed => return,
                 Writing::IsOver => self.read_to(seq).and_then(|()| self.sign()),

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::{
     AuditError, Record,
     queue::{Entry, Queue},
+    refusals::Tallies,
 };
 use crate::{
     domain::limits::{AUDIT_CONTENT_BYTES_MAX, AUDIT_CONTENT_BYTES_MIN},
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     news: Condvar,
     /// Room for content on its way to the vault, in bytes.
     pub(super) room: Arc<Semaphore>,
+    pub(super) refused: Tallies,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl Shared {
             progress: Mutex::new(progress),
             news: Condvar::new(),
             room: Arc::new(Semaphore::new(AUDIT_CONTENT_BYTES_MAX)),
+            refused: Tallies::default(),
         }
     }
 

@@ -129,6 +129,7 @@ impl Front {
         let serve = http::Serve {
             answer: move |visitor, request| http::answer(front.clone(), visitor, request),
             places: http::Places::new(self.limits.connections, http::VITAL),
+            porter: reject::Porter::new("main", self.gate.refusals()),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };
@@ -144,6 +145,7 @@ impl Front {
         let serve = http::Serve {
             answer: move |visitor, request| admin::answer(front.clone(), visitor, request),
             places: http::Places::new(ADMIN_CONNECTIONS_MAX, admin::VITAL),
+            porter: reject::Porter::new("admin", self.gate.refusals()),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };

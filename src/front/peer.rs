@@ -22,8 +22,8 @@ use crate::{
     fleet::Parked,
     gate::Marks,
     wire::{
-        CallParams, ErrorObject, Frame, Level, Message, Meta, Notification, Request, Version,
-        WireError, code, encode_error, encode_own_result, encode_visited,
+        CallParams, ErrorObject, Frame, Level, Message, Meta, Notification, Request, RequestId,
+        Version, WireError, code, encode_error, encode_own_result, encode_visited,
     },
 };
 
@@ -67,15 +67,15 @@ impl Peer {
     ) -> Option<Reply> {
         let (method, caller) = match self.check(&request) {
             Ok(checked) => checked,
-            Err(error) => return Some(Reply::error(self.version, Some(&request.id), &error)),
+            Err(error) => return Some(self.refuse(&front, &request.id, &error)),
         };
         if method == Method::SetLevel {
-            return Some(self.set_level(&request));
+            return Some(front.noted(&caller, self.set_level(&request)));
         }
         if matches!(method, Method::Subscribe | Method::Unsubscribe) {
-            return Some(
-                self.watching.answer(&front, (self.version, &caller), &request, method).await,
-            );
+            let watching = &self.watching;
+            let reply = watching.answer(&front, (self.version, &caller), &request, method).await;
+            return Some(front.noted(&caller, reply));
         }
         // The snapshot is let go: held for a call, it would keep servers that a reload has removed.
         let plan = method::plan(
@@ -86,11 +86,16 @@ impl Peer {
         );
         match plan {
             Plan::Result(result) => Some(Reply::ok(encode_own_result(&request.id, &result))),
-            Plan::Fail(error) => Some(Reply::error(self.version, Some(&request.id), &error)),
+            Plan::Fail(error) => Some(self.refuse(&front, &request.id, &error)),
             Plan::Call(params) => {
                 self.call(front, Calling { request, params, caller, lines }).await
             }
         }
+    }
+
+    /// Refuses what does not become a call.
+    fn refuse(&self, front: &Front, id: &RequestId, error: &ErrorObject) -> Reply {
+        front.noted(&self.caller, Reply::error(self.version, Some(id), error))
     }
 
     /// What is asked, and on whose behalf.
@@ -138,7 +143,7 @@ impl Peer {
         let Some(ongoing) = self.in_flight.begin(&id) else {
             let told = "a request with this id is in flight already";
             let error = ErrorObject::new(code::INVALID_REQUEST, told);
-            return Some(Reply::error(self.version, Some(&id), &error));
+            return Some(self.refuse(&front, &id, &error));
         };
         tokio::select! {
             biased;
@@ -151,9 +156,8 @@ impl Peer {
     /// own, judged and on record.
     async fn converse(&self, front: Arc<Front>, calling: Calling) -> Reply {
         let Calling { request, params, caller, lines } = calling;
-        let refused = |error: WireError| {
-            Reply::error(self.version, Some(&request.id), &ErrorObject::from(error))
-        };
+        let refused =
+            |error: WireError| self.refuse(&front, &request.id, &ErrorObject::from(error));
         let first = match self.version.era() {
             Era::Modern => params,
             Era::Legacy => {
@@ -240,7 +244,9 @@ impl Peer {
                 Ok(Message::Response(_)) => {}
                 Err(error) => {
                     let id = error.id().cloned();
-                    frames.push(encode_error(id.as_ref(), &ErrorObject::from(error)));
+                    let error = ErrorObject::from(error);
+                    front.turn_message_away(&self.caller, &error);
+                    frames.push(encode_error(id.as_ref(), &error));
                 }
             }
         }

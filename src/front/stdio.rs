@@ -21,6 +21,7 @@ use super::{
     method::{self, Method},
     peer::Peer,
     questions::Acquaintance,
+    reject::word,
 };
 use crate::{
     domain::{
@@ -28,8 +29,8 @@ use crate::{
         limits::{DRAIN_GRACE, NOTICE_QUEUE_MAX, STDIO_READ_BYTES},
     },
     wire::{
-        self, Batch, ErrorObject, Frame, LineReader, Message, Meta, Request, Version, WireError,
-        encode_error, encode_list_changed, join_batch,
+        self, Batch, ErrorObject, Frame, LineReader, Message, Meta, Request, RequestId, Version,
+        WireError, encode_error, encode_list_changed, join_batch,
     },
 };
 
@@ -113,7 +114,7 @@ impl Client {
             Ok(Batch::Many(messages)) => self.batch(messages).await,
             Err(error) => {
                 let id = error.id().cloned();
-                self.say(encode_error(id.as_ref(), &ErrorObject::from(error))).await;
+                self.refuse(id.as_ref(), &ErrorObject::from(error)).await;
             }
         }
     }
@@ -199,7 +200,7 @@ impl Client {
         let Some(peer) = self.peer.clone().filter(|p| p.version == Version::V2025_03_26) else {
             let told = "batches belong to protocol version 2025-03-26 only";
             let error = ErrorObject::new(wire::code::INVALID_REQUEST, told);
-            return self.say(encode_error(None, &error)).await;
+            return self.refuse(None, &error).await;
         };
         let (front, out) = (self.front.clone(), self.out.clone());
         self.running.spawn(async move {
@@ -221,6 +222,11 @@ impl Client {
     /// Requests that are refused for too many calls are requests still: twice the bound.
     fn has_room(&self) -> bool {
         self.running.len() < self.front.limits.in_flight.saturating_mul(2)
+    }
+
+    async fn refuse(&self, id: Option<&RequestId>, error: &ErrorObject) {
+        self.front.note_message(Transport::Stdio, &principal(), word(error.code));
+        self.say(encode_error(id, error)).await;
     }
 
     /// A client that reads nothing must not hold up the end.

@@ -45,7 +45,7 @@ use judge::refusal;
 use tokio::time::Instant;
 
 use crate::{
-    audit::{Audit, AuditError, LatchStep, Pending, Receipt, Record},
+    audit::{Audit, AuditError, LatchStep, Pending, Receipt, Record, Refusals},
     domain::{
         Call, CallId, Caller, DenyReason, Grounds, Kind, Matter, Questions, Refusal, ReplicaNo,
         Standing, Use, Verdict, Wish,
@@ -147,6 +147,11 @@ impl Gate {
 
     pub fn latch(&self) -> &Latch {
         &self.latch
+    }
+
+    /// For whoever turns requests away before they come here.
+    pub fn refusals(&self) -> Refusals {
+        self.audit.refusals()
     }
 
     /// Whether the audit takes records; without it nothing is admitted.

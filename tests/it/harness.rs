@@ -196,15 +196,20 @@ impl Drop for Gateway {
     }
 }
 
+/// But for what the log says of itself, and what is counted and not told one by one.
 pub(crate) fn audit_in(dir: &Path) -> Vec<Value> {
+    let own = ["log_begun", "segment", "key_epoch", "heartbeat", "turned_away"];
+    let records = records_in(dir).into_iter();
+    records.filter(|record| !own.iter().any(|kind| record["kind"] == *kind)).collect()
+}
+
+pub(crate) fn records_in(dir: &Path) -> Vec<Value> {
     let segments = fs::read_dir(dir.join("current/seg")).unwrap();
     let mut paths: Vec<PathBuf> = segments.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let text: String = paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     // The last line may be in the writing.
-    let records = text.lines().map_while(|line| serde_json::from_str(line).ok());
-    let own = ["log_begun", "segment", "key_epoch", "heartbeat"];
-    records.filter(|record: &Value| !own.iter().any(|kind| record["kind"] == *kind)).collect()
+    text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// `servers.toml` with everything inside `dir`, but for the keys that `tables` sets itself.

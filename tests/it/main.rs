@@ -36,6 +36,7 @@ mod policy;
 mod provide;
 mod questions;
 mod rates;
+mod refusals;
 mod relay;
 mod reload;
 mod replicas;

@@ -37,7 +37,7 @@ fn number(record: &Map<String, Value>, key: &str) -> u64 {
 
 /// What a call was aimed at, whatever kind of thing that is.
 fn target(record: &Map<String, Value>) -> Option<&str> {
-    const KEYS: [&str; 9] = [
+    const KEYS: [&str; 10] = [
         "tool",
         "prompt",
         "resource",
@@ -47,6 +47,7 @@ fn target(record: &Map<String, Value>) -> Option<&str> {
         "task_update",
         "task_cancel",
         "asked",
+        "at",
     ];
     KEYS.iter().find_map(|key| text(record, key))
 }
@@ -54,7 +55,7 @@ fn target(record: &Map<String, Value>) -> Option<&str> {
 /// From 0 to 10, as CEF counts: nothing to see, somebody was refused, look at once.
 fn severity(kind: &str) -> u8 {
     match kind {
-        "denied" | "refused" | "reload_refused" | "orphaned" => 5,
+        "denied" | "refused" | "turned_away" | "reload_refused" | "orphaned" => 5,
         "latch_engaged" | "recovered" => 8,
         _ => 2,
     }

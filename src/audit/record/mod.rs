@@ -24,6 +24,7 @@ pub use pins::PinRecord;
 use line::Line;
 
 use crate::{
+    audit::TurnedAway,
     config::Digests,
     domain::{CallId, Caller, DenyReason, Generation, Grounds, Kind, Matter, Outcome, ReplicaNo},
 };
@@ -64,6 +65,9 @@ pub enum Record<'a> {
     Denied { matter: Matter<'a>, grounds: &'a Grounds, reason: DenyReason, told: &'a str },
     /// Refused before it could become a call: `asked` is the name as the caller wrote it.
     Refused { call: CallId, caller: &'a Caller, about: Kind, asked: &'a str, reason: DenyReason },
+    /// Requests that nothing was read of that could be a call, or that were none: so many of one
+    /// kind, the first of them at `since`.
+    TurnedAway { what: &'a TurnedAway, who: Option<&'a str>, count: u64, since: u64 },
     /// A step of the emergency stop.
     Latch { step: LatchStep, id: &'a str, scope: &'a str, who: &'a str, why: &'a str },
     /// Something about what servers define.
@@ -92,6 +96,22 @@ pub(super) enum Step {
     Ends(CallId),
 }
 
+impl Line {
+    fn turned_away(&mut self, what: &TurnedAway, who: Option<&str>, (count, since): (u64, u64)) {
+        self.text("door", what.door);
+        self.text("at", what.at);
+        if what.status != 0 {
+            self.number("status", what.status.into());
+        }
+        self.text("reason", what.reason);
+        if let Some(who) = who {
+            self.text("principal", who);
+        }
+        self.number("count", count);
+        self.number("since", since);
+    }
+}
+
 impl Record<'_> {
     /// The word in the record's `kind` member.
     pub fn kind(&self) -> &'static str {
@@ -107,6 +127,7 @@ impl Record<'_> {
             Self::Outcome { .. } => "outcome",
             Self::Denied { .. } => "denied",
             Self::Refused { .. } => "refused",
+            Self::TurnedAway { .. } => "turned_away",
             Self::Latch { step: LatchStep::Engaged, .. } => "latch_engaged",
             Self::Latch { step: LatchStep::Reset, .. } => "latch_reset",
             Self::Latch { step: LatchStep::Resumed, .. } => "latch_resumed",
@@ -184,6 +205,9 @@ impl Record<'_> {
                 line.text("about", about.as_str());
                 line.text("asked", asked);
                 line.text("reason", reason.as_str());
+            }
+            Self::TurnedAway { what, who, count, since } => {
+                line.turned_away(what, who, (count, since));
             }
             Self::Latch { step: _, id, scope, who, why } => {
                 line.text("stop", id);

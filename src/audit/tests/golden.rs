@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Own, RESULT, Record, SECRET, call, denied, ids, intent, questions};
 use crate::audit::{
-    ApprovalRecord, LatchStep, PinRecord,
+    ApprovalRecord, LatchStep, PinRecord, TurnedAway,
     log::{Chain, is_canonical},
 };
 use crate::config::Digests;
@@ -12,6 +12,11 @@ use crate::domain::{
     ApprovalId, Call, CallError, DenyReason, Generation, Grounds, Kind, Matter, Outcome, Reason,
     ReplicaNo, ResourceUri, Sent, Standing, Subject, Task, TaskId, TaskStep, ToolName, Topic, Wish,
 };
+
+const TURNED_AWAY: TurnedAway =
+    TurnedAway { door: "main", at: "/mcp", status: 403, reason: "origin" };
+const ON_A_PIPE: TurnedAway =
+    TurnedAway { door: "stdio", at: "message", status: 0, reason: "parse_error" };
 
 fn wish(of: &Call, topic: Topic) -> Wish {
     let (caller, server) = (of.caller.clone(), of.server.clone());
@@ -90,6 +95,8 @@ fn the_bytes_of_every_kind_are_golden() {
         denied(Matter::Wish(&wish), reason, "no"),
         intent(Matter::Wish(&follow)),
         Record::Stopped { why: "SIGTERM" },
+        Record::TurnedAway { what: &TURNED_AWAY, who: Some("uid:1000"), count: 9, since: 5 },
+        Record::TurnedAway { what: &ON_A_PIPE, who: None, count: 1, since: 5 },
     ];
     insta::assert_snapshot!(golden(&records));
 }

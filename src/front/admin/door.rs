@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::estop::{Desk, Word};
 use crate::{
+    domain::Principal,
     domain::limits::{
         ADMIN_BODY_BYTES_MAX, ESTOP_DOOR_PATIENCE, ESTOP_DOOR_THREADS, HTTP_HEADER_BYTES_MAX,
         SOCKET_PATH_BYTES_MAX,
@@ -73,6 +74,11 @@ fn serve(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     } else {
         (StatusCode::FORBIDDEN, json!({ "error": "only the gateway's own user may speak here" }))
     };
+    if !status.is_success() {
+        let who = Principal::new(&format!("uid:{}", uid.as_raw()));
+        let reason = status.canonical_reason().unwrap_or("status");
+        desk.porter().refuses(("stop", status), reason, Some(&who));
+    }
     write(&mut stream, status, &value)
 }
 

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use super::heart::Heart;
 use crate::{
     domain::limits::{ESTOP_DRILL_MAX, ESTOP_SAVED_WAIT},
+    front::reject::Porter,
     gate::{Book, Category, Cause, Engaged, Gate, LiftError, Phase, Scope, Stop},
     sys,
 };
@@ -119,6 +120,10 @@ impl Desk {
         let word = sys::secret_word(token)?;
         let (token, has_processes) = (Sha256::digest(word).into(), Box::new(has_processes));
         Ok(Self { gate, auto_resume, heart, has_processes, token })
+    }
+
+    pub(super) fn porter(&self) -> Porter {
+        Porter::new("stop", self.gate.refusals())
     }
 
     /// Whether a request carries the token.

@@ -36,7 +36,10 @@ use crate::{
             HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
         },
     },
-    front::FrontError,
+    front::{
+        FrontError,
+        reject::{Porter, because},
+    },
 };
 
 /// A bound socket.
@@ -51,6 +54,7 @@ pub(in crate::front) enum Listener {
 pub(in crate::front) struct Serve<A> {
     pub(in crate::front) answer: A,
     pub(in crate::front) places: Places,
+    pub(in crate::front) porter: Porter,
     pub(in crate::front) drain: CancellationToken,
     pub(in crate::front) tasks: TaskTracker,
 }
@@ -211,50 +215,42 @@ where
     A: Fn(Visitor, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let (answer, drain) = (serve.answer.clone(), serve.drain.clone());
     match arrived {
         Arrived::Tcp(stream) => {
             let visitor =
                 Visitor { principal: Principal::new("local"), transport: Transport::Http };
-            serve.tasks.spawn(converse(stream, visitor, answer, drain, place));
+            serve.tasks.spawn(converse(stream, visitor, serve.clone(), place));
         }
         Arrived::Unix(stream, principal) => {
-            serve.tasks.spawn(converse(
-                stream,
-                Visitor { principal, transport: Transport::Unix },
-                answer,
-                drain,
-                place,
-            ));
+            let visitor = Visitor { principal, transport: Transport::Unix };
+            serve.tasks.spawn(converse(stream, visitor, serve.clone(), place));
         }
     }
 }
 
-async fn converse<S, A, F>(
-    stream: S,
-    visitor: Visitor,
-    answer: A,
-    drain: CancellationToken,
-    place: Place,
-) where
+async fn converse<S, A, F>(stream: S, visitor: Visitor, serve: Serve<A>, place: Place)
+where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Visitor, Request<Incoming>) -> F,
     F: Future<Output = Response<Body>>,
 {
     let whole = Arc::new(AtomicBool::new(false));
     let io = Patient::new(stream, whole.clone());
-    let service = service_fn(|request| {
+    let Serve { answer, porter, drain, .. } = serve;
+    let service = service_fn(|request: Request<Incoming>| {
         whole.store(true, Ordering::Relaxed);
         // In a box, which goes with the answer: the connection may last, idle or in a long stream.
-        let is_served = place.serves(request.uri().path());
+        let uri = request.uri().clone();
+        let is_served = place.serves(uri.path());
         let answered = is_served.then(|| Box::pin(answer(visitor.clone(), request)));
-        let (whole, place) = (whole.clone(), &place);
+        let (whole, place, porter, who) = (whole.clone(), &place, &porter, &visitor.principal);
         async move {
             let response = match answered {
                 Some(answered) => answered.await,
                 None => too_many(),
             };
             whole.store(false, Ordering::Relaxed);
+            porter.sees(uri.path(), &response, who);
             Ok::<_, std::convert::Infallible>(place.ends(response))
         }
     });
@@ -274,7 +270,18 @@ async fn converse<S, A, F>(
         }
     };
     if let Err(error) = ended {
+        if error.is_parse() {
+            porter.refuses(("head", refused_with(&error)), "no request", Some(&visitor.principal));
+        }
         tracing::debug!(%error, "A connection ended early");
+    }
+}
+
+/// What hyper says to bytes that are no request.
+fn refused_with(error: &hyper::Error) -> StatusCode {
+    match error.is_parse_too_large() {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -282,7 +289,7 @@ fn too_many() -> Response<Body> {
     let told = "too many connections; close some, or try again in a second";
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, told);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+    because(response, "connections")
 }
 
 #[cfg(test)]
@@ -296,10 +303,13 @@ mod tests {
         sync::Semaphore,
         time::{Instant, sleep},
     };
-    use tokio_util::sync::CancellationToken;
+    use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-    use super::{Body, Place, Principal, Transport, Visitor, converse};
-    use crate::domain::limits::HTTP_WRITE_STALL_MAX;
+    use super::{Body, Place, Places, Porter, Principal, Serve, Transport, Visitor, converse};
+    use crate::{
+        audit::{Audit, Durability},
+        domain::limits::HTTP_WRITE_STALL_MAX,
+    };
 
     /// How long a connection with a long answer on it lasts, for a client that does `read` and
     /// then takes nothing more.
@@ -308,10 +318,18 @@ mod tests {
         let visitor = Visitor { principal: Principal::new("local"), transport: Transport::Http };
         let held = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let place = Place { only: None, _held: held };
-        let answer = async |_, _| Response::new(Body::text("x".repeat(1 << 20)));
+        let dir = tempfile::tempdir().unwrap();
+        let (audit, _thread) = Audit::open(dir.path(), Durability::Cached).unwrap();
+        let serve = Serve {
+            answer: async |_, _| Response::new(Body::text("x".repeat(1 << 20))),
+            places: Places::new(1, &[]),
+            porter: Porter::new("main", audit.refusals()),
+            drain: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
         let began = Instant::now();
         let connection = async {
-            converse(ours, visitor, answer, CancellationToken::new(), place).await;
+            converse(ours, visitor, serve, place).await;
             began.elapsed()
         };
         let client = async {

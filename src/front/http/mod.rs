@@ -23,10 +23,11 @@ use hyper::body::Incoming;
 pub(super) use body::Body;
 pub(super) use connection::{Listener, Places, Serve, serve};
 pub(super) use guard::Doors;
+use guard::Foreign;
 use legacy::old;
 pub(super) use legacy::old::OldStreams;
 
-use super::{Front, admin};
+use super::{Front, admin, reject::because};
 use crate::{
     domain::{Principal, Transport},
     wire::{Frame, headers, sse_event},
@@ -49,11 +50,11 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Body> {
     if let Err(foreign) = front.doors.check(request.headers(), request.uri()) {
-        let told = match foreign {
-            guard::Foreign::Host => "this Host is not served here; see gateway.hosts",
-            guard::Foreign::Origin => "this Origin may not speak here; see gateway.origins",
+        let (told, why) = match foreign {
+            Foreign::Host => ("this Host is not served here; see gateway.hosts", "host"),
+            Foreign::Origin => ("this Origin may not speak here; see gateway.origins", "origin"),
         };
-        return plain(StatusCode::FORBIDDEN, told);
+        return because(plain(StatusCode::FORBIDDEN, told), why);
     }
     match (request.uri().path(), request.method()) {
         ("/mcp", &Method::POST) => post::post(front, visitor, request).await,

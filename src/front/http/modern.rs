@@ -24,7 +24,7 @@ use crate::{
     },
     wire::{
         CallParams, ErrorObject, Frame, Message, Meta, Request, ShownParams, Version, code,
-        encode_error, encode_own_result, headers_agree, sse_event,
+        encode_own_result, headers_agree, sse_event,
     },
 };
 
@@ -44,12 +44,11 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
 
 /// A request that was not understood: the HTTP status says so too.
 fn malformed(request: &Request, error: &ErrorObject) -> Response<Body> {
-    let frame = encode_error(Some(&request.id), error);
     let status = match error.code {
         code::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
         _ => StatusCode::BAD_REQUEST,
     };
-    json(status, Body::frame(&frame))
+    written(&Reply { status, ..Reply::error(Version::MODERN, Some(&request.id), error) })
 }
 
 fn checked(asked: &Asked, request: &Request) -> Result<(Method, Meta), ErrorObject> {
@@ -133,7 +132,7 @@ async fn respond(mut exchange: Exchange, tasks: &TaskTracker) -> Response<Body> 
 }
 
 pub(super) fn written(reply: &Reply) -> Response<Body> {
-    json(reply.status, Body::frame(&reply.frame))
+    reject::as_told(reply, json(reply.status, Body::frame(&reply.frame)))
 }
 
 pub(super) fn accepted() -> Response<Body> {

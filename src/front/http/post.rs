@@ -10,7 +10,11 @@ use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::{Body, Visitor, json, legacy, modern, plain};
+use super::{
+    Body, Visitor, legacy,
+    modern::{self, written},
+    plain,
+};
 use crate::{
     domain::{Era, limits::HTTP_BODY_TIMEOUT},
     front::{Front, exchange::Wants, reject::Reply},
@@ -45,7 +49,7 @@ pub(super) async fn post(
         Err(error) => {
             let id = error.id().cloned();
             let reply = Reply::error(Version::MODERN, id.as_ref(), &ErrorObject::from(error));
-            return json(StatusCode::BAD_REQUEST, Body::frame(&reply.frame));
+            return written(&Reply { status: StatusCode::BAD_REQUEST, ..reply });
         }
     };
     let asked = Asked { front, visitor, parts, accepts };

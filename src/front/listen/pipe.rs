@@ -30,7 +30,10 @@ pub(in crate::front) async fn listen_on_pipe(
 ) {
     // The subscription may last, its message need not.
     let id = request.id.detached();
-    let fail = |error| encode_error(Some(&id), &error);
+    let fail = |error| {
+        front.turn_message_away(&peer.caller, &error);
+        encode_error(Some(&id), &error)
+    };
     let said = async |frames: Vec<Frame>| {
         for frame in frames {
             if out.send(frame).await.is_err() {

@@ -4,10 +4,14 @@
 //! the design's table, always with `callId`, `sent` and `reason`, so that a caller knows whether
 //! it may try again. Nothing here reveals whether a hidden tool exists.
 
+mod porter;
+
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
+
+pub(super) use porter::{Porter, as_told, because, word};
 
 use super::dispatch::Answer;
 use crate::{
@@ -41,26 +45,34 @@ const RETRY_BUSY_MS: u64 = 100;
 pub(super) struct Reply {
     pub(super) frame: Frame,
     pub(super) status: StatusCode,
+    /// Why it is refused, unless the audit knows.
+    pub(super) refused: Option<&'static str>,
 }
 
 impl Reply {
     pub(super) fn ok(frame: Frame) -> Self {
-        Self { frame, status: StatusCode::OK }
+        Self { frame, status: StatusCode::OK, refused: None }
     }
 
     pub(super) fn error(to: Version, id: Option<&RequestId>, error: &ErrorObject) -> Self {
-        Self { frame: encode_error(id, error), status: status(to, error.code) }
+        let refused = Some(word(error.code));
+        Self { frame: encode_error(id, error), status: status(to, error.code), refused }
     }
 }
 
-/// The table.
+/// The table. Whatever a call has come to, it is on record.
 pub(super) fn reply(to: Version, id: &RequestId, answer: Answer) -> Reply {
+    Reply { refused: None, ..reply_of(to, id, answer) }
+}
+
+fn reply_of(to: Version, id: &RequestId, answer: Answer) -> Reply {
     match answer {
         Answer::Reply(kind, response) => match response.body {
             Body::Result(result) => Reply::ok(encode_result(to, id, &result, caching(kind))),
             Body::Error(error) => Reply {
                 status: status(to, error.integer("code").unwrap_or_default()),
                 frame: relay_error(to, id, &error),
+                refused: None,
             },
         },
         Answer::Asks { asked, .. } => {
