@@ -12,6 +12,8 @@
     reason = "a broken rule or an unreadable tree shall fail the test loudly"
 )]
 
+#[path = "tidy/metrics.rs"]
+mod metrics;
 #[path = "tidy/reading.rs"]
 mod reading;
 

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     domain::limits::{AUDIT_CONTENT_BYTES_MAX, AUDIT_CONTENT_BYTES_MIN},
     sys,
+    telemetry::meters,
 };
 
 /// Called once when the log has failed, on the thread that found out.
@@ -70,13 +71,17 @@ impl Shared {
         bound: usize,
     ) -> Result<oneshot::Receiver<u64>, AuditError> {
         let (done, written) = oneshot::channel();
-        self.queue.push(self.entry(record, Some(done)), bound)?;
+        self.push(self.entry(record, Some(done)), bound)?;
         Ok(written)
     }
 
     /// The same for what nobody waits for.
     pub(super) fn later(&self, record: &Record<'_>, bound: usize) -> Result<(), AuditError> {
-        self.queue.push(self.entry(record, None), bound)
+        self.push(self.entry(record, None), bound)
+    }
+
+    fn push(&self, entry: Entry, bound: usize) -> Result<(), AuditError> {
+        self.queue.push(entry, bound).inspect_err(|_| meters().audit_lost.increment(1))
     }
 
     fn entry(&self, record: &Record<'_>, done: Option<oneshot::Sender<u64>>) -> Entry {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     domain::{CallId, limits::AUDIT_IN_FLIGHT_IDS},
     sys::{self, spawn_vital},
+    telemetry::meters,
 };
 
 pub(super) struct Writer {
@@ -53,6 +54,7 @@ impl Writer {
         let (mut lines, mut kept) = (Vec::new(), Vec::new());
         let mut company = 0;
         while self.shared.queue.next_batch(&mut self.batch, company) {
+            let (began, n) = (Instant::now(), self.batch.len());
             let first = match self.write(&mut lines, &mut kept) {
                 Ok(first) => first,
                 Err(error) => {
@@ -60,6 +62,8 @@ impl Writer {
                     return;
                 }
             };
+            meters().audit_append.record(began.elapsed());
+            meters().audit_records.increment(u64::try_from(n).unwrap_or(u64::MAX));
             let waiters = tell(first, &mut self.batch);
             self.shared.wrote(self.chain.seq);
             self.vault.put(self.segment.number, std::mem::take(&mut kept));

@@ -7,6 +7,7 @@ mod approvals;
 mod audit;
 mod estop;
 mod files;
+mod observe;
 mod policy;
 mod risk;
 
@@ -36,9 +37,14 @@ pub use files::{
     FILES_SEARCH_OUTPUT_BYTES_MAX, FILES_SEARCH_RESULTS_DEFAULT, FILES_SEARCH_RESULTS_MAX,
     FILES_SEARCH_TIME_MAX, FILES_WALK_DEPTH_MAX, FILES_WALK_ENTRIES_MAX, FILES_WORKERS,
 };
+pub use observe::{
+    ADMIN_THREADS, FEED_EVENTS_MAX, FEED_KEEPALIVE, FEED_VIEWERS_MAX, METRIC_LABEL_CHARS_MAX,
+    METRIC_SERVERS_MAX, METRIC_TOOLS_PER_SERVER_MAX,
+};
 pub use policy::{
-    FINDINGS_MAX, PINS_FILE_BYTES_MAX, POLICY_BYTES_MAX, POLICY_FILES_MAX, POLICY_TYPE_DEPTH_MAX,
-    POLICY_WORLDS_MAX, SCAN_TEXT_BYTES_MAX,
+    FINDINGS_MAX, LAST_CALL_GRACE, PINS_FILE_BYTES_MAX, POLICY_BYTES_MAX, POLICY_FILES_MAX,
+    POLICY_TYPE_DEPTH_MAX, POLICY_WORLDS_MAX, RELOAD_MISTAKES_MAX, RELOAD_POLL, RELOAD_QUIET,
+    RELOAD_QUIET_MAX, RELOAD_START_MAX, RELOADS_WAITING_MAX, SCAN_TEXT_BYTES_MAX,
 };
 pub use risk::{
     RISK_ARGUMENT_BYTES_MAX, RISK_CONTEXTS_MAX, RISK_COUNT_RANGE, RISK_OUTPUT_BYTES_MAX,
@@ -351,20 +357,6 @@ pub const SCHEMA_NAME_BYTES: usize = 4;
 pub const RATE_CELLS_MAX: usize = 16_384;
 /// Files of any kind in a directory that is read whole.
 pub const DIRECTORY_FILES_MAX: usize = 1024;
-/// How long `servers.toml` has to be left alone before it is read again: editors write in steps.
-pub const RELOAD_QUIET: Duration = Duration::from_millis(200);
-/// After this it is read again even if something goes on in its directory.
-pub const RELOAD_QUIET_MAX: Duration = Duration::from_secs(2);
-/// Between two looks at `servers.toml` where the file system tells of no change.
-pub const RELOAD_POLL: Duration = Duration::from_secs(5);
-/// Requests for a reload that wait for the next one.
-pub const RELOADS_WAITING_MAX: usize = 32;
-/// How long a reload waits for servers that start; then it goes on without them.
-pub const RELOAD_START_MAX: Duration = Duration::from_secs(60);
-/// What a server may take, beyond the deadline of its last call, before a reload ends it.
-pub const LAST_CALL_GRACE: Duration = Duration::from_secs(5);
-/// Mistakes of one refused file that are logged and kept for the status.
-pub const RELOAD_MISTAKES_MAX: usize = 32;
 /// One secret read from a file.
 pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// A listener's socket path, as the kernel bounds it.

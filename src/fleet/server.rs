@@ -30,6 +30,7 @@ use super::{
 use crate::{
     config::{Affinity, Isolation, ServerConfig},
     domain::{Call, CallError, Generation, Principal, ReplicaNo, Subject},
+    telemetry::{KindMeters, meters},
     upstream::{Connector, Session},
     wire::Object,
 };
@@ -49,6 +50,8 @@ pub(super) struct Server {
     /// The keeper's alone.
     offer: Mutex<Offer>,
     balancer: Balancer,
+    /// Where calls are counted that are not of a listed tool.
+    pub(super) meters: KindMeters,
     pub(super) budget: RetryBudget,
 }
 
@@ -72,6 +75,7 @@ impl Server {
             floor: before.map(|before| before.floor.clone()).unwrap_or_default(),
             offer: Mutex::new(before.map(|before| before.offer().inherit()).unwrap_or_default()),
             balancer: Balancer::new(config.balance),
+            meters: KindMeters::of(&config.name),
             budget: RetryBudget::new(Instant::now()),
             config,
         };
@@ -94,8 +98,10 @@ impl Server {
 
     /// The same in turn, for a while.
     pub(super) async fn queue_up(&self, principal: &Principal) -> Result<Place, CallError> {
-        let until = Instant::now() + self.config.queue_timeout;
-        self.bulkhead.enter(principal, until).await.map_err(|none| match none {
+        let now = Instant::now();
+        let entered = self.bulkhead.enter(principal, now + self.config.queue_timeout).await;
+        meters().queue_wait.record(now.elapsed());
+        entered.map_err(|none| match none {
             NoPlace::Full => CallError::Busy,
             NoPlace::Late => CallError::Queued,
         })

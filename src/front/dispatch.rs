@@ -8,6 +8,7 @@
 
 use std::{num::NonZeroU64, sync::Arc};
 
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::{
@@ -22,8 +23,9 @@ use crate::{
         TraceParent,
     },
     fleet::{Again, Answered, Prepared, Resolved, Unanswered},
-    gate::{Permit, Ticket},
+    gate::{Known, Permit, Ticket},
     sys,
+    telemetry::meters,
     upstream::NoticeSender,
     wire::{
         Body, CallParams, InputRequired, Object, Progressed, Response, ShownParams, TaskNews,
@@ -99,7 +101,10 @@ impl Front {
             tracing::info_span!("call", call.id = %id, %trace_id, %span_id)
         });
         let step = Step { id, trace, goes_on: GoesOn::default() };
-        self.go(step, ask, notices).instrument(lines).await
+        let (began, what) = (Instant::now(), (ask.caller.transport, ask.params.kind()));
+        let answer = self.go(step, ask, notices).instrument(lines).await;
+        meters().operation(what, began.elapsed());
+        answer
     }
 
     async fn go(
@@ -204,7 +209,8 @@ impl Front {
         let Some(resolved) = resolve(&snapshot, asked, task.as_ref()) else {
             return Err(self.turn_away(id, ask, DenyReason::Unknown).await);
         };
-        let Resolved { server, subject, definition, pin, manner } = resolved;
+        let Resolved { server, subject, definition, pin, manner, meter } = resolved;
+        let meter = meter.unwrap_or_else(|| snapshot.roster.meter(server, asked.0));
         let shown = ask.shown.as_ref().map(|shown| shown.agree(&manner.param_headers, &ask.params));
         // Only for what the caller may see: a hidden tool's headers would tell that it exists.
         if let (Some(Err(mismatch)), true) =
@@ -233,7 +239,8 @@ impl Front {
             under: goes_on.under.map(Box::new),
         };
         let refused = |refusal| refused(id, ask, refusal);
-        let admission = match self.gate.allow(&snapshot.rules, call, (definition, pin)).await {
+        let known = Known { definition, pin, meter };
+        let admission = match self.gate.allow(&snapshot.rules, call, known).await {
             Ok(admission) => admission,
             Err(refusal) => {
                 let asked = self.ask_for_approval((id, goes_on), ask, server, &refusal);

@@ -144,7 +144,7 @@ impl Front {
         let (address, front) = (listener.address(), self.clone());
         let serve = http::Serve {
             answer: move |visitor, request| admin::answer(front.clone(), visitor, request),
-            places: http::Places::new(ADMIN_CONNECTIONS_MAX, admin::VITAL),
+            places: http::Places::new(ADMIN_CONNECTIONS_MAX, admin::vital()),
             porter: reject::Porter::new("admin", self.gate.refusals()),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),

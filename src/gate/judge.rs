@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
-use super::{Epoch, Facts, Rules, Schema, Stopped, Taint};
+use super::{Epoch, Facts, Pin, Rules, Schema, Stopped, Taint};
 use crate::{
     config::PolicyMode,
     domain::{ApprovalId, DenyReason, Grounds, Matter, Refusal, Standing, Verdict},
+    telemetry::{Lap, Meter, Stage},
 };
 
 /// What the catalog knows of the subject of a call.
@@ -24,6 +25,16 @@ pub enum Definition<'a> {
     /// It waits to be approved.
     HeldBack,
     Missing,
+}
+
+/// What the catalog says of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    pub definition: Definition<'a>,
+    /// Of the definition, if it has one.
+    pub pin: Option<&'a Pin>,
+    /// Where it is counted.
+    pub meter: Meter,
 }
 
 /// What somebody has said of this very call.
@@ -46,7 +57,18 @@ pub fn judge(
     latch: Result<Epoch, Stopped>,
     rules: &Rules,
     (matter, definition): (Matter<'_>, Definition<'_>),
-    (standing, approval): (&Standing, Approval),
+    of_call: (&Standing, Approval),
+) -> Judgement {
+    judge_by(latch, rules, (matter, definition), of_call, &mut ())
+}
+
+/// The same, for whoever wants to hear when each stage is over.
+pub(super) fn judge_by(
+    latch: Result<Epoch, Stopped>,
+    rules: &Rules,
+    (matter, definition): (Matter<'_>, Definition<'_>),
+    of_call: (&Standing, Approval),
+    laps: &mut impl Lap,
 ) -> Judgement {
     if latch.is_err() {
         return DenyReason::Stopped.into();
@@ -59,16 +81,17 @@ pub fn judge(
         // They belong to a call that was judged.
         Matter::Questions(_) => return Verdict::Allow.into(),
     };
-    if let Definition::Missing = definition {
-        return DenyReason::Unknown.into();
+    let hidden = match definition {
+        Definition::Missing => Some(DenyReason::Unknown),
+        _ if !rules.listed(server, &subject) => Some(DenyReason::NotListed),
+        Definition::HeldBack => Some(DenyReason::Pin),
+        Definition::Known(_) | Definition::Listed | Definition::Forwarded => None,
+    };
+    laps.lap(Stage::Whitelist);
+    if let Some(reason) = hidden {
+        return reason.into();
     }
-    if !rules.listed(server, &subject) {
-        return DenyReason::NotListed.into();
-    }
-    if let Definition::HeldBack = definition {
-        return DenyReason::Pin.into();
-    }
-    let judgement = judge_content(rules, (matter, definition), standing, approval);
+    let judgement = judge_content(rules, (matter, definition), of_call, laps);
     // Of what no argument would open, a caller learns nothing at all.
     let is_denied = matches!(judgement.verdict, Verdict::Deny(_));
     if is_denied && !rules.shows(principal, server, &subject) {
@@ -82,14 +105,28 @@ pub fn judge(
 fn judge_content(
     rules: &Rules,
     (matter, definition): (Matter<'_>, Definition<'_>),
-    standing: &Standing,
-    approval: Approval,
+    (standing, approval): (&Standing, Approval),
+    laps: &mut impl Lap,
 ) -> Judgement {
-    if let (Matter::Call(call), Definition::Known(schema)) = (matter, definition)
-        && let Err(sentence) = schema.check(&call.arguments)
-    {
+    let checked = match (matter, definition) {
+        (Matter::Call(call), Definition::Known(schema)) => schema.check(&call.arguments),
+        (_, _) => Ok(()),
+    };
+    laps.lap(Stage::Schema);
+    if let Err(sentence) = checked {
         return Verdict::Deny(Refusal::new(DenyReason::Schema, sentence)).into();
     }
+    let judgement = judge_by_policies(rules, matter, (standing, approval));
+    laps.lap(Stage::Policy);
+    judgement
+}
+
+/// What the policies and the thresholds say.
+fn judge_by_policies(
+    rules: &Rules,
+    matter: Matter<'_>,
+    (standing, approval): (&Standing, Approval),
+) -> Judgement {
     let taint = if standing.tainted { Taint::Tainted } else { Taint::Clean };
     let is_approved = approval != Approval::None;
     let facts = Facts { risk: standing.score, taint, is_approved };

@@ -15,6 +15,7 @@ mod rates;
 mod risk;
 mod rules;
 mod schema;
+mod stopping;
 #[cfg(test)]
 mod tests;
 mod whitelist;
@@ -22,7 +23,7 @@ mod whitelist;
 pub use approvals::{
     About, Approvals, Decision, DecisionError, Remembered, Request, State, digest_over,
 };
-pub use judge::{Approval, Definition, Judgement, judge};
+pub use judge::{Approval, Definition, Judgement, Known, judge};
 use latch::Runaway;
 pub use latch::{
     Book, Category, Cause, Engaged, Epoch, Latch, LiftError, Marks, Phase, Scope, ScopeError, Stop,
@@ -41,15 +42,16 @@ pub use whitelist::Whitelist;
 
 use std::sync::Arc;
 
-use judge::refusal;
+use judge::{judge_by, refusal};
 use tokio::time::Instant;
 
 use crate::{
-    audit::{Audit, AuditError, LatchStep, Pending, Receipt, Record, Refusals},
+    audit::{Audit, AuditError, Pending, Receipt, Record, Refusals},
     domain::{
         Call, CallId, Caller, DenyReason, Grounds, Kind, Matter, Questions, Refusal, ReplicaNo,
         Standing, Use, Verdict, Wish,
     },
+    telemetry::{Lap, Laps, Meter, Stage, meters},
 };
 
 /// All gates together, with the audit behind them.
@@ -113,11 +115,16 @@ impl Admission {
 
     /// The permit, as soon as the intent is on record.
     pub async fn on_record(self) -> Result<(Permit, Ticket), Refusal> {
-        let Self { call, epoch, ticket, pending } = self;
-        match pending.written().await {
+        let Self { call, epoch, mut ticket, pending } = self;
+        let written = pending.written().await;
+        meters().stage(Stage::Audit, ticket.age());
+        match written {
             Ok(receipt) => Ok((Permit::mint(call, epoch, receipt), ticket.admitted())),
             // It may still be written: then it has an outcome, that nothing was sent.
-            Err(AuditError::Stalled) => Err(refusal(DenyReason::AuditUnavailable)),
+            Err(AuditError::Stalled) => {
+                ticket.refused();
+                Err(refusal(DenyReason::AuditUnavailable))
+            }
             Err(_) => {
                 ticket.void();
                 Err(refusal(DenyReason::AuditUnavailable))
@@ -171,7 +178,8 @@ impl Gate {
         call: Call,
         definition: Definition<'_>,
     ) -> Result<(Permit, Ticket), Refusal> {
-        self.allow(rules, call, (definition, None)).await?.on_record().await
+        let meter = Meter::of_kind(&call.server, call.subject.kind());
+        self.allow(rules, call, Known { definition, pin: None, meter }).await?.on_record().await
     }
 
     /// The same in two steps, for whoever can prepare the call while its intent is written.
@@ -179,12 +187,13 @@ impl Gate {
         &self,
         rules: &Rules,
         mut call: Call,
-        known: (Definition<'_>, Option<&Pin>),
+        Known { definition, pin, meter }: Known<'_>,
     ) -> Result<Admission, Refusal> {
-        let agreed = self.agree(rules, Matter::Call(&call), known).await?;
-        let Agreed { epoch, grounds, witness, under } = agreed;
+        let agreed = self.agree(rules, Matter::Call(&call), (definition, pin)).await;
+        let Agreed { epoch, grounds, witness, under } =
+            agreed.inspect_err(|refusal| meter.refused(call.caller.transport, refusal.reason))?;
         call.under = under.map(Box::new);
-        let ticket = Ticket::open(self.audit.clone(), call.id, witness);
+        let ticket = Ticket::open(self.audit.clone(), &call, (witness, meter));
         let matter = Matter::Call(&call);
         match self.audit.begin(Record::Intent { matter, grounds: &grounds }) {
             Ok(pending) => Ok(Admission { call, epoch, ticket, pending }),
@@ -251,16 +260,26 @@ impl Gate {
         matter: Matter<'_>,
         (definition, pin): (Definition<'_>, Option<&Pin>),
     ) -> Result<Agreed, Refusal> {
-        let (epoch, at) = (self.latch.epoch(matter.into()), Instant::now());
+        let mut laps = Laps::begin();
+        let epoch = self.latch.epoch(matter.into());
+        laps.lap(Stage::Latch);
+        let at = laps.now();
         let case = Case { rules, matter, definition, pin, epoch, at, approval: Approval::None };
-        let Weighed { judgement, witness, under } = match (self.weigh(case), matter, epoch) {
+        let weighed = self.weigh(case, &mut laps);
+        let Weighed { judgement, witness, under } = match (weighed, matter, epoch) {
             (held, Matter::Call(call), Ok(epoch)) if held.judgement.verdict == Verdict::Hold => {
                 // In a box: it is rare, and every call would carry it.
-                Box::pin(self.seek(case, (call, epoch), held)).await
+                let sought = Box::pin(self.seek(case, (call, epoch), held)).await;
+                laps.lap(Stage::Approval);
+                sought
             }
             (weighed, _, _) => weighed,
         };
         let Judgement { verdict, grounds } = judgement;
+        meters().policy_overhead.record(laps.so_far());
+        if let Some(standing) = &grounds.risk {
+            meters().risk_score.record(f64::from(standing.score));
+        }
         let refusal = match (epoch, verdict) {
             (Ok(epoch), Verdict::Allow) => return Ok(Agreed { epoch, grounds, witness, under }),
             (_, Verdict::Deny(refusal)) => refusal,
@@ -275,17 +294,22 @@ impl Gate {
     }
 
     /// What is to become of it, with everything that is remembered of its caller.
-    fn weigh(&self, case: Case<'_>) -> Weighed {
+    fn weigh(&self, case: Case<'_>, laps: &mut Laps) -> Weighed {
         let Case { rules, matter, definition, epoch, at, approval, .. } = case;
-        let decide = |standing: &Standing| {
-            let judgement = judge(epoch, rules, (matter, definition), (standing, approval));
+        let mut decide = |standing: &Standing| {
+            laps.lap(Stage::Risk);
+            let about = (matter, definition);
+            let judgement = judge_by(epoch, rules, about, (standing, approval), laps);
             // Only what goes through counts, and only once.
-            if judgement.verdict == Verdict::Allow
-                && let Err(refusal) = within_rates(rules, matter)
-            {
-                return Judgement { verdict: Verdict::Deny(refusal), ..judgement };
+            if judgement.verdict != Verdict::Allow {
+                return judgement;
             }
-            judgement
+            let taken = within_rates(rules, matter);
+            laps.lap(Stage::Rate);
+            match taken {
+                Ok(()) => judgement,
+                Err(refusal) => Judgement { verdict: Verdict::Deny(refusal), ..judgement },
+            }
         };
         match matter {
             Matter::Call(call) => {
@@ -309,6 +333,7 @@ impl Gate {
     ) -> Refusal {
         let epoch = self.latch.epoch(Marks::of_principal(&caller.principal));
         let reason = if epoch.is_ok() { reason } else { DenyReason::Stopped };
+        Meter::unknown(about).refused(caller.transport, reason);
         self.put(Record::Refused { call, caller, about, asked, reason }).await;
         self.count(caller, reason);
         refusal(reason)
@@ -324,53 +349,6 @@ impl Gate {
         if let Some(cause) = runaway.and_then(|one| one.refused(&caller.principal, now)) {
             self.engage(cause);
         }
-    }
-
-    /// Stops what `cause` says and puts it on record, in this order.
-    pub fn engage(&self, cause: Cause) -> Engaged {
-        let engaged = self.latch.engage(cause);
-        if let Engaged::Now(stop) = &engaged {
-            self.record_engaged(stop);
-        }
-        engaged
-    }
-
-    /// The same if somebody has put the file `STOP` in place.
-    pub fn heed_the_file(&self) {
-        if let Some(Engaged::Now(stop)) = self.latch.heed_the_file() {
-            self.record_engaged(&stop);
-        }
-    }
-
-    fn record_engaged(&self, stop: &Stop) {
-        let Stop { id, scope, category, who, why, .. } = stop;
-        let category = category.number();
-        tracing::warn!(id, %scope, category, who, why, "The emergency stop is engaged");
-        self.record(LatchStep::Engaged, stop, who, why);
-    }
-
-    /// Takes the first of two steps back and puts it on record.
-    pub fn reset(&self, id: &str, reason: &str, who: &str) -> Result<Stop, LiftError> {
-        let stop = self.latch.reset(id, reason, who)?;
-        self.record(LatchStep::Reset, &stop, who, reason);
-        Ok(stop)
-    }
-
-    /// Permits calls again and puts it on record.
-    pub fn resume(&self, id: &str, who: &str) -> Result<Stop, LiftError> {
-        let stop = self.latch.resume(id, who)?;
-        self.record(LatchStep::Resumed, &stop, who, "");
-        Ok(stop)
-    }
-
-    fn record(&self, step: LatchStep, stop: &Stop, who: &str, why: &str) {
-        let scope = stop.scope.to_string();
-        self.audit.append_later(Record::Latch { step, id: &stop.id, scope: &scope, who, why });
-    }
-
-    /// Puts on record how a stop that was only tried out did.
-    pub fn record_drill(&self, stop: &Stop, who: &str, figures: &str) {
-        self.record(LatchStep::Drilled, stop, who, figures);
     }
 
     /// A refusal stands whether or not it could be recorded.

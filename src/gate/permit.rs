@@ -4,13 +4,16 @@
 //! whatever else crosses. It is minted here only, by the gate. A `Ticket` owes the audit an outcome
 //! and pays exactly once, also when it is dropped because a task was cancelled.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{latch::Epoch, risk::Witness};
 use crate::{
     audit::{Audit, Receipt, Record},
-    domain::{Call, CallError, CallId, Outcome, Sent},
+    domain::{Call, CallError, CallId, DenyReason, Outcome, Sent, Transport},
+    telemetry::Meter,
 };
 
 /// Proof of an Allow on record. Whoever sends borrows it; whoever has none cannot send.
@@ -86,14 +89,33 @@ struct Duty {
     witness: Option<Witness>,
     /// What the server answered.
     result: Option<Bytes>,
+    /// Where its end is counted, once.
+    counted: Option<(Meter, Transport)>,
 }
 
 impl Ticket {
     /// Opened before the intent is handed to the audit: a caller who leaves in between has
     /// sent nothing, and the record says so.
-    pub(super) fn open(audit: Audit, call: CallId, witness: Option<Witness>) -> Self {
+    pub(super) fn open(
+        audit: Audit,
+        call: &Call,
+        (witness, meter): (Option<Witness>, Meter),
+    ) -> Self {
         let (since, owed) = (Instant::now(), Some(Sent::No));
-        Self(Box::new(Duty { audit, call, since, owed, witness, result: None }))
+        let (call, counted) = (call.id, Some((meter, call.caller.transport)));
+        Self(Box::new(Duty { audit, call, since, owed, witness, result: None, counted }))
+    }
+
+    /// Since it was opened.
+    pub(super) fn age(&self) -> Duration {
+        self.0.since.elapsed()
+    }
+
+    /// Its intent was not put on record: whatever comes of it now, its caller was refused.
+    pub(super) fn refused(&mut self) {
+        if let Some((meter, transport)) = self.0.counted.take() {
+            meter.refused(transport, DenyReason::AuditUnavailable);
+        }
     }
 
     /// What was answered, or asked, is remembered, and on record with the outcome. To be called
@@ -113,6 +135,7 @@ impl Ticket {
 
     /// There is no intent on record that would need an outcome.
     pub(super) fn void(mut self) {
+        self.refused();
         self.0.owed = None;
     }
 
@@ -123,8 +146,11 @@ impl Ticket {
     }
 
     fn record(&self, outcome: Outcome) {
-        let Duty { audit, call, since, result, .. } = self.0.as_ref();
+        let Duty { audit, call, since, result, counted, .. } = self.0.as_ref();
         let (call, result, elapsed) = (*call, result.as_ref(), since.elapsed());
+        if let Some((meter, transport)) = counted {
+            meter.ended(*transport, outcome, elapsed);
+        }
         audit.append_later(Record::Outcome { call, outcome, result, elapsed });
     }
 }

@@ -1,13 +1,15 @@
-//! Thin edges to the operating system: the wall clock, files that are replaced whole, and threads
-//! that must not be missed.
+//! Thin edges to the operating system: the wall clock, files that are replaced whole, threads that
+//! must not be missed, and what the kernel says of our own process.
 //!
 //! Promises that a replaced file is either the old one or the new one after any crash, and that
 //! nobody else in the house reads the wall clock. Knows nothing of calls, records or settings.
 
 mod clock;
 mod file;
+mod process;
 mod vital;
 
 pub use clock::{unix_micros, unix_millis};
 pub use file::{create_private_dir, move_aside, place_file, replace_file, secret_word, sync_dir};
+pub use process::{Pids, Process};
 pub use vital::spawn_vital;

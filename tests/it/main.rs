@@ -30,6 +30,7 @@ mod leases;
 mod lifecycle;
 mod matrix;
 mod mirrored;
+mod observe;
 mod old_transport;
 mod pins;
 mod policy;

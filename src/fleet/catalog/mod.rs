@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 use crate::{
     domain::{ExposedName, Kind, ResourceUri, ServerName, Subject},
     gate::{Definition, Offer, Pin, Rules},
+    telemetry::Meter,
     upstream::Manner,
     wire::{List, Tasks},
 };
@@ -59,6 +60,8 @@ pub struct Resolved<'a> {
     /// Of what is listed.
     pub pin: Option<&'a Pin>,
     pub manner: Manner,
+    /// Of a tool that is listed.
+    pub meter: Option<Meter>,
 }
 
 /// Everything that every server listed, as of one moment.
@@ -272,6 +275,7 @@ fn entry<'a>(
         definition,
         pin: Some(&entry.stamp.pin),
         manner: entry.manner.clone(),
+        meter: entry.meter,
     })
 }
 
@@ -281,5 +285,6 @@ fn resolved<'a>(
     definition: Definition<'a>,
 ) -> Option<Resolved<'a>> {
     let subject = Subject::parse(kind, name).ok()?;
-    Some(Resolved { server, subject, definition, pin: None, manner: Manner::default() })
+    let (pin, manner, meter) = (None, Manner::default(), None);
+    Some(Resolved { server, subject, definition, pin, manner, meter })
 }

@@ -22,6 +22,7 @@ use crate::{
     },
     fleet::naming::expose,
     gate::{Origin, Schema, SchemaBudget, Stamp},
+    telemetry::Meter,
     upstream::{Manner, Runs},
     wire::{Item, List, Object, Tasks, for_legacy_clients, quote},
 };
@@ -60,6 +61,8 @@ pub(super) struct Entry {
     pub(super) manner: Manner,
     pub(super) definition: Bytes,
     pub(super) stamp: Stamp,
+    /// Tools only.
+    pub(super) meter: Option<Meter>,
     /// The same for legacy clients, where that is another.
     pub(super) legacy: Option<Bytes>,
 }
@@ -150,6 +153,7 @@ impl Shelf {
                     let legacy = for_legacy_clients(&item.raw);
                     let legacy = legacy.map(|raw| renamed(&raw, &exposed, manner.runs));
                     shelf.tools.push(Arc::new(Entry {
+                        meter: Some(Meter::of_tool(server, subject.as_str())),
                         exposed,
                         server: server.clone(),
                         subject,
@@ -180,6 +184,7 @@ impl Shelf {
             shelf.prompts.push(Arc::new(Entry {
                 stamp: Stamp::of(origin, List::Prompts, subject.as_str(), &definition),
                 definition,
+                meter: None,
                 legacy: None,
                 exposed,
                 server: server.clone(),

@@ -21,6 +21,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use metrics::Counter;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -41,6 +42,7 @@ use crate::{
     config::{Isolation, ReplicaConfig, ServerConfig, Target},
     domain::{CallError, Era, ReplicaNo},
     sys,
+    telemetry::ejections,
     upstream::{Session, Tail},
 };
 
@@ -143,6 +145,7 @@ pub(in crate::fleet) struct Replica {
     /// What its children have written to their standard error.
     pub(in crate::fleet) tail: Tail,
     restarts: AtomicU64,
+    ejections: Counter,
     /// Wakes a life that waits in a crash loop.
     retry: Notify,
     /// A call that was its second chance has failed.
@@ -195,6 +198,7 @@ impl Replica {
                 stage,
                 tail: Tail::default(),
                 restarts: AtomicU64::new(0),
+                ejections: ejections(&config.name),
                 retry: Notify::new(),
                 condemned: Notify::new(),
             };
@@ -264,6 +268,7 @@ impl Replica {
         match turn {
             Turn::Nothing => {}
             Turn::Ejected(pause) | Turn::Condemned(pause) => {
+                self.ejections.increment(1);
                 let pause_ms = pause.as_millis();
                 warn!(server.id = %server, replica, %pause_ms, "Replica was ejected");
             }

@@ -24,10 +24,11 @@ use super::{
 use crate::{
     config::{Finding, Names, ServerConfig},
     domain::{
-        Call, CallError, Generation, Sent, ServerName,
+        Call, CallError, Generation, Kind, Sent, ServerName,
         limits::{LAST_CALL_GRACE, RELOAD_START_MAX, SERVER_SHARE_OF_ROOM},
     },
     gate::Rules,
+    telemetry::Meter,
     upstream::{Connector, Manner, Outgoing},
     wire::CallParams,
 };
@@ -96,6 +97,12 @@ impl Roster {
             return usize::MAX;
         }
         room.saturating_mul(SERVER_SHARE_OF_ROOM).saturating_add(1)
+    }
+
+    /// Where a call to a server is counted that is not of a tool that it lists.
+    pub fn meter(&self, server: &ServerName, kind: Kind) -> Meter {
+        let found = self.server(server).map(|server| server.meters.get(kind));
+        found.unwrap_or_else(|| Meter::unknown(kind))
     }
 
     pub(super) fn server(&self, name: &ServerName) -> Option<&Arc<Server>> {

@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::routes::Action;
 use crate::{
     domain::ApprovalId,
     front::http::{Body, plain},
@@ -69,7 +70,7 @@ pub(super) fn show(approvals: &Approvals, id: ApprovalId) -> Response<Body> {
 
 pub(super) async fn decide(
     approvals: &Approvals,
-    (path, who): (&str, &str),
+    (action, who): (Action, &str),
     body: &[u8],
 ) -> Response<Body> {
     let word = serde_json::from_slice::<Word>(body).ok();
@@ -77,9 +78,11 @@ pub(super) async fn decide(
     let (Some(word), Some(id)) = (word, id) else {
         return plain(StatusCode::BAD_REQUEST, "the body is not what this request takes");
     };
-    let done = match (path, word.remember) {
-        (FORGET, _) => approvals.forget(id, who).await.map(|one| kept(&one)),
-        (DENY, _) => approvals.decide(id, who, Decision::Refuse).await.map(|one| request(&one)),
+    let done = match (action, word.remember) {
+        (Action::Forget, _) => approvals.forget(id, who).await.map(|one| kept(&one)),
+        (Action::Deny, _) => {
+            approvals.decide(id, who, Decision::Refuse).await.map(|one| request(&one))
+        }
         (_, true) => approvals.decide(id, who, Decision::Remember).await.map(|one| request(&one)),
         (_, false) => approvals.decide(id, who, Decision::Allow).await.map(|one| request(&one)),
     };

@@ -104,10 +104,6 @@ impl Word {
     }
 }
 
-pub(super) fn allowed(path: &str) -> &'static str {
-    if path == STATE { "GET, POST" } else { "POST" }
-}
-
 impl Desk {
     /// `token` is where the word is kept by which requests over TCP are told from others'; it is
     /// made if there is none.

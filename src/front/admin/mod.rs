@@ -1,4 +1,4 @@
-//! The admin listener: status, reloads and the emergency stop, never an MCP tool.
+//! The admin listener: status, metrics, reloads and the emergency stop, never an MCP tool.
 //!
 //! On a socket of its own, for the operator alone. Nothing here can define a command or a server.
 
@@ -8,15 +8,19 @@ mod estop;
 mod heart;
 mod pins;
 mod reload;
+mod routes;
+mod seen;
 mod status;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+
+use routes::{Action, Found};
 
 use super::{
     Front,
@@ -33,18 +37,8 @@ pub use estop::Desk;
 pub use heart::Heart;
 pub use pins::told as pins_told;
 pub use reload::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
+pub(super) use routes::vital;
 pub(super) use status::ready;
-
-/// What is answered also when there is no room for more.
-pub(super) const VITAL: &[&str] = &[
-    "/health",
-    "/ready",
-    "/admin/status",
-    estop::STATE,
-    estop::RESET,
-    estop::RESUME,
-    estop::HEARTBEAT,
-];
 
 /// Every request on the admin listener.
 pub(super) async fn answer(
@@ -57,41 +51,42 @@ pub(super) async fn answer(
     if page || front.doors.check(request.headers(), request.uri()).is_err() {
         return plain(StatusCode::FORBIDDEN, "this Host or Origin may not speak here");
     }
-    let method = request.method().clone();
-    match (request.uri().path(), &method) {
-        ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
-        ("/ready", &Method::GET) => ready(&front),
-        ("/admin/status", &Method::GET) => told(StatusCode::OK, &status::status(&front)),
-        (
-            path @ (estop::STATE | estop::RESET | estop::RESUME | estop::DRILL | estop::HEARTBEAT),
-            _,
-        ) => match estop::Word::of(path, &method) {
-            Some(word) => of_the_stop(&front, visitor, (word, request)).await,
-            None => not_allowed(estop::allowed(path)),
-        },
-        ("/admin/reload", &Method::POST) => {
-            reload::reload(&front.reloads, visitor.principal.as_str()).await
-        }
-        ("/admin/diff", &Method::GET) => reload::diff(&front.reloads).await,
-        ("/admin/pins", &Method::GET) => pins::pins(&front.fleet).await,
-        ("/admin/pins/approve", &Method::POST) => match whole(request).await {
+    match routes::find(request.uri().path(), request.method()) {
+        Found::This(route) => act(front, visitor, (route.action, request)).await,
+        Found::OtherMethod(allowed) => not_allowed(allowed),
+        Found::Nothing => nothing_here(),
+    }
+}
+
+async fn act(
+    front: Arc<Front>,
+    visitor: Visitor,
+    (action, request): (Action, Request<Incoming>),
+) -> Response<Body> {
+    match action {
+        Action::Health => plain(StatusCode::OK, "ok"),
+        Action::Ready => ready(&front),
+        Action::Metrics => seen::metrics(&front),
+        Action::Status => told(StatusCode::OK, &status::status(&front)),
+        Action::Stop(word) => of_the_stop(&front, visitor, (word, request)).await,
+        Action::Reload => reload::reload(&front.reloads, visitor.principal.as_str()).await,
+        Action::Diff => reload::diff(&front.reloads).await,
+        Action::Pins => pins::pins(&front.fleet).await,
+        Action::ApprovePins => match whole(request).await {
             Ok(body) => pins::approve(&front.fleet, visitor.principal.as_str(), &body).await,
             Err(refused) => refused,
         },
-        (path, &Method::GET) if let Some(id) = approvals::on_page(path) => {
-            match front.gate.approvals() {
-                Some(approvals) => approvals::show(approvals, id),
-                None => nothing_here(),
+        Action::Document => told(StatusCode::OK, routes::document()),
+        Action::ApprovalPage => {
+            let id = approvals::on_page(request.uri().path());
+            match (front.gate.approvals(), id) {
+                (Some(approvals), Some(id)) => approvals::show(approvals, id),
+                (_, _) => nothing_here(),
             }
         }
-        (approvals::LIST | approvals::ALLOW | approvals::DENY | approvals::FORGET, _) => {
-            of_approvals(&front, &visitor, request).await
+        Action::Approvals | Action::Allow | Action::Deny | Action::Forget => {
+            of_approvals(&front, &visitor, (action, request)).await
         }
-        ("/admin/reload" | "/admin/pins/approve", _) => not_allowed("POST"),
-        ("/health" | "/ready" | "/admin/status" | "/admin/diff" | "/admin/pins", _) => {
-            not_allowed("GET")
-        }
-        _ => nothing_here(),
     }
 }
 
@@ -117,18 +112,14 @@ fn unknown() -> Response<Body> {
 async fn of_approvals(
     front: &Front,
     visitor: &Visitor,
-    request: Request<Incoming>,
+    (action, request): (Action, Request<Incoming>),
 ) -> Response<Body> {
     if !is_known(front, visitor, request.headers()) {
         return unknown();
     }
     let Some(approvals) = front.gate.approvals() else { return nothing_here() };
-    let path = request.uri().path().to_owned();
-    match (path.as_str(), request.method()) {
-        (approvals::LIST, &Method::GET) => return approvals::list(approvals),
-        (approvals::LIST, _) => return not_allowed("GET"),
-        (_, &Method::POST) => {}
-        (_, _) => return not_allowed("POST"),
+    if action == Action::Approvals {
+        return approvals::list(approvals);
     }
     // Who has the token is not who calls tools by TCP.
     let who = match visitor.transport {
@@ -136,7 +127,7 @@ async fn of_approvals(
         Transport::Http | Transport::Stdio => "token",
     };
     match whole(request).await {
-        Ok(body) => approvals::decide(approvals, (&path, who), &body).await,
+        Ok(body) => approvals::decide(approvals, (action, who), &body).await,
         Err(refused) => refused,
     }
 }

@@ -41,6 +41,7 @@ impl Handle {
             subject: Subject::Task(step, self.task.clone()),
             definition: Definition::Listed,
             manner: Manner::default(),
+            meter: None,
         }
     }
 

@@ -31,6 +31,7 @@ use crate::{
         limits::{APPROVALS_FILE_BYTES_MAX, APPROVALS_PAUSE, APPROVALS_SWEEP},
     },
     sys,
+    telemetry::meters,
 };
 
 use self::book::Book;
@@ -146,6 +147,8 @@ impl Approvals {
         let decided = self
             .change(move |book, now_ms, holds| book.decide((id, &by), decision, now_ms, holds))
             .await?;
+        let waited_ms = sys::unix_millis().saturating_sub(decided.asked_ms);
+        meters().approval_wait.record(Duration::from_millis(waited_ms));
         info!(approval = %id, who, tool = peeked.about.tool, ?decision, "Somebody has decided");
         Ok(decided)
     }

@@ -4,6 +4,7 @@ use super::Found;
 use crate::{
     domain::{ApprovalId, Call, DenyReason, Grounds, Refusal, Use, Verdict},
     gate::{Approval, Case, Epoch, Gate, Judgement, Weighed, judge::refusal},
+    telemetry::Laps,
 };
 
 /// An approval that lets a call through.
@@ -24,7 +25,8 @@ impl Gate {
     ) -> Weighed {
         match self.find(case, call, (epoch, &held.judgement.grounds)).await {
             Ok(Sought { id, under }) => {
-                let weighed = self.weigh(Case { approval: Approval::Given(id), ..case });
+                let weighed =
+                    self.weigh(Case { approval: Approval::Given(id), ..case }, &mut Laps::begin());
                 Weighed { under, ..weighed }
             }
             Err(refusal) => {

@@ -23,7 +23,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::SyncSender,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ pub(super) use runaway::Runaway;
 pub use scope::{Category, Scope, ScopeError};
 pub use word::{Epoch, Marks, Stopped};
 
-use crate::{domain::limits::ESTOP_GRACE, sys};
+use crate::{domain::limits::ESTOP_GRACE, sys, telemetry::meters};
 use file::LatchFile;
 use scribe::Ledger;
 use word::Word;
@@ -105,7 +105,7 @@ impl Latch {
 
     /// Stops what `cause` says. A second engagement finds the first. Waits for no disk.
     pub fn engage(&self, cause: Cause) -> Engaged {
-        let Shared { word, presses, ledger, .. } = &*self.shared;
+        let (began, Shared { word, presses, ledger, .. }) = (Instant::now(), &*self.shared);
         presses.fetch_add(1, Ordering::AcqRel);
         let scope = cause.scope.marks();
         word.close(scope);
@@ -120,6 +120,7 @@ impl Latch {
         self.shared.save_soon();
         self.shared.brake(engaged.stop());
         self.shared.wake();
+        meters().estop_apply.record(began.elapsed());
         engaged
     }
 

@@ -1,0 +1,18 @@
+//! The bounds of what is shown: metrics, and the feed of calls.
+
+use std::time::Duration;
+
+/// Servers that have series of their own; those that come later share one.
+pub const METRIC_SERVERS_MAX: usize = 512;
+/// Tools of one server that have series of their own, likewise.
+pub const METRIC_TOOLS_PER_SERVER_MAX: usize = 512;
+/// What is kept of a name in a label.
+pub const METRIC_LABEL_CHARS_MAX: usize = 64;
+/// Who watches the feed of calls at once.
+pub const FEED_VIEWERS_MAX: usize = 16;
+/// Events of the feed that wait for a viewer; who is further behind loses the oldest.
+pub const FEED_EVENTS_MAX: usize = 1024;
+/// Between two comments that keep a quiet feed open.
+pub const FEED_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Threads of the admin listener's own runtime.
+pub const ADMIN_THREADS: usize = 2;
