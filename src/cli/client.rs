@@ -32,18 +32,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// To the MCP endpoint. With port 0 the gateway chose one, and its admin listener knows which.
+    /// To the MCP endpoint.
     pub(super) async fn endpoint(gateway: &Gateway) -> Result<Self, Failure> {
-        if !matches!(gateway.listen, Listen::Tcp(address) if address.port() == 0) {
-            return Self::connect(&gateway.listen).await;
-        }
-        let mut admin = Self::connect(&gateway.admin).await?;
-        let (_, status) = admin.ask(Method::GET, "/admin/status", None).await?;
-        let address = status.get("endpoint").and_then(Value::as_str).unwrap_or_default();
-        match address.parse() {
-            Ok(address) => Self::connect(&Listen::Tcp(address)).await,
-            Err(_) => Err(Failure::new(Ending::Unreachable, "the gateway serves stdio only")),
-        }
+        Self::connect(&endpoint_of(gateway).await?).await
     }
 
     pub(super) async fn connect(at: &Listen) -> Result<Self, Failure> {
@@ -122,6 +113,20 @@ impl Client {
             (None, None) => Err(Failure::new(Ending::SaidNo, format!("odd answer: {answer}"))),
         }
     }
+}
+
+/// Where the MCP endpoint is. With port 0 the gateway chose one, which its admin listener knows.
+pub(super) async fn endpoint_of(gateway: &Gateway) -> Result<Listen, Failure> {
+    if !matches!(gateway.listen, Listen::Tcp(address) if address.port() == 0) {
+        return Ok(gateway.listen.clone());
+    }
+    let mut admin = Client::connect(&gateway.admin).await?;
+    let (_, status) = admin.ask(Method::GET, "/admin/status", None).await?;
+    let address = status.get("endpoint").and_then(Value::as_str).unwrap_or_default();
+    address
+        .parse()
+        .map(Listen::Tcp)
+        .map_err(|_| Failure::new(Ending::Unreachable, "the gateway serves stdio only"))
 }
 
 async fn dial(at: &Listen) -> Result<Client, String> {

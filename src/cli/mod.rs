@@ -6,6 +6,7 @@
 mod audit;
 mod client;
 mod gate;
+mod hosts;
 mod inspect;
 mod policy;
 mod reload;
@@ -95,6 +96,12 @@ enum Command {
         #[command(subcommand)]
         action: audit::Action,
     },
+    /// Take over servers from another program's file: Claude, Cursor, VS Code, Codex, Zed …
+    #[command(after_help = hosts::import::EXAMPLES)]
+    Import(hosts::import::ImportArgs),
+    /// What another program's file has to say to use this gateway.
+    #[command(after_help = hosts::export::EXAMPLES)]
+    Export(hosts::export::ExportArgs),
     /// Built-in MCP servers, to be named in servers.toml as `command = "@self"`.
     Provide {
         #[command(subcommand)]
@@ -163,6 +170,8 @@ pub fn run() -> ExitCode {
         Command::Pins { action } => gate::pins::pins(action),
         Command::Approvals { action } => gate::approvals::approvals(action),
         Command::Audit { action } => audit::audit(action),
+        Command::Import(args) => hosts::import::import(&args),
+        Command::Export(args) => hosts::export::export(&args),
         Command::Provide { server } => serve::provide(server),
     };
     let ending = ended.unwrap_or_else(|failure| {

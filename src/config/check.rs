@@ -229,7 +229,7 @@ fn refuse_exposed(exposure: Exposure, notes: &mut Notes) {
 
 /// Notes the first place where the text is not TOML. What was read after it is a guess, and so is
 /// what seems to be missing: notes of that are taken back.
-fn note_syntax(broken: &[toml::de::Error], notes: &mut Notes) {
+pub(super) fn note_syntax(broken: &[toml::de::Error], notes: &mut Notes) {
     let place = |error: &toml::de::Error| error.span().unwrap_or_default();
     let Some(first) = broken.iter().min_by_key(|error| place(error).start) else { return };
     let span = place(first);

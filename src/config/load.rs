@@ -43,6 +43,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     with_written(path, None, |written| check::check(written, None, &around))
 }
 
+/// Checks a text as what is to stand in the file at `path`, which is there already.
+pub fn check_text(path: &Path, text: &str) -> Result<Config, ConfigErrors> {
+    let refused = |error: io::Error| refused_at(path, "", unreadable(path, &error));
+    let exposure = File::open(path).and_then(|file| exposure(&file)).map_err(refused)?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let written = Written { text, shown: path, absolute: &absolute, exposure };
+    check::check(&written, None, &Surroundings::of_this_process())
+}
+
 /// Reads and checks what is to take the place of `running`, in the file that it came from. What
 /// cannot change without a restart is a mistake.
 pub fn load_next(running: &Config) -> Result<Config, ConfigErrors> {
@@ -194,12 +203,15 @@ impl std::fmt::Debug for Surroundings {
 
 /// The bytes and the mode come from the same open file.
 fn read(path: &Path) -> io::Result<(Vec<u8>, Exposure)> {
-    const OTHERS_READ: u32 = 0o004;
     let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    let exposure =
-        if mode & OTHERS_READ == 0 { Exposure::OwnerOrGroup } else { Exposure::Everybody };
+    let exposure = exposure(&file)?;
     Ok((bounded(file, CONFIG_BYTES_MAX)?, exposure))
+}
+
+fn exposure(file: &File) -> io::Result<Exposure> {
+    const OTHERS_READ: u32 = 0o004;
+    let is_open = file.metadata()?.permissions().mode() & OTHERS_READ != 0;
+    Ok(if is_open { Exposure::Everybody } else { Exposure::OwnerOrGroup })
 }
 
 fn read_secret(path: &Path) -> io::Result<String> {

@@ -7,6 +7,7 @@
 
 mod check;
 mod diff;
+mod foreign;
 mod gateway;
 mod load;
 mod model;
@@ -19,7 +20,10 @@ mod server;
 mod tests;
 
 pub use diff::{Change, Difference};
-pub use load::{Surroundings, digest, load, load_gateway, load_next};
+pub use foreign::{
+    Block, Dialect, Fate, Foreign, ForeignError, ForeignServer, Remark, free_name, read_foreign,
+};
+pub use load::{Surroundings, check_text, digest, load, load_gateway, load_next};
 pub use model::{
     Affinity, AuditConfig, Balance, Config, Digests, Durability, EstopPlaces, Gateway, Health,
     HttpTarget, Isolation, Limits, Listen, Names, Payloads, PinMode, Pinning, PolicyMode, Program,

@@ -1,12 +1,13 @@
 //! Files that are replaced whole: temporary file, fsync, rename, fsync of the directory.
 //!
 //! A reader, also after a crash, finds the old content or the new, never a mixture and never
-//! nothing. Files are private to us (0600, directories 0700). Everything here blocks.
+//! nothing. Files are private to us (0600, directories 0700), but for one that was there already
+//! and is somebody's own. Everything here blocks.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -26,6 +27,18 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
 /// nothing, or less than the content. For whoever syncs it afterwards.
 pub fn place_file(path: &Path, content: &[u8]) -> io::Result<()> {
     put(path, content, |_| Ok(()))
+}
+
+/// Puts `content` into a file that is there already, in one step; it stays its owner's, and who
+/// could read it still can.
+pub fn rewrite_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let was = fs::metadata(path)?;
+    put(path, content, |file| {
+        fchown(file, Some(was.uid()), Some(was.gid()))?;
+        file.set_permissions(was.permissions())?;
+        file.sync_all()
+    })?;
+    sync_dir(parent(path))
 }
 
 /// The word in the file at `path`; a new one, if there is no such file.
@@ -96,7 +109,9 @@ fn parent(path: &Path) -> &Path {
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
-    use super::{create_private_dir, move_aside, place_file, replace_file, secret_word};
+    use super::{
+        create_private_dir, move_aside, place_file, replace_file, rewrite_file, secret_word,
+    };
 
     #[test]
     fn a_secret_word_is_made_once_and_is_for_us_alone() {
@@ -117,6 +132,21 @@ mod tests {
         replace_file(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_rewritten_file_stays_readable_for_whom_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("servers.toml");
+        assert!(rewrite_file(&path, b"new").is_err(), "nobody's file");
+        fs::write(&path, b"old").unwrap();
+        for mode in [0o640, 0o604] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            rewrite_file(&path, b"new").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

@@ -10,6 +10,8 @@ mod process;
 mod vital;
 
 pub use clock::{unix_micros, unix_millis};
-pub use file::{create_private_dir, move_aside, place_file, replace_file, secret_word, sync_dir};
+pub use file::{
+    create_private_dir, move_aside, place_file, replace_file, rewrite_file, secret_word, sync_dir,
+};
 pub use process::{Pids, Process};
 pub use vital::spawn_vital;

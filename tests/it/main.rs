@@ -23,6 +23,7 @@ mod failover;
 mod flood;
 mod harness;
 mod hostile;
+mod hosts;
 mod http_rules;
 mod jail;
 mod keys;

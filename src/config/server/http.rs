@@ -180,9 +180,7 @@ fn add(name: &At<&str>, value: &At<Secret>, headers: &mut Headers, check: &mut C
         check.notes.push(note.help("use letters, digits and `-`"));
         return;
     };
-    let ours = OUR_HEADERS.contains(&header.as_str())
-        || OUR_PREFIXES.iter().any(|prefix| header.as_str().starts_with(prefix));
-    if ours {
+    if is_header_of_ours(header.as_str()) {
         let message = format!("header `{shown}` is set by portcullis itself");
         let note = Note::new(Code::BadHeader, name.span.clone(), message).label("cannot be set");
         check.notes.push(note.help("remove it"));
@@ -203,4 +201,10 @@ fn add(name: &At<&str>, value: &At<Secret>, headers: &mut Headers, check: &mut C
             note.help("keep one of http_headers, env_http_headers and bearer_token_env_var for it"),
         );
     }
+}
+
+/// Whether no operator may set it.
+pub(in crate::config) fn is_header_of_ours(name: &str) -> bool {
+    let name = &*name.to_ascii_lowercase();
+    OUR_HEADERS.contains(&name) || OUR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

@@ -9,6 +9,8 @@ mod replicas;
 mod risk;
 mod stdio;
 
+pub(super) use http::is_header_of_ours;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,

@@ -15,6 +15,9 @@ pub const PINS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const SCAN_TEXT_BYTES_MAX: usize = 256 * 1024;
 /// Oddities of one definition that are told.
 pub const FINDINGS_MAX: usize = 64;
+/// A configuration file of another program, and how deeply it may be nested.
+pub const IMPORT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const IMPORT_DEPTH_MAX: usize = 64;
 
 /// How long `servers.toml` has to be left alone before it is read again: editors write in steps.
 pub const RELOAD_QUIET: Duration = Duration::from_millis(200);
