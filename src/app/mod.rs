@@ -7,6 +7,7 @@
 
 mod estop;
 mod reload;
+mod service;
 mod signals;
 mod watch;
 
@@ -26,10 +27,11 @@ use crate::{
     front::{Desk, Front, FrontError, Heart, Publisher, Reloads, Standing, open_door},
     gate::{self, Approvals, Gate, Latch, Marks, Pins, Rules},
     jail::{Jail, JailError},
-    sys,
+    sys::{self, Inherited, Manager},
     upstream::Connector,
 };
 use reload::Reloader;
+use service::Pulse;
 use signals::{Signal, Signals};
 
 /// How applications reach us.
@@ -58,6 +60,8 @@ pub enum AppError {
     Front(#[from] FrontError),
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
+    #[error("the watchdog cannot be fed")]
+    Watchdog(#[source] io::Error),
     #[error("the emergency stop cannot be set up; nothing may be started without it")]
     Estop(#[source] io::Error),
 }
@@ -78,13 +82,19 @@ struct App {
     gate: Gate,
     audit: Audit,
     reloads: Reloads,
+    manager: Manager,
     /// What goes on beside the calls, until the end begins.
     chores: JoinSet<()>,
     thread: AuditThread,
 }
 
 /// Runs the gateway until it is told to end.
-pub async fn run(config: Config, rules: Rules, mode: Mode) -> Result<(), AppError> {
+pub async fn run(
+    config: Config,
+    rules: Rules,
+    mode: Mode,
+    mut inherited: Inherited,
+) -> Result<(), AppError> {
     let signals = Signals::listen().map_err(AppError::Signals)?;
     let mut app = build(config.clone(), rules).await?;
     app.chores.spawn(tick());
@@ -93,12 +103,16 @@ pub async fn run(config: Config, rules: Rules, mode: Mode) -> Result<(), AppErro
         config.gateway.policies.clone(),
         app.reloads.clone(),
     ));
-    let admin = app.front.listen_admin(&config.gateway.admin).await?;
+    let manager = app.manager;
+    let admin = app.front.listen_admin(&config.gateway.admin, (manager, &mut inherited)).await?;
     info!(admin, "Admin listener is open");
     let why = match mode {
         Mode::Listen => {
-            let endpoint = app.front.listen(&config.gateway.listen).await?;
+            let endpoint =
+                app.front.listen(&config.gateway.listen, (manager, &mut inherited)).await?;
             info!(endpoint = endpoint_url(&endpoint), "MCP endpoint is open");
+            close_the_rest(inherited, manager);
+            manager.ready();
             app.until_told(signals).await
         }
         Mode::Stdio => {
@@ -125,6 +139,17 @@ pub async fn run(config: Config, rules: Rules, mode: Mode) -> Result<(), AppErro
     };
     app.end(why).await;
     Ok(())
+}
+
+/// A socket that is bound and not served would let clients wait for ever.
+fn close_the_rest(inherited: Inherited, manager: Manager) {
+    for (name, at) in inherited.left() {
+        warn!(
+            name,
+            at, "A socket that was handed over is closed: neither gateway.listen nor gateway.admin"
+        );
+        manager.forget(&name);
+    }
 }
 
 fn endpoint_url(address: &str) -> String {
@@ -182,11 +207,19 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     }
     let running = Arc::new(config);
     let (fleet_of, audit_of) = (fleet.clone(), audit.clone());
-    let reloader = Reloader { running, rules, fleet: fleet_of, audit: audit_of, standing };
+    let manager = Manager::find();
+    let (calls, pulse) = (Pulse::new(manager), Pulse::new(manager));
+    service::watch(manager, calls.clone(), pulse.clone(), audit.clone())
+        .map_err(AppError::Watchdog)?;
+    let reloader =
+        Reloader { running, rules, fleet: fleet_of, audit: audit_of, standing, manager, pulse };
     let mut chores = JoinSet::new();
+    if manager.is_there() {
+        chores.spawn(service::report(front.clone(), manager, calls));
+    }
     chores.spawn(reloader.run(asks));
     chores.spawn(approvals.tend());
-    Ok(App { front, fleet, gate, audit, reloads, chores, thread })
+    Ok(App { front, fleet, gate, audit, reloads, manager, chores, thread })
 }
 
 /// The stop works before anything is spawned.
@@ -223,6 +256,7 @@ impl App {
     }
 
     async fn end(mut self, why: &str) {
+        self.manager.stopping();
         // A reload that is under way has not changed anything yet, or all of it.
         self.chores.shutdown().await;
         self.front.drain().await;

@@ -12,6 +12,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use super::service::Pulse;
 use crate::{
     audit::{Audit, Record},
     config::{self, Config, ConfigErrors, Difference, Digests},
@@ -22,7 +23,7 @@ use crate::{
     fleet::Fleet,
     front::{Applied, Refused, ReloadAsk, Reloaded, Standing},
     gate::Rules,
-    sys,
+    sys::{self, Manager},
 };
 
 /// The task's own state.
@@ -33,6 +34,8 @@ pub(super) struct Reloader {
     pub(super) fleet: Arc<Fleet>,
     pub(super) audit: Audit,
     pub(super) standing: watch::Sender<Standing>,
+    pub(super) manager: Manager,
+    pub(super) pulse: Pulse,
 }
 
 /// Who waits for one reload.
@@ -44,7 +47,11 @@ struct Waiting {
 
 impl Reloader {
     /// Runs until nobody can ask any more.
-    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<ReloadAsk>) {
+    pub(super) async fn run(self, asks: mpsc::Receiver<ReloadAsk>) {
+        self.pulse.clone().carry(self.serve(asks)).await;
+    }
+
+    async fn serve(mut self, mut asks: mpsc::Receiver<ReloadAsk>) {
         let mut batch = Vec::new();
         while asks.recv_many(&mut batch, RELOADS_WAITING_MAX).await > 0 {
             let (mut waiting, mut planning) = (Waiting::default(), Vec::new());
@@ -61,7 +68,9 @@ impl Reloader {
                 drop(told.send(plan));
             }
             if !waiting.who.is_empty() {
+                self.manager.reloading();
                 self.reload(waiting).await;
+                self.manager.ready();
             }
         }
     }
@@ -96,6 +105,7 @@ impl Reloader {
 
     /// What the file says now. Reading it may take a while: secrets are read as well.
     async fn next(&self) -> Result<(Config, Rules), ConfigErrors> {
+        let _step = self.pulse.begin();
         let running = self.running.clone();
         let read = spawn_blocking(move || {
             let next = config::load_next(&running)?;

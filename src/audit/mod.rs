@@ -219,6 +219,11 @@ impl Audit {
         self.shared.queue.is_open()
     }
 
+    /// How long the writer has been at what it does now. It grows while the disk does not answer.
+    pub fn busy_for(&self) -> Duration {
+        self.shared.queue.busy_for()
+    }
+
     /// Sets what is done, once, when the log fails; at once if it has failed already. Runs on
     /// the thread that found out.
     pub fn on_failure(&self, hook: impl FnOnce() + Send + 'static) {

@@ -7,6 +7,7 @@
 use std::{
     mem,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -35,6 +36,8 @@ struct State {
     waiters: usize,
     /// Taken by the writer and not yet written; they count against the bound.
     writing: usize,
+    /// When the writer last took what waited, or found the first new entry after a rest.
+    since: Instant,
     door: Door,
     mood: Mood,
 }
@@ -59,12 +62,19 @@ enum Mood {
     Gathering(usize),
 }
 
+impl State {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.writing == 0
+    }
+}
+
 impl Queue {
     pub(super) fn new() -> Self {
         let state = State {
             waiting: Vec::new(),
             waiters: 0,
             writing: 0,
+            since: Instant::now(),
             door: Door::Open,
             mood: Mood::Awake,
         };
@@ -81,6 +91,9 @@ impl Queue {
         }
         if state.waiting.len().saturating_add(state.writing) >= bound {
             return Err(AuditError::Full);
+        }
+        if state.is_idle() {
+            state.since = Instant::now();
         }
         let waited_for = entry.done.is_some();
         state.waiters = state.waiters.saturating_add(usize::from(waited_for));
@@ -115,6 +128,7 @@ impl Queue {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.mood = Mood::Awake;
+        state.since = Instant::now();
         mem::swap(&mut state.waiting, batch);
         state.waiters = 0;
         state.writing = batch.len();
@@ -173,6 +187,14 @@ impl Queue {
         drop(state);
         drop(unwritten);
         !in_order
+    }
+
+    /// How long the writer has been at what it does now; nothing while it has nothing to do, or
+    /// has given up.
+    pub(super) fn busy_for(&self) -> Duration {
+        let state = self.lock();
+        let is_at_work = state.door == Door::Open && !state.is_idle();
+        if is_at_work { state.since.elapsed() } else { Duration::ZERO }
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::{
     app::{self, Mode},
     config::Colour,
     provide::{self, FilesOptions},
+    sys::Inherited,
     telemetry,
 };
 
@@ -33,6 +34,8 @@ pub(super) enum Provide {
 
 pub(super) fn serve(args: &Args) -> Result<Ending, Failure> {
     telemetry::init().map_err(|error| Failure::of(Ending::Usage, &error))?;
+    // While there is one thread alone.
+    let inherited = Inherited::take();
     let (config, rules) = load(&args.config)?;
     let colour = Colour::detect(&std::io::stderr());
     config.warnings.iter().for_each(|warning| complain(warning.render(colour).trim_end()));
@@ -41,7 +44,7 @@ pub(super) fn serve(args: &Args) -> Result<Ending, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::of(Ending::Usage, &error))?;
-    let ended = runtime.block_on(app::run(config, rules, mode));
+    let ended = runtime.block_on(app::run(config, rules, mode, inherited));
     // Standard input may be blocked in a read for ever; it must not hold up the end.
     runtime.shutdown_background();
     match ended {

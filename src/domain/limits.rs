@@ -10,6 +10,7 @@ mod files;
 mod observe;
 mod policy;
 mod risk;
+mod service;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -52,6 +53,7 @@ pub use risk::{
     RISK_POINTS_RANGE, RISK_PRINCIPALS_MAX, RISK_PRIVATE_BYTES, RISK_SCORE_MAX, RISK_TIME_RANGE_S,
     RISK_TRUSTED_WORDS, RISK_UNTRUSTED_BYTES,
 };
+pub use service::{SERVICE_STATUS_EVERY, WATCHDOG_BEATS, WATCHDOG_MISSES_MAX};
 
 // Names.
 pub const SERVER_NAME_BYTES_MAX: usize = 32;

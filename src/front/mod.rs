@@ -45,6 +45,7 @@ use crate::{
     },
     fleet::Fleet,
     gate::Gate,
+    sys::{Inherited, Manager},
 };
 
 /// Why the endpoint cannot open.
@@ -123,8 +124,12 @@ impl Front {
     }
 
     /// Opens the MCP endpoint; returns where it really listens.
-    pub async fn listen(self: &Arc<Self>, at: &Listen) -> Result<String, FrontError> {
-        let listener = http::Listener::bind(at).await?;
+    pub async fn listen(
+        self: &Arc<Self>,
+        at: &Listen,
+        inherited: (Manager, &mut Inherited),
+    ) -> Result<String, FrontError> {
+        let listener = http::Listener::bind(at, "endpoint", inherited).await?;
         let (address, front) = (listener.address(), self.clone());
         let serve = http::Serve {
             answer: move |visitor, request| http::answer(front.clone(), visitor, request),
@@ -139,8 +144,12 @@ impl Front {
     }
 
     /// Opens the admin listener, with connections of its own.
-    pub async fn listen_admin(self: &Arc<Self>, at: &Listen) -> Result<String, FrontError> {
-        let listener = http::Listener::bind(at).await?;
+    pub async fn listen_admin(
+        self: &Arc<Self>,
+        at: &Listen,
+        inherited: (Manager, &mut Inherited),
+    ) -> Result<String, FrontError> {
+        let listener = http::Listener::bind(at, "admin", inherited).await?;
         let (address, front) = (listener.address(), self.clone());
         let serve = http::Serve {
             answer: move |visitor, request| admin::answer(front.clone(), visitor, request),
@@ -160,6 +169,11 @@ impl Front {
         output: impl AsyncWrite + Unpin + Send + 'static,
     ) {
         stdio::serve(self.clone(), input, output).await;
+    }
+
+    /// How things are, in one line for whoever supervises us.
+    pub fn status_line(&self) -> String {
+        admin::status_line(self)
     }
 
     /// Takes nothing new from now on.

@@ -1,11 +1,13 @@
 //! Thin edges to the operating system: the wall clock, files that are replaced whole, threads that
-//! must not be missed, and what the kernel says of our own process.
+//! must not be missed, what the kernel says of our own process, and the service manager.
 //!
 //! Promises that a replaced file is either the old one or the new one after any crash, and that
 //! nobody else in the house reads the wall clock. Knows nothing of calls, records or settings.
 
 mod clock;
 mod file;
+mod inherit;
+mod manager;
 mod process;
 mod vital;
 
@@ -13,5 +15,7 @@ pub use clock::{unix_micros, unix_millis};
 pub use file::{
     create_private_dir, move_aside, place_file, replace_file, rewrite_file, secret_word, sync_dir,
 };
+pub use inherit::Inherited;
+pub use manager::Manager;
 pub use process::{Pids, Process};
 pub use vital::spawn_vital;

@@ -35,7 +35,9 @@ use portcullis::{
     config,
     domain::limits::{LEASE_IDLE_MAX, QUESTION_WAIT_MAX},
     gate::Rules,
-    jail, telemetry,
+    jail,
+    sys::Inherited,
+    telemetry,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -89,7 +91,7 @@ fn gateway(config: &Path) -> ExitCode {
             }
         };
         tokio::select! {
-            ended = Box::pin(app::run(config, rules, Mode::Listen)) => ended.unwrap(),
+            ended = Box::pin(app::run(config, rules, Mode::Listen, Inherited::default())) => ended.unwrap(),
             () = moved_on => {}
         }
     });

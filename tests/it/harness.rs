@@ -59,10 +59,15 @@ impl Gateway {
     /// The same for a command line of one's own, whose `servers.toml` is in `dir`. Over a unix
     /// socket there is no port, and 0 stands for it.
     pub(crate) fn spawn(dir: TempDir, mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::spawn_with_input(dir, command)
+    }
+
+    /// The same with what the command has for its input.
+    pub(crate) fn spawn_with_input(dir: TempDir, mut command: Command) -> Self {
         let mut child = command
             .env("PORTCULLIS_LOG", "info")
             .env("PORTCULLIS_LOG_FORMAT", "json")
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

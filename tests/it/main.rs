@@ -44,6 +44,7 @@ mod reload;
 mod replicas;
 mod resume;
 mod risk;
+mod service;
 mod slow;
 mod status;
 mod stop;

@@ -20,6 +20,9 @@ use crate::{
     wire::List,
 };
 
+/// So many servers are named in one line.
+const NAMED_MAX: usize = 3;
+
 /// 200, or 503 with the reasons.
 pub(in crate::front) fn ready(front: &Front) -> Response<Body> {
     let mut states = front.fleet.states();
@@ -33,6 +36,13 @@ pub(in crate::front) fn ready(front: &Front) -> Response<Body> {
 }
 
 fn reasons(front: &Front, states: &[(ServerName, State)]) -> Vec<String> {
+    let starting = states.iter().filter(|(_, state)| matches!(state, State::Starting));
+    let starting = starting.map(|(server, _)| format!("server `{server}` is starting"));
+    reasons_of_its_own(front).into_iter().chain(starting).collect()
+}
+
+/// Without those of the servers.
+fn reasons_of_its_own(front: &Front) -> Vec<String> {
     let mut reasons = Vec::new();
     if front.gate.latch().book().global().is_some() {
         reasons.push("the emergency stop is engaged".to_owned());
@@ -43,9 +53,30 @@ fn reasons(front: &Front, states: &[(ServerName, State)]) -> Vec<String> {
     if front.drain.is_cancelled() {
         reasons.push("shutting down".to_owned());
     }
-    let starting = states.iter().filter(|(_, state)| matches!(state, State::Starting));
-    reasons.extend(starting.map(|(server, _)| format!("server `{server}` is starting")));
     reasons
+}
+
+/// The line that `systemctl status` shows: what takes calls, and what keeps it from that.
+pub(in crate::front) fn line(front: &Front) -> String {
+    let mut states = front.fleet.states();
+    states.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let (up, down): (Vec<_>, Vec<_>) =
+        states.iter().partition(|(_, state)| matches!(state, State::Ready(_)));
+    let mut reasons = down
+        .iter()
+        .take(NAMED_MAX)
+        .map(|(server, state)| format!("`{server}` is in state {}", state.as_str()))
+        .collect::<Vec<_>>();
+    if down.len() > NAMED_MAX {
+        reasons.push(format!("{} more servers are not ready", down.len() - NAMED_MAX));
+    }
+    // What matters most comes first.
+    let first = reasons_of_its_own(front);
+    let reasons: String = first.into_iter().chain(reasons).map(|why| format!("; {why}")).collect();
+    let snapshot = front.publisher.load();
+    let (tools, generation) = (snapshot.catalog.everything().len(List::Tools), snapshot.generation);
+    let (up, all) = (up.len(), states.len());
+    format!("{up} of {all} servers ready, {tools} tools, generation {generation}{reasons}")
 }
 
 /// Everything an operator asks first, as JSON.

@@ -40,6 +40,7 @@ use crate::{
         FrontError,
         reject::{Porter, because},
     },
+    sys::{Inherited, Manager},
 };
 
 /// A bound socket.
@@ -113,13 +114,41 @@ impl Place {
 }
 
 impl Listener {
-    pub(in crate::front) async fn bind(at: &Listen) -> Result<Self, FrontError> {
+    /// The socket that the service manager has handed over for that address, or one of our own,
+    /// which is left with the manager under `name`: who connects during a restart waits there.
+    pub(in crate::front) async fn bind(
+        at: &Listen,
+        name: &str,
+        (manager, inherited): (Manager, &mut Inherited),
+    ) -> Result<Self, FrontError> {
+        let failed = |source| FrontError::Bind { at: at.to_string(), source };
+        if let Some(listener) = Self::take(at, inherited).map_err(failed)? {
+            return Ok(listener);
+        }
         match at {
-            Listen::Tcp(address) => match TcpListener::bind(address).await {
-                Ok(listener) => Ok(Self::Tcp(listener)),
-                Err(source) => Err(FrontError::Bind { at: address.to_string(), source }),
-            },
-            Listen::Unix(path) => bind_unix(path).await.map(Self::Unix),
+            Listen::Tcp(address) => {
+                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                manager.keep(name, &listener);
+                Ok(Self::Tcp(listener))
+            }
+            Listen::Unix(path) => {
+                let listener = bind_unix(path).await.map_err(failed)?;
+                manager.keep(name, &listener);
+                Ok(Self::Unix(listener))
+            }
+        }
+    }
+
+    fn take(at: &Listen, inherited: &mut Inherited) -> io::Result<Option<Self>> {
+        match at {
+            Listen::Tcp(address) => inherited.tcp(*address).map_or(Ok(None), |listener| {
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener).map(|listener| Some(Self::Tcp(listener)))
+            }),
+            Listen::Unix(path) => inherited.unix(path).map_or(Ok(None), |listener| {
+                listener.set_nonblocking(true)?;
+                UnixListener::from_std(listener).map(|listener| Some(Self::Unix(listener)))
+            }),
         }
     }
 
@@ -138,24 +167,23 @@ impl Listener {
     }
 }
 
-async fn bind_unix(path: &Path) -> Result<UnixListener, FrontError> {
-    let failed = |source| FrontError::Bind { at: format!("unix:{}", path.display()), source };
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(failed)?;
+        std::fs::create_dir_all(parent)?;
     }
     if UnixStream::connect(path).await.is_ok() {
-        return Err(failed(io::ErrorKind::AddrInUse.into()));
+        return Err(io::ErrorKind::AddrInUse.into());
     }
     // Only what a gateway left behind: never somebody's file.
     match std::fs::symlink_metadata(path) {
-        Ok(old) if old.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
-        Ok(_) => return Err(failed(io::ErrorKind::AlreadyExists.into())),
+        Ok(old) if old.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
+    let listener = UnixListener::bind(path)?;
     let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(path, owner_only).map_err(failed)?;
+    std::fs::set_permissions(path, owner_only)?;
     Ok(listener)
 }
 

@@ -14,6 +14,7 @@ use portcullis::{
     app::{self, Mode},
     config,
     gate::Rules,
+    sys::Inherited,
     telemetry,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,7 +54,9 @@ pub(crate) fn gateway(config: &Path) -> ExitCode {
             wedge.wait();
         }
     });
-    runtime.block_on(Box::pin(app::run(config, rules, Mode::Listen))).unwrap();
+    runtime
+        .block_on(Box::pin(app::run(config, rules, Mode::Listen, Inherited::default())))
+        .unwrap();
     runtime.shutdown_background();
     ExitCode::SUCCESS
 }
