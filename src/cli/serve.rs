@@ -9,7 +9,7 @@ use crate::{
     app::{self, Mode},
     config::Colour,
     provide::{self, FilesOptions},
-    sys::Inherited,
+    sys::{Inherited, use_small_pages},
     telemetry,
 };
 
@@ -34,6 +34,7 @@ pub(super) enum Provide {
 
 pub(super) fn serve(args: &Args) -> Result<Ending, Failure> {
     telemetry::init().map_err(|error| Failure::of(Ending::Usage, &error))?;
+    use_small_pages();
     // While there is one thread alone.
     let inherited = Inherited::take();
     let (config, rules) = load(&args.config)?;

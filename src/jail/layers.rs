@@ -22,7 +22,7 @@ use rustix::{
         Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit,
         setsid,
     },
-    thread::set_no_new_privs,
+    thread::{disable_transparent_huge_pages, set_no_new_privs},
 };
 
 use super::{
@@ -123,6 +123,8 @@ fn layer(step: Step, ground: &Ground) -> io::Result<()> {
         Step::Limits => {
             limit(Resource::Nofile, CHILD_OPEN_FILES_MAX)?;
             limit(Resource::Core, 0)?;
+            // Ours are small; a server has what the system gives. It runs without, too.
+            disable_transparent_huge_pages(false).unwrap_or_default();
         }
         Step::Directory => {
             if let Some(cwd) = &ground.cwd {

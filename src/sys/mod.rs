@@ -17,5 +17,5 @@ pub use file::{
 };
 pub use inherit::Inherited;
 pub use manager::Manager;
-pub use process::{Pids, Process};
+pub use process::{Pids, Process, use_small_pages};
 pub use vital::spawn_vital;

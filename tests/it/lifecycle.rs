@@ -143,3 +143,18 @@ fn a_file_in_the_place_of_a_socket_is_left_alone() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(fs::read_to_string(&notes).unwrap(), "mine");
 }
+
+/// Whether the kernel may give a process huge pages, as it says itself.
+fn huge_pages(pid: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+    line.unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_gateway_takes_small_pages_and_its_servers_have_what_the_system_gives() {
+    let gateway = Gateway::start(&stdio_server("good", &[]));
+    let child = gateway.status()["servers"][0]["replicas"][0]["pid"].to_string();
+    assert_eq!(huge_pages(&gateway.pid().to_string()), "0");
+    assert_eq!(huge_pages(&child), huge_pages("self"));
+}
