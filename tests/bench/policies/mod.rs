@@ -35,8 +35,10 @@ pub(crate) fn rules(n_tools: usize, n_policies: usize) -> Rules {
     fs::create_dir(dir.path().join("policies")).unwrap();
     fs::write(dir.path().join("policies/a.cedar"), cedar(n_tools, n_policies)).unwrap();
     let file = dir.path().join("servers.toml");
-    fs::write(&file, "[gateway]\nstate_dir = \"s\"\n[servers.files]\ncommand = \"@self\"\n")
-        .unwrap();
+    // Its tools do nothing but read: one call after the other goes through.
+    let text = "[gateway]\nstate_dir = \"s\"\n[servers.files]\ncommand = \"@self\"\n\
+                [servers.files.risk]\ndefault = []\n";
+    fs::write(&file, text).unwrap();
     let rules = Rules::compile(&config::load(&file).unwrap()).unwrap();
     let server = ServerName::parse("files").unwrap();
     let subject = |n| Subject::parse(Kind::Tool, &format!("t{n}")).unwrap();
