@@ -10,7 +10,7 @@ mod form;
 
 use std::{
     fs::File,
-    io,
+    io, iter,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::{self, JoinHandle},
 };
@@ -22,7 +22,11 @@ use super::{
     log::{Disk, Place},
     record::hex_digits,
 };
-use crate::{config::Payloads, domain::limits::AUDIT_VAULT_BATCHES_MAX, wire::quote};
+use crate::{
+    config::Payloads,
+    domain::limits::{AUDIT_VAULT_BATCHES_MAX, AUDIT_VAULT_NAP},
+    wire::quote,
+};
 
 /// What the records of one batch committed to, and the segment that they are in.
 struct Batch {
@@ -64,22 +68,35 @@ pub(super) fn start(place: Place, form: Payloads) -> io::Result<(Inlet, JoinHand
 
 impl Vault {
     fn run(mut self, batches: &Receiver<Batch>) {
-        for Batch { segment, payloads } in batches {
-            let mut lines = Vec::new();
-            for payload in payloads {
-                self.line(&payload, &mut lines);
+        while let Ok(first) = batches.recv() {
+            let (mut lines, mut of) = (Vec::new(), first.segment);
+            for Batch { segment, payloads } in iter::once(first).chain(batches.try_iter()) {
+                if segment != of {
+                    self.keep(of, &lines);
+                    lines.clear();
+                    of = segment;
+                }
+                for payload in payloads {
+                    self.line(&payload, &mut lines);
+                }
             }
-            let kept = self.write(segment, &lines);
-            if let Err(error) = &kept
-                && !self.is_failing
-            {
-                tracing::error!(%error, "Arguments and results on record are not kept");
-            }
-            self.is_failing = kept.is_err();
-            if self.is_failing {
-                // What half of it is there stays a line by itself.
-                self.open = None;
-            }
+            self.keep(of, &lines);
+            // Under load the audit's writer finds nobody asleep whom it would have to wake.
+            thread::sleep(AUDIT_VAULT_NAP);
+        }
+    }
+
+    fn keep(&mut self, segment: u64, lines: &[u8]) {
+        let kept = self.write(segment, lines);
+        if let Err(error) = &kept
+            && !self.is_failing
+        {
+            tracing::error!(%error, "Arguments and results on record are not kept");
+        }
+        self.is_failing = kept.is_err();
+        if self.is_failing {
+            // What half of it is there stays a line by itself.
+            self.open = None;
         }
     }
 
