@@ -1,6 +1,6 @@
 //! A small HTTP client for asking a running gateway, over TCP or a unix socket.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Client {
     sender: http1::SendRequest<Full<Bytes>>,
-    /// By which the gateway knows an operator who comes over TCP.
+    /// By which the gateway knows who this is.
     token: Option<String>,
     /// Drives the connection; ends with the client.
     _driver: JoinSet<()>,
@@ -34,7 +34,7 @@ pub(super) struct Client {
 impl Client {
     /// To the MCP endpoint.
     pub(super) async fn endpoint(gateway: &Gateway) -> Result<Self, Failure> {
-        Self::connect(&endpoint_of(gateway).await?).await
+        Ok(Self::connect(&endpoint_of(gateway).await?).await?.with_key())
     }
 
     pub(super) async fn connect(at: &Listen) -> Result<Self, Failure> {
@@ -54,9 +54,20 @@ impl Client {
         Err(Failure::new(Ending::Unreachable, told))
     }
 
-    /// With the word in that file, as far as we may read it.
-    pub(super) fn knowing(self, token: &Path) -> Self {
-        Self { token: fs::read_to_string(token).ok(), ..self }
+    /// To the admin listener: over TCP with the operator's own key, or else with the word of the
+    /// stop, as far as we may read it. Over a unix socket we are who we are.
+    pub(super) async fn operator(gateway: &Gateway) -> Result<Self, Failure> {
+        let client = Self::connect(&gateway.admin).await?;
+        if matches!(gateway.admin, Listen::Unix(_)) {
+            return Ok(client);
+        }
+        let client = client.with_key();
+        let token = client.token.or_else(|| fs::read_to_string(gateway.estop().token).ok());
+        Ok(Self { token, ..client })
+    }
+
+    fn with_key(self) -> Self {
+        Self { token: std::env::var("PORTCULLIS_KEY").ok(), ..self }
     }
 
     /// One request with a JSON answer.
@@ -120,7 +131,7 @@ pub(super) async fn endpoint_of(gateway: &Gateway) -> Result<Listen, Failure> {
     if !matches!(gateway.listen, Listen::Tcp(address) if address.port() == 0) {
         return Ok(gateway.listen.clone());
     }
-    let mut admin = Client::connect(&gateway.admin).await?;
+    let mut admin = Client::operator(gateway).await?;
     let (_, status) = admin.ask(Method::GET, "/admin/status", None).await?;
     let address = status.get("endpoint").and_then(Value::as_str).unwrap_or_default();
     address

@@ -79,6 +79,11 @@ enum Command {
         #[command(subcommand)]
         action: gate::approvals::Approvals,
     },
+    /// API keys by which applications and operators prove who they are.
+    Keys {
+        #[command(subcommand)]
+        action: gate::keys::Keys,
+    },
     /// The emergency stop: engage, reset, resume, status.
     Estop {
         #[command(subcommand)]
@@ -169,6 +174,7 @@ pub fn run() -> ExitCode {
         Command::Policy { action } => policy::policy(action),
         Command::Pins { action } => gate::pins::pins(action),
         Command::Approvals { action } => gate::approvals::approvals(action),
+        Command::Keys { action } => gate::keys::keys(action),
         Command::Audit { action } => audit::audit(action),
         Command::Import(args) => hosts::import::import(&args),
         Command::Export(args) => hosts::export::export(&args),

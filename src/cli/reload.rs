@@ -40,7 +40,7 @@ fn show(
 ) -> Result<Ending, Failure> {
     let gateway = find_gateway(&args.config)?;
     let (status, told) = wait_for(async {
-        let mut client = Client::connect(&gateway.admin).await?;
+        let mut client = Client::operator(&gateway).await?;
         client.ask(method, path, None).await
     })?;
     let is_fine = status == StatusCode::OK;

@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ConfigArg, Ending, Failure, client::Client, find_gateway, say, wait_for};
-use crate::config::{Gateway, Listen};
+use crate::config::Listen;
 
 /// How the answer is printed, and by which file the gateway is found.
 #[derive(Debug, clap::Args)]
@@ -112,7 +112,7 @@ fn ask_the_stop(
     wait_for(async {
         let mut client = match Client::connect(&Listen::Unix(places.socket)).await {
             Ok(client) => client,
-            Err(_) => Client::connect(&gateway.admin).await?.knowing(&places.token),
+            Err(_) => Client::operator(&gateway).await?,
         };
         answered(client.ask(method, path, body).await?)
     })
@@ -140,27 +140,9 @@ pub(super) fn ask(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, Failure> {
-    ask_as(config, (method, path, body), |client, _| client)
-}
-
-/// The same of what is told only to who may decide.
-pub(super) fn ask_known(
-    config: &ConfigArg,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<Value, Failure> {
-    ask_as(config, (method, path, body), |client, gateway| client.knowing(&gateway.estop().token))
-}
-
-fn ask_as(
-    config: &ConfigArg,
-    (method, path, body): (Method, &str, Option<&Value>),
-    who: impl FnOnce(Client, &Gateway) -> Client,
-) -> Result<Value, Failure> {
     let gateway = find_gateway(config)?;
     wait_for(async {
-        let mut client = who(Client::connect(&gateway.admin).await?, &gateway);
+        let mut client = Client::operator(&gateway).await?;
         answered(client.ask(method, path, body).await?)
     })
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::{
-    Code, Config, ConfigErrors, Digests, Gateway, Names, Policies, Surroundings,
+    Code, Config, ConfigErrors, Digests, Gateway, Names, Policies, Surroundings, auth,
     diff::needing_restart,
     gateway,
     policies::{self, Checked},
@@ -19,7 +19,7 @@ use super::{
     server,
 };
 
-pub(super) const TOP_KEYS: [&str; 5] = ["gateway", "audit", "stop", "limits", "servers"];
+pub(super) const TOP_KEYS: [&str; 6] = ["gateway", "auth", "audit", "stop", "limits", "servers"];
 
 /// The file to check.
 #[derive(Debug)]
@@ -140,6 +140,8 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
     top.refuse_unknown(&TOP_KEYS, &mut check.notes);
     let gateway_section = top.section("gateway", "[gateway]", &mut check.notes);
     let gateway = gateway::read(&gateway_section, check);
+    let auth_section = top.section("auth", "[auth]", &mut check.notes);
+    let auth = auth::read(&auth_section, &gateway, check);
     let audit_section = top.section("audit", "[audit]", &mut check.notes);
     let audit = gateway::read_audit(&audit_section, &gateway.state_dir, check);
     let stop = gateway::read_stop(&top.section("stop", "[stop]", &mut check.notes), check);
@@ -178,6 +180,7 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
     disabled.sort();
     Config {
         gateway,
+        auth,
         audit,
         stop,
         limits,

@@ -5,8 +5,8 @@
 //! the other tables hold what listeners, log and limits were built from, and need a restart.
 
 use super::{
-    AuditConfig, Config, Gateway, HttpTarget, Limits, Pinning, ReplicaConfig, ServerConfig,
-    StdioTarget, StopConfig, Target, ToolFilter,
+    AuditConfig, AuthConfig, Config, Gateway, HttpTarget, Limits, Pinning, ReplicaConfig,
+    ServerConfig, StdioTarget, StopConfig, Target, ToolFilter,
 };
 use crate::domain::ServerName;
 
@@ -98,6 +98,8 @@ pub(super) fn needing_restart(
         "listen": listen, "admin": admin, "names": names, "state_dir": state_dir,
         "hosts": hosts, "origins": origins, "legacy_sse": legacy_sse, "policies": policies,
     }, elsewhere: policy_mode, pinning);
+    let mut auth = Differing::default();
+    compare!(auth, AuthConfig, &before.auth, &after.auth, { "modes": modes });
     let mut audit = Differing::default();
     // The mark's place follows from `state_dir`.
     compare!(audit, AuditConfig, &before.audit, &after.audit, {
@@ -114,7 +116,13 @@ pub(super) fn needing_restart(
         "body_bytes": body_bytes, "in_flight": in_flight, "sessions": sessions,
         "connections": connections,
     }, elsewhere: principal_rate);
-    let tables = [("gateway", gateway), ("audit", audit), ("stop", stop), ("limits", limits)];
+    let tables = [
+        ("gateway", gateway),
+        ("auth", auth),
+        ("audit", audit),
+        ("stop", stop),
+        ("limits", limits),
+    ];
     let named = |(table, differing): (&'static str, Differing)| {
         differing.keys.into_iter().map(move |key| (table, key))
     };

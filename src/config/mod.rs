@@ -5,6 +5,7 @@
 //! nothing has to be checked again. A file with one mistake yields no configuration at all.
 //! Deliberately starts, opens and binds nothing; only `load.rs` touches the machine.
 
+mod auth;
 mod check;
 mod diff;
 mod foreign;
@@ -25,10 +26,10 @@ pub use foreign::{
 };
 pub use load::{Surroundings, check_text, digest, load, load_gateway, load_next};
 pub use model::{
-    Affinity, AuditConfig, Balance, Config, Digests, Durability, EstopPlaces, Gateway, Health,
-    HttpTarget, Isolation, Limits, Listen, Names, Payloads, PinMode, Pinning, PolicyMode, Program,
-    ProtocolPin, ReplicaConfig, ScanMode, ServerConfig, ServerRates, ServerRisk, StdioTarget,
-    StopConfig, Target, ToolFilter,
+    Affinity, AuditConfig, AuthConfig, AuthMode, Balance, Config, Digests, Durability, EstopPlaces,
+    Gateway, Health, HttpTarget, Isolation, Limits, Listen, Names, Payloads, PinMode, Pinning,
+    PolicyMode, Program, ProtocolPin, ReplicaConfig, ScanMode, ServerConfig, ServerRates,
+    ServerRisk, StdioTarget, StopConfig, Target, ToolFilter,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,

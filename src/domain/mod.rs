@@ -13,8 +13,8 @@ mod risk;
 mod verdict;
 
 pub use call::{
-    Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Sent, Subject, Task, TaskStep,
-    Transport,
+    Call, CallError, Caller, Deadline, Kind, Outcome, Principal, Rights, Sent, Subject, Task,
+    TaskStep, Transport,
 };
 pub use ids::{
     ApprovalId, CallId, CallIds, Generation, Nonce, ReplicaNo, SpanId, TraceId, TraceParent, Use,

@@ -9,6 +9,7 @@ mod admin;
 mod dispatch;
 mod exchange;
 mod http;
+mod identity;
 mod listen;
 mod method;
 mod peer;
@@ -35,13 +36,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use admin::{
     Applied, Desk, Heart, Refused, ReloadAsk, Reloaded, Reloads, Standing, open_door, pins_told,
 };
+pub use identity::{Key, KeyError, KeyFile, NewKey, Role};
 pub use snapshot::Publisher;
 
 use crate::{
     config::{Config, Limits, Listen},
     domain::{
         CallIds, Nonce,
-        limits::{ABANDON_GRACE, ADMIN_CONNECTIONS_MAX, DRAIN_GRACE, LISTENS_MAX, REPLAY_SWEEP},
+        limits::{
+            ABANDON_GRACE, ADMIN_CONNECTIONS_MAX, DRAIN_GRACE, KEYS_POLL, LISTENS_MAX, REPLAY_SWEEP,
+        },
     },
     fleet::Fleet,
     gate::Gate,
@@ -59,6 +63,8 @@ pub enum FrontError {
     },
     #[error("the system gave no randomness")]
     Random,
+    #[error("the API keys are not usable")]
+    Keys(#[from] KeyError),
 }
 
 /// What every connection shares.
@@ -76,6 +82,7 @@ pub struct Front {
     ids: CallIds,
     sealer: questions::Sealer,
     doors: http::Doors,
+    gatekeeper: Arc<identity::Gatekeeper>,
     limits: Limits,
     /// One permit a call in flight, over all servers.
     in_flight: Semaphore,
@@ -112,6 +119,10 @@ impl Front {
             sealer: questions::Sealer::new().ok_or(FrontError::Random)?,
             ids: CallIds::new(Nonce(nonce)),
             doors: http::Doors::new(&config.gateway.hosts, &config.gateway.origins),
+            gatekeeper: Arc::new(identity::Gatekeeper::new(
+                config.auth.clone(),
+                KeyFile::at(config.gateway.keys()),
+            )?),
             limits: config.limits,
             in_flight: Semaphore::new(config.limits.in_flight),
             listens: Arc::new(Semaphore::new(LISTENS_MAX)),
@@ -132,7 +143,7 @@ impl Front {
         let listener = http::Listener::bind(at, "endpoint", inherited).await?;
         let (address, front) = (listener.address(), self.clone());
         let serve = http::Serve {
-            answer: move |visitor, request| http::answer(front.clone(), visitor, request),
+            answer: move |link, request| http::answer(front.clone(), link, request),
             places: http::Places::new(self.limits.connections, http::VITAL),
             porter: reject::Porter::new("main", self.gate.refusals()),
             drain: self.drain.clone(),
@@ -152,13 +163,14 @@ impl Front {
         let listener = http::Listener::bind(at, "admin", inherited).await?;
         let (address, front) = (listener.address(), self.clone());
         let serve = http::Serve {
-            answer: move |visitor, request| admin::answer(front.clone(), visitor, request),
+            answer: move |link, request| admin::answer(front.clone(), link, request),
             places: http::Places::new(ADMIN_CONNECTIONS_MAX, admin::vital()),
             porter: reject::Porter::new("admin", self.gate.refusals()),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };
         self.tasks.spawn(http::serve(listener, serve));
+        self.tasks.spawn(watch_keys(self.clone()));
         Ok(self.admin.get_or_init(|| address).clone())
     }
 
@@ -191,6 +203,30 @@ impl Front {
             if tokio::time::timeout(ABANDON_GRACE, self.tasks.wait()).await.is_err() {
                 tracing::warn!("Some clients did not take their last answer");
             }
+        }
+    }
+}
+
+impl Front {
+    /// Takes what has become of the keys; what was opened with one that has ended, ends.
+    async fn refresh_keys(&self) -> Result<(), KeyError> {
+        let gatekeeper = self.gatekeeper.clone();
+        let looked = tokio::task::spawn_blocking(move || gatekeeper.refresh()).await;
+        // A look that panics has seen nothing.
+        if looked.unwrap_or(Ok(true))? {
+            for session in self.sessions.end_unproven() {
+                self.fleet.forget(&session.caller);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the keys now and then, for whoever changes them without saying so.
+async fn watch_keys(front: Arc<Front>) {
+    while tokio::time::timeout(KEYS_POLL, front.drain.cancelled()).await.is_err() {
+        if let Err(error) = front.refresh_keys().await {
+            tracing::error!(%error, "API keys could not be read; those that were known stay good");
         }
     }
 }

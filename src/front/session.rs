@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    identity::{Proof, Visitor},
     listen::Watching,
     questions::Acquaintance,
     replay::{Kept, Replay},
@@ -50,6 +51,8 @@ pub(super) struct LegacySession {
     pub(super) known: Arc<Acquaintance>,
     pub(super) watching: Arc<Watching>,
     pub(super) replay: Arc<Replay>,
+    /// Of whoever opened it: it ends when that does.
+    proof: Proof,
     /// Cancelled when the session ends; its streams end with it.
     pub(super) ended: CancellationToken,
     used_ms: AtomicU64,
@@ -80,7 +83,7 @@ impl Sessions {
     pub(super) fn open(
         &self,
         version: Version,
-        (caller, known): (Caller, Acquaintance),
+        (caller, known, proof): (Caller, Acquaintance, Proof),
         now_ms: u64,
     ) -> Result<(String, Arc<LegacySession>), NoRoom> {
         if self.open.len() >= self.max {
@@ -104,6 +107,7 @@ impl Sessions {
             known: Arc::new(known),
             watching: Arc::default(),
             replay,
+            proof,
             ended: CancellationToken::new(),
             used_ms: AtomicU64::new(now_ms),
         });
@@ -119,7 +123,7 @@ impl Sessions {
         now_ms: u64,
     ) -> Option<Arc<LegacySession>> {
         let session = self.open.get(id)?;
-        if session.caller.principal != *principal {
+        if session.caller.principal != *principal || session.proof.is_over() {
             return None;
         }
         session.used_ms.store(now_ms, Ordering::Relaxed);
@@ -132,6 +136,14 @@ impl Sessions {
             session.ended.cancel();
             session.in_flight.withdraw_all();
         }
+    }
+
+    /// Ends those whose opener's proof has ended.
+    pub(super) fn end_unproven(&self) -> Vec<Arc<LegacySession>> {
+        let all = self.open.iter().map(|entry| entry.value().clone());
+        let over: Vec<_> = all.filter(|session| session.proof.is_over()).collect();
+        over.iter().for_each(|session| self.end(session));
+        over
     }
 
     pub(super) fn len(&self) -> usize {
@@ -190,6 +202,14 @@ struct Owned {
 }
 
 impl LegacySession {
+    /// Who asks now: the session's own principal, with what this very request has shown.
+    pub(super) fn caller(&self, visitor: &Visitor) -> Arc<Caller> {
+        if self.caller.principal.rights() == visitor.principal.rights() {
+            return self.caller.clone();
+        }
+        Arc::new(Caller { principal: visitor.principal.clone(), ..(*self.caller).clone() })
+    }
+
     fn idle_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed))
     }
@@ -265,7 +285,7 @@ impl Drop for Ongoing {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Acquaintance, InFlight, Sessions};
+    use super::{Acquaintance, InFlight, Proof, Sessions};
     use crate::{
         domain::{
             Caller, Era, Principal, Transport,
@@ -274,7 +294,7 @@ mod tests {
         wire::{RequestId, Version},
     };
 
-    fn caller(principal: &str) -> (Caller, Acquaintance) {
+    fn caller(principal: &str) -> (Caller, Acquaintance, Proof) {
         let caller = Caller {
             principal: Principal::new(principal),
             client: "test".into(),
@@ -282,7 +302,7 @@ mod tests {
             era: Era::Legacy,
             transport: Transport::Http,
         };
-        (caller, Acquaintance::default())
+        (caller, Acquaintance::default(), Proof::of_a_test())
     }
 
     #[test]

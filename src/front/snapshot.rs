@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::tasks::Handle;
 use crate::{
-    domain::{Generation, Kind, Principal, limits::RELISTED_PRINCIPALS_MAX},
+    domain::{Generation, Kind, Principal, Rights, limits::RELISTED_PRINCIPALS_MAX},
     fleet::{Edition, Resolved, View},
     wire::List,
 };
@@ -32,9 +32,9 @@ pub(super) fn resolve<'a>(
 #[derive(Debug)]
 pub struct Publisher {
     current: ArcSwap<Edition>,
-    /// For those who must wake when what they see has changed, by who they are. A sender is kept
-    /// for good: whoever comes back compares with what it saw then.
-    relisted: Mutex<HashMap<Principal, watch::Sender<Relisted>>>,
+    /// For those who must wake when what they see has changed, by what they may see. A sender is
+    /// kept for good: whoever comes back compares with what it saw then.
+    relisted: Mutex<HashMap<Rights, watch::Sender<Relisted>>>,
     /// For more principals than are told apart.
     anything: watch::Sender<Relisted>,
 }
@@ -88,11 +88,11 @@ impl Publisher {
 
     /// Wakes when a list that this principal sees has changed.
     pub(super) fn relisted(&self, principal: &Principal) -> watch::Receiver<Relisted> {
-        let mut relisted = self.senders();
-        if relisted.len() >= RELISTED_PRINCIPALS_MAX && !relisted.contains_key(principal) {
+        let (mut relisted, rights) = (self.senders(), principal.rights());
+        if relisted.len() >= RELISTED_PRINCIPALS_MAX && !relisted.contains_key(&rights) {
             return self.anything.subscribe();
         }
-        relisted.entry(principal.clone()).or_default().subscribe()
+        relisted.entry(rights).or_default().subscribe()
     }
 
     #[cfg(test)]
@@ -106,13 +106,14 @@ impl Publisher {
         let relisted = self.senders();
         let new = Arc::new(edition);
         let old = self.current.swap(new.clone());
-        for (principal, sender) in relisted.iter() {
+        for (rights, sender) in relisted.iter() {
+            let principal = rights.principal();
             Relisted::tell(sender, &old.view(principal), &new.view(principal));
         }
         Relisted::tell(&self.anything, old.catalog.everything(), new.catalog.everything());
     }
 
-    fn senders(&self) -> MutexGuard<'_, HashMap<Principal, watch::Sender<Relisted>>> {
+    fn senders(&self) -> MutexGuard<'_, HashMap<Rights, watch::Sender<Relisted>>> {
         self.relisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

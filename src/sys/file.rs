@@ -29,6 +29,17 @@ pub fn place_file(path: &Path, content: &[u8]) -> io::Result<()> {
     put(path, content, |_| Ok(()))
 }
 
+/// The same as `replace_file`, as the owner of the directory would: for whoever acts for a service
+/// that runs as somebody else.
+pub fn replace_file_of_owner(path: &Path, content: &[u8]) -> io::Result<()> {
+    let owner = fs::metadata(parent(path))?;
+    put(path, content, |file| {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+        file.sync_all()
+    })?;
+    sync_dir(parent(path))
+}
+
 /// Puts `content` into a file that is there already, in one step; it stays its owner's, and who
 /// could read it still can.
 pub fn rewrite_file(path: &Path, content: &[u8]) -> io::Result<()> {

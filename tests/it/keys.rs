@@ -137,7 +137,7 @@ fn admin_is_where_the_operator_connects() {
     fs::remove_file(gateway.dir.path().join("state/estop/door.sock")).unwrap();
     assert!(gateway.cli(&["stop", "--reason", "over TCP"]).status.success());
     let record = gateway.wait_audit("the stop", |record| record["kind"] == "latch_engaged");
-    assert_eq!(record["who"], "local");
+    assert_eq!(record["who"], "token");
     assert!(!gateway.dir.path().join("admin.sock").exists());
 }
 

@@ -13,6 +13,7 @@
 mod approvals;
 mod apps;
 mod audit_down;
+mod auth;
 mod call_path;
 mod cli;
 mod client;

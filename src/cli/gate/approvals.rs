@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         ConfigArg, Ending, Failure, say,
-        service::{ask_known, text},
+        service::{ask, text},
     },
     gate::shown,
 };
@@ -67,7 +67,7 @@ pub(in crate::cli) fn approvals(action: Approvals) -> Result<Ending, Failure> {
 }
 
 fn list(common: &Common) -> Result<Ending, Failure> {
-    let told = ask_known(&common.config, Method::GET, "/admin/approvals", None)?;
+    let told = ask(&common.config, Method::GET, "/admin/approvals", None)?;
     if common.json {
         say(&told.to_string());
         return Ok(Ending::Fine);
@@ -104,7 +104,7 @@ fn called(one: &Value) -> String {
 }
 
 fn tell(one: &One, path: &str, body: &Value, done: &str) -> Result<Ending, Failure> {
-    let told = ask_known(&one.common.config, Method::POST, path, Some(body))?;
+    let told = ask(&one.common.config, Method::POST, path, Some(body))?;
     match one.common.json {
         true => say(&told.to_string()),
         false => say(&format!("{} {done}", called(&told))),

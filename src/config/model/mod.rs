@@ -5,6 +5,7 @@
 //! Building one by hand is allowed (tests do); only `load` promises that it fits the machine.
 
 mod audit;
+mod auth;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub use audit::{AuditConfig, Durability, Payloads};
+pub use auth::{AuthConfig, AuthMode};
 use http::HeaderName;
 
 use super::{Policies, Secret, Warning};
@@ -25,6 +27,7 @@ use crate::domain::{Labels, Rate, ServerName, limits};
 #[derive(Clone, Debug)]
 pub struct Config {
     pub gateway: Gateway,
+    pub auth: AuthConfig,
     pub audit: AuditConfig,
     pub limits: Limits,
     pub stop: StopConfig,
@@ -103,6 +106,11 @@ impl Gateway {
     pub fn estop(&self) -> EstopPlaces {
         let directory = self.state_dir.join("estop");
         EstopPlaces { token: directory.join("token"), socket: directory.join("door.sock") }
+    }
+
+    /// Where the API keys are, as far as we know them.
+    pub fn keys(&self) -> PathBuf {
+        self.state_dir.join("keys.json")
     }
 }
 

@@ -1,14 +1,18 @@
 //! `groups.toml`: who belongs together.
 //!
-//! `[groups]` names the members of each group: principals, as the audit names them.
+//! `[groups]` names the members of each group: principals, as the audit names them. Keys and tokens
+//! add groups of their own.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Paper, Policies};
-use crate::config::{
-    Code,
-    report::{Note, Notes},
-    section::Section,
+use crate::{
+    config::{
+        Code,
+        report::{Note, Notes},
+        section::Section,
+    },
+    domain::Principal,
 };
 
 /// The groups of each principal.
@@ -37,6 +41,13 @@ pub(super) fn read(_: &Arc<Paper>, top: &Section<'_>, notes: &mut Notes, policie
     top.refuse_unknown(&["groups"], notes);
     let table = top.section("groups", "[groups]", notes);
     for (name, _) in table.entries() {
+        if Principal::is_scope_group(name.value) {
+            let message = format!("`{}` is who has a scope", name.value.escape_debug());
+            let note =
+                Note::new(Code::BadName, name.span, message).label("given by tokens and keys");
+            notes.push(note.help("give the group another name"));
+            continue;
+        }
         let members = table.texts(name.value, notes).unwrap_or_default();
         policies.groups.names.push(name.value.to_owned());
         for member in members {

@@ -61,6 +61,8 @@ pub enum Code {
     BadPolicy,
     /// C027: a case that the policies do not fulfil.
     FailedCase,
+    /// C028: ways to prove who one is, none of which can be gone.
+    NoWayIn,
     /// C101: unencrypted HTTP to another machine (warning).
     PlainHttp,
     /// C102: a literal that looks like a key (warning).
@@ -79,7 +81,7 @@ pub enum Severity {
 }
 
 impl Code {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -107,6 +109,7 @@ impl Code {
         Self::NeedsRestart,
         Self::BadPolicy,
         Self::FailedCase,
+        Self::NoWayIn,
         Self::PlainHttp,
         Self::LiteralSecret,
         Self::NoServers,
@@ -142,6 +145,7 @@ impl Code {
             Self::NeedsRestart => "C025",
             Self::BadPolicy => "C026",
             Self::FailedCase => "C027",
+            Self::NoWayIn => "C028",
             Self::PlainHttp => "C101",
             Self::LiteralSecret => "C102",
             Self::NoServers => "C103",

@@ -4,9 +4,10 @@
 //! completion, or something about a task. It carries the argument bytes themselves, so that what
 //! was judged is what is forwarded.
 
+mod principal;
 mod task;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -15,27 +16,8 @@ use super::{
     ToolName, TraceParent, Use, limits::CLIENT_NAME_BYTES_MAX,
 };
 
+pub use principal::{Principal, Rights};
 pub use task::{Task, TaskStep};
-
-/// On whose behalf a call is made, as far as authentication knows.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Principal(Arc<str>);
-
-impl Principal {
-    pub fn new(name: &str) -> Self {
-        Self(name.into())
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
-    }
-}
 
 /// Who asks: principal, client program (as it calls itself, untrusted) and conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]

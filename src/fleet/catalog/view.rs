@@ -15,7 +15,7 @@ use super::{
     offers::{Offers, offered},
 };
 use crate::{
-    domain::{Era, ExposedName, Principal, ServerName, Subject, limits::CATALOG_VIEWS_MAX},
+    domain::{Era, ExposedName, Principal, Rights, ServerName, Subject, limits::CATALOG_VIEWS_MAX},
     gate::Rules,
 };
 
@@ -33,7 +33,7 @@ pub struct View {
 /// Those that callers have asked for.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct Views {
-    made: Mutex<HashMap<Principal, Arc<View>>>,
+    made: Mutex<HashMap<Rights, Arc<View>>>,
 }
 
 /// Decides what is listed.
@@ -114,14 +114,15 @@ impl Views {
         principal: &Principal,
     ) -> Arc<View> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(view) = made.get(principal) {
+        let rights = principal.rights();
+        if let Some(view) = made.get(&rights) {
             return view.clone();
         }
         if made.len() >= CATALOG_VIEWS_MAX {
             made.clear();
         }
         let view = catalog.view(&|server, subject| rules.shows(principal, server, subject));
-        made.insert(principal.clone(), view.clone());
+        made.insert(rights, view.clone());
         view
     }
 }

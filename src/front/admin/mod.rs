@@ -1,11 +1,11 @@
 //! The admin listener: status, metrics, reloads and the emergency stop, never an MCP tool.
 //!
-//! On a socket of its own, for the operator alone. Nothing here can define a command or a server.
+//! On a listener of its own, for operators alone; each may do what his role lets him (`routes`).
+//! Nothing here can define a command or a server.
 
 mod approvals;
-mod door;
 mod estop;
-mod heart;
+mod keys;
 mod pins;
 mod reload;
 mod routes;
@@ -15,26 +15,26 @@ mod status;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use routes::{Action, Found};
+use routes::{Action, Found, Route};
 
 use super::{
     Front,
-    http::{Body, Visitor, json as json_response, not_allowed, plain},
+    http::{Body, json as json_response, not_allowed, plain, refused},
+    identity::{Link, Operator, Role},
+    reject::{because, of},
 };
 use crate::domain::{
-    Transport,
+    Principal,
     limits::{ADMIN_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT},
 };
 
 pub(super) use approvals::page as approval_page;
-pub use door::open_door;
-pub use estop::Desk;
-pub use heart::Heart;
+pub use estop::{Desk, Heart, open_door};
 pub use pins::told as pins_told;
 pub use reload::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
 pub(super) use routes::vital;
@@ -43,7 +43,7 @@ pub(super) use status::{line as status_line, ready};
 /// Every request on the admin listener.
 pub(super) async fn answer(
     front: Arc<Front>,
-    visitor: Visitor,
+    link: Link,
     request: Request<Incoming>,
 ) -> Response<Body> {
     // No web page has any business here, whatever its origin.
@@ -51,16 +51,46 @@ pub(super) async fn answer(
     if page || front.doors.check(request.headers(), request.uri()).is_err() {
         return plain(StatusCode::FORBIDDEN, "this Host or Origin may not speak here");
     }
-    match routes::find(request.uri().path(), request.method()) {
-        Found::This(route) => act(front, visitor, (route.action, request)).await,
+    let operator = front.gatekeeper.operator(&link, request.headers(), |h| front.desk.knows(h));
+    let operator = match operator {
+        Ok(operator) => operator,
+        Err(refusal) => return refused(refusal),
+    };
+    let who = Principal::new(&operator.who);
+    let response = match routes::find(request.uri().path(), request.method()) {
+        Found::This(route) if !may(&front, &operator, route) => not_yours(&operator, route.role),
+        Found::This(route) => act(front, operator, (route.action, request)).await,
         Found::OtherMethod(allowed) => not_allowed(allowed),
         Found::Nothing => nothing_here(),
-    }
+    };
+    of(who, response)
+}
+
+/// Where everybody is let in, everybody may look.
+fn may(front: &Front, operator: &Operator, route: &Route) -> bool {
+    let least = Some(Role::Viewer).filter(|_| front.gatekeeper.is_open());
+    operator.role.max(least) >= route.role
+}
+
+fn not_yours(operator: &Operator, needed: Option<Role>) -> Response<Body> {
+    let word = |role: Option<Role>| role.map_or("none", Role::as_str);
+    let (status, told) = match operator.role {
+        Some(_) => {
+            let (is, needed) = (word(operator.role), word(needed));
+            (StatusCode::FORBIDDEN, format!("this takes the role {needed}; yours is {is}"))
+        }
+        None => {
+            let told = "Authorization: Bearer and a key with a role, or the word in estop/token, \
+                        are needed";
+            (StatusCode::UNAUTHORIZED, told.to_owned())
+        }
+    };
+    because(told_of(status, &told), "role")
 }
 
 async fn act(
     front: Arc<Front>,
-    visitor: Visitor,
+    operator: Operator,
     (action, request): (Action, Request<Incoming>),
 ) -> Response<Body> {
     match action {
@@ -68,12 +98,14 @@ async fn act(
         Action::Ready => ready(&front),
         Action::Metrics => seen::metrics(&front),
         Action::Status => told(StatusCode::OK, &status::status(&front)),
-        Action::Stop(word) => of_the_stop(&front, visitor, (word, request)).await,
-        Action::Reload => reload::reload(&front.reloads, visitor.principal.as_str()).await,
+        Action::Stop(word) => of_the_stop(&front, operator, (word, request)).await,
+        Action::Reload => reload::reload(&front.reloads, &operator.who).await,
         Action::Diff => reload::diff(&front.reloads).await,
         Action::Pins => pins::pins(&front.fleet).await,
+        Action::Keys => keys::list(&front),
+        Action::RefreshKeys => keys::refresh(&front).await,
         Action::ApprovePins => match whole(request).await {
-            Ok(body) => pins::approve(&front.fleet, visitor.principal.as_str(), &body).await,
+            Ok(body) => pins::approve(&front.fleet, &operator.who, &body).await,
             Err(refused) => refused,
         },
         Action::Document => told(StatusCode::OK, routes::document()),
@@ -85,7 +117,7 @@ async fn act(
             }
         }
         Action::Approvals | Action::Allow | Action::Deny | Action::Forget => {
-            of_approvals(&front, &visitor, (action, request)).await
+            of_approvals(&front, &operator, (action, request)).await
         }
     }
 }
@@ -93,41 +125,27 @@ async fn act(
 fn nothing_here() -> Response<Body> {
     plain(
         StatusCode::NOT_FOUND,
-        "nothing here; see /admin/status, /admin/reload, /admin/pins, /admin/approvals and \
-         /admin/estop",
+        "nothing here; see /admin/status, /admin/reload, /admin/pins, /admin/approvals, /admin/keys \
+         and /admin/estop",
     )
 }
 
-/// Whoever comes by TCP may be anybody on this machine.
-fn is_known(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> bool {
-    visitor.transport == Transport::Unix || front.desk.knows(headers)
+fn told_of(status: StatusCode, why: &str) -> Response<Body> {
+    told(status, &json!({ "error": why }))
 }
 
-fn unknown() -> Response<Body> {
-    let why = json!({ "error": "Authorization: Bearer and the word in estop/token are needed" });
-    told(StatusCode::UNAUTHORIZED, &why)
-}
-
-/// What waits for an approval, for who may decide on it.
+/// What waits for an approval.
 async fn of_approvals(
     front: &Front,
-    visitor: &Visitor,
+    operator: &Operator,
     (action, request): (Action, Request<Incoming>),
 ) -> Response<Body> {
-    if !is_known(front, visitor, request.headers()) {
-        return unknown();
-    }
     let Some(approvals) = front.gate.approvals() else { return nothing_here() };
     if action == Action::Approvals {
         return approvals::list(approvals);
     }
-    // Who has the token is not who calls tools by TCP.
-    let who = match visitor.transport {
-        Transport::Unix => visitor.principal.as_str(),
-        Transport::Http | Transport::Stdio => "token",
-    };
     match whole(request).await {
-        Ok(body) => approvals::decide(approvals, (action, who), &body).await,
+        Ok(body) => approvals::decide(approvals, (action, &operator.who), &body).await,
         Err(refused) => refused,
     }
 }
@@ -136,18 +154,15 @@ async fn of_approvals(
 /// nobody.
 async fn of_the_stop(
     front: &Arc<Front>,
-    visitor: Visitor,
+    operator: Operator,
     (word, request): (estop::Word, Request<Incoming>),
 ) -> Response<Body> {
     let desk = front.desk.clone();
-    if word != estop::Word::Status && !is_known(front, &visitor, request.headers()) {
-        return unknown();
-    }
     let body = match whole(request).await {
         Ok(body) => body,
         Err(refused) => return refused,
     };
-    let answer = move || desk.answer(visitor.principal.as_str(), word, &body);
+    let answer = move || desk.answer(&operator.who, word, &body);
     match tokio::task::spawn_blocking(answer).await {
         Ok((status, value)) => told(status, &value),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the stop could not be asked"),

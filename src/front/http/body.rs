@@ -20,13 +20,15 @@ use crate::wire::Frame;
 pub(in crate::front) enum Body {
     Parts(VecDeque<Bytes>),
     Stream(mpsc::Receiver<Bytes>),
+    /// Cut off when that happens, whoever fills it.
+    Bounded(mpsc::Receiver<Bytes>, Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Parts(_) => "Body::Parts",
-            Self::Stream(_) => "Body::Stream",
+            Self::Stream(_) | Self::Bounded(..) => "Body::Stream",
         })
     }
 }
@@ -38,6 +40,14 @@ impl Body {
 
     pub(in crate::front) fn text(text: impl Into<Bytes>) -> Self {
         Self::Parts(VecDeque::from([text.into()]))
+    }
+
+    /// The same, but a stream ends when `over` does: its filler sees that nobody reads.
+    pub(super) fn until(self, over: impl Future<Output = ()> + Send + 'static) -> Self {
+        match self {
+            Self::Stream(parts) => Self::Bounded(parts, Box::pin(over)),
+            Self::Parts(_) | Self::Bounded(..) => self,
+        }
     }
 
     pub(super) fn frame(frame: &Frame) -> Self {
@@ -56,6 +66,13 @@ impl http_body::Body for Body {
         let part = match self.get_mut() {
             Self::Parts(parts) => parts.pop_front(),
             Self::Stream(parts) => ready!(parts.poll_recv(cx)),
+            Self::Bounded(parts, over) => match over.as_mut().poll(cx) {
+                Poll::Ready(()) => {
+                    parts.close();
+                    None
+                }
+                Poll::Pending => ready!(parts.poll_recv(cx)),
+            },
         };
         Poll::Ready(part.map(|part| Ok(BodyFrame::data(part))))
     }
@@ -70,7 +87,7 @@ impl http_body::Body for Body {
                 let bytes: usize = parts.iter().map(Bytes::len).sum();
                 SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
             }
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Bounded(..) => SizeHint::default(),
         }
     }
 }

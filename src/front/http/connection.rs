@@ -3,7 +3,8 @@
 //! Bounds the number of connections and the size of heads. Beyond the bound a few more are taken,
 //! one request each: what must be answered under a flood is, and the others are told to come back.
 //! On drain it stops accepting and lets every connection finish the request it is in. A unix
-//! socket is the owner's alone, and its visitor is named by uid.
+//! socket is the owner's alone. What is known of the other end goes along with each request; who
+//! that is, is decided elsewhere.
 
 use std::{
     io,
@@ -26,18 +27,16 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Body, Visitor, patient::Patient, plain};
+use super::{Body, patient::Patient, plain};
 use crate::{
     config::Listen,
-    domain::{
-        Principal, Transport,
-        limits::{
-            HTTP_BUFFER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_TIMEOUT, HTTP_HEADERS_MAX,
-            HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
-        },
+    domain::limits::{
+        HTTP_BUFFER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_TIMEOUT, HTTP_HEADERS_MAX,
+        HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
     },
     front::{
         FrontError,
+        identity::Link,
         reject::{Porter, because},
     },
     sys::{Inherited, Manager},
@@ -190,7 +189,7 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 /// Accepts until the drain begins.
 pub(in crate::front) async fn serve<A, F>(listener: Listener, serve: Serve<A>)
 where
-    A: Fn(Visitor, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    A: Fn(Link, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     loop {
@@ -220,7 +219,7 @@ where
 
 enum Arrived {
     Tcp(tokio::net::TcpStream),
-    Unix(UnixStream, Principal),
+    Unix(UnixStream, Link),
 }
 
 async fn accept(listener: &Listener) -> io::Result<Arrived> {
@@ -233,33 +232,30 @@ async fn accept(listener: &Listener) -> io::Result<Arrived> {
         Listener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred()?.uid();
-            Ok(Arrived::Unix(stream, Principal::new(&format!("uid:{uid}"))))
+            Ok(Arrived::Unix(stream, Link::Unix { uid }))
         }
     }
 }
 
 fn start<A, F>(serve: &Serve<A>, arrived: Arrived, place: Place)
 where
-    A: Fn(Visitor, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    A: Fn(Link, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     match arrived {
         Arrived::Tcp(stream) => {
-            let visitor =
-                Visitor { principal: Principal::new("local"), transport: Transport::Http };
-            serve.tasks.spawn(converse(stream, visitor, serve.clone(), place));
+            serve.tasks.spawn(converse((stream, Link::Tcp), serve.clone(), place));
         }
-        Arrived::Unix(stream, principal) => {
-            let visitor = Visitor { principal, transport: Transport::Unix };
-            serve.tasks.spawn(converse(stream, visitor, serve.clone(), place));
+        Arrived::Unix(stream, link) => {
+            serve.tasks.spawn(converse((stream, link), serve.clone(), place));
         }
     }
 }
 
-async fn converse<S, A, F>(stream: S, visitor: Visitor, serve: Serve<A>, place: Place)
+async fn converse<S, A, F>((stream, link): (S, Link), serve: Serve<A>, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    A: Fn(Visitor, Request<Incoming>) -> F,
+    A: Fn(Link, Request<Incoming>) -> F,
     F: Future<Output = Response<Body>>,
 {
     let whole = Arc::new(AtomicBool::new(false));
@@ -270,15 +266,15 @@ where
         // In a box, which goes with the answer: the connection may last, idle or in a long stream.
         let uri = request.uri().clone();
         let is_served = place.serves(uri.path());
-        let answered = is_served.then(|| Box::pin(answer(visitor.clone(), request)));
-        let (whole, place, porter, who) = (whole.clone(), &place, &porter, &visitor.principal);
+        let answered = is_served.then(|| Box::pin(answer(link.clone(), request)));
+        let (whole, place, porter, link) = (whole.clone(), &place, &porter, &link);
         async move {
             let response = match answered {
                 Some(answered) => answered.await,
                 None => too_many(),
             };
             whole.store(false, Ordering::Relaxed);
-            porter.sees(uri.path(), &response, who);
+            porter.sees(uri.path(), &response, link);
             Ok::<_, std::convert::Infallible>(place.ends(response))
         }
     });
@@ -299,7 +295,7 @@ where
     };
     if let Err(error) = ended {
         if error.is_parse() {
-            porter.refuses(("head", refused_with(&error)), "no request", Some(&visitor.principal));
+            porter.refuses(("head", refused_with(&error)), "no request", Some(&link.shows()));
         }
         tracing::debug!(%error, "A connection ended early");
     }
@@ -333,7 +329,7 @@ mod tests {
     };
     use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-    use super::{Body, Place, Places, Porter, Principal, Serve, Transport, Visitor, converse};
+    use super::{Body, Link, Place, Places, Porter, Serve, converse};
     use crate::{
         audit::{Audit, Durability},
         domain::limits::HTTP_WRITE_STALL_MAX,
@@ -343,7 +339,6 @@ mod tests {
     /// then takes nothing more.
     async fn lasts(read: impl AsyncFn(&mut DuplexStream)) -> Duration {
         let (ours, mut client) = duplex(64);
-        let visitor = Visitor { principal: Principal::new("local"), transport: Transport::Http };
         let held = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let place = Place { only: None, _held: held };
         let dir = tempfile::tempdir().unwrap();
@@ -357,7 +352,7 @@ mod tests {
         };
         let began = Instant::now();
         let connection = async {
-            converse(ours, visitor, serve, place).await;
+            converse((ours, Link::Tcp), serve, place).await;
             began.elapsed()
         };
         let client = async {

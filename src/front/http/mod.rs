@@ -1,9 +1,9 @@
 //! The endpoint over HTTP: `/mcp` in both eras, the two paths of the old transport, `/health` and
 //! `/ready`.
 //!
-//! `guard` looks first, `post` reads one body and tells the eras apart, `modern` and `legacy`
-//! are the two adapters, `body` writes the answer. Header, body and time limits hold for every
-//! connection. Knows nothing of servers.
+//! `guard` looks first, then `identity` says who it is; `post` reads one body and tells the eras
+//! apart, `modern` and `legacy` are the two adapters, `body` writes the answer. Header, body and
+//! time limits hold for every connection. Knows nothing of servers.
 
 mod body;
 mod connection;
@@ -27,18 +27,12 @@ use guard::Foreign;
 use legacy::old;
 pub(super) use legacy::old::OldStreams;
 
-use super::{Front, admin, reject::because};
-use crate::{
-    domain::{Principal, Transport},
-    wire::{Frame, headers, sse_event},
+use super::{
+    Front, admin,
+    identity::{Link, Refusal, Visitor},
+    reject::{because, of},
 };
-
-/// One HTTP connection's other end.
-#[derive(Clone, Debug)]
-pub(super) struct Visitor {
-    pub(super) principal: Principal,
-    pub(super) transport: Transport,
-}
+use crate::wire::{Frame, headers, sse_event};
 
 /// What is answered also when there is no room for more.
 pub(super) const VITAL: &[&str] = &["/health", "/ready"];
@@ -46,7 +40,7 @@ pub(super) const VITAL: &[&str] = &["/health", "/ready"];
 /// Every request on the main listener.
 pub(super) async fn answer(
     front: Arc<Front>,
-    visitor: Visitor,
+    link: Link,
     request: Request<Incoming>,
 ) -> Response<Body> {
     if let Err(foreign) = front.doors.check(request.headers(), request.uri()) {
@@ -56,6 +50,46 @@ pub(super) async fn answer(
         };
         return because(plain(StatusCode::FORBIDDEN, told), why);
     }
+    match (request.uri().path(), request.method()) {
+        ("/health", &Method::GET) => return plain(StatusCode::OK, "ok"),
+        ("/ready", &Method::GET) => return admin::ready(&front),
+        ("/health" | "/ready", _) => return not_allowed("GET"),
+        _ => {}
+    }
+    let visitor = match front.gatekeeper.admit(&link, request.headers()) {
+        Ok(visitor) => visitor,
+        Err(refusal) => return refused(refusal),
+    };
+    let who = visitor.principal.clone();
+    if !visitor.proof.can_end() {
+        return of(who, route(front, visitor, request).await);
+    }
+    let proof = visitor.proof.clone();
+    tokio::select! {
+        biased;
+        () = proof.clone().over() => refused(Refusal::Bad(OVER)),
+        response = route(front, visitor, request) => {
+            of(who, response.map(|body| body.until(proof.over())))
+        }
+    }
+}
+
+/// Said to whoever waits for an answer.
+const OVER: &str = "the proof has ended meanwhile";
+
+/// Every refusal of somebody who could not show who he is.
+pub(super) fn refused(refusal: Refusal) -> Response<Body> {
+    let (told, challenge) = match refusal {
+        Refusal::Nobody => ("who are you? Authorization: Bearer is needed", "Bearer"),
+        Refusal::Bad(_) => ("this is good for nothing here", r#"Bearer error="invalid_token""#),
+    };
+    let mut response = plain(StatusCode::UNAUTHORIZED, told);
+    set(&mut response, header::WWW_AUTHENTICATE, challenge);
+    because(response, refusal.as_str())
+}
+
+/// Every request of somebody who is known.
+async fn route(front: Arc<Front>, visitor: Visitor, request: Request<Incoming>) -> Response<Body> {
     match (request.uri().path(), request.method()) {
         ("/mcp", &Method::POST) => post::post(front, visitor, request).await,
         ("/mcp", &Method::GET) => legacy::open(&front, &visitor, request.headers()),
@@ -67,9 +101,6 @@ pub(super) async fn answer(
             old::message(front, visitor, request).await
         }
         ("/messages", _) if front.legacy_sse => not_allowed("POST"),
-        ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
-        ("/ready", &Method::GET) => admin::ready(&front),
-        ("/health" | "/ready", _) => not_allowed("GET"),
         _ => plain(StatusCode::NOT_FOUND, "nothing here; the endpoint is /mcp"),
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
-pub(super) use porter::{Porter, as_told, because, word};
+pub(super) use porter::{Porter, as_told, because, of, word};
 
 use super::dispatch::Answer;
 use crate::{

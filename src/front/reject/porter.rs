@@ -10,7 +10,7 @@ use super::Reply;
 use crate::{
     audit::{Refusals, TurnedAway},
     domain::{Caller, Principal, Transport},
-    front::Front,
+    front::{Front, identity::Link},
     wire::{ErrorObject, code},
 };
 
@@ -45,7 +45,8 @@ const PATHS: [&str; 8] = [
 ];
 
 /// And what is below these.
-const BELOW: [&str; 4] = ["/admin/estop", "/admin/approvals", "/admin/pins", "/.well-known"];
+const BELOW: [&str; 5] =
+    ["/admin/estop", "/admin/approvals", "/admin/pins", "/admin/keys", "/.well-known"];
 
 impl Porter {
     pub(in crate::front) fn new(door: &'static str, refusals: Refusals) -> Self {
@@ -53,7 +54,7 @@ impl Porter {
     }
 
     /// Sees an answer out.
-    pub(in crate::front) fn sees<B>(&self, path: &str, response: &Response<B>, who: &Principal) {
+    pub(in crate::front) fn sees<B>(&self, path: &str, response: &Response<B>, link: &Link) {
         let status = response.status();
         let reason = match response.extensions().get() {
             Some(Told::OnRecord) => return,
@@ -67,7 +68,9 @@ impl Porter {
         let is_at = |known: &&&str| path == **known;
         let is_below = |known: &&&str| path.starts_with(**known);
         let at = PATHS.iter().find(is_at).or_else(|| BELOW.iter().find(is_below));
-        self.refuses((at.copied().unwrap_or("other"), status), reason, Some(who));
+        let who = response.extensions().get::<Principal>().cloned();
+        let who = who.unwrap_or_else(|| link.shows());
+        self.refuses((at.copied().unwrap_or("other"), status), reason, Some(&who));
     }
 
     /// Turns away what no answer of ours is given to.
@@ -85,6 +88,14 @@ impl Porter {
 /// A refusal, and the word for it on record.
 pub(in crate::front) fn because<B>(mut response: Response<B>, why: &'static str) -> Response<B> {
     response.extensions_mut().insert(Told::Because(why));
+    response
+}
+
+/// A response to somebody who is known; only a refusal has to say so.
+pub(in crate::front) fn of<B>(who: Principal, mut response: Response<B>) -> Response<B> {
+    if !response.status().is_success() {
+        response.extensions_mut().insert(who);
+    }
     response
 }
 

@@ -101,7 +101,9 @@ impl Head {
         match &self.who {
             Who::Anybody => true,
             Who::User(name) => name == principal.as_str(),
-            Who::Group(name) => groups.of(principal.as_str()).contains(name),
+            Who::Group(name) => {
+                groups.of(principal.as_str()).contains(name) || principal.groups().contains(name)
+            }
             Who::Nobody => false,
         }
     }

@@ -4,7 +4,7 @@
 //! denial: Cedar itself skips a policy that fails, and a `forbid` that fails would be none.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -21,7 +21,7 @@ use super::{
     names::{ActionName, Type},
     source::{Source, Statement},
 };
-use crate::domain::{Principal, limits::POLICY_WORLDS_MAX};
+use crate::domain::{Principal, Rights, limits::POLICY_WORLDS_MAX};
 
 /// What one action is judged by.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub(super) struct Slice {
     pub(super) selection: Arc<Selection>,
     /// What the validator says of its policies.
     pub(super) remarks: Vec<Remark>,
-    /// The entities that a call of each principal is about.
-    worlds: Mutex<HashMap<Principal, Arc<World>>>,
+    /// The entities that a call of each principal is about, by all that they are made of.
+    worlds: Mutex<HashMap<Rights, Arc<World>>>,
 }
 
 /// Some of the policies. Slices that have the same share them.
@@ -151,25 +151,27 @@ impl Slice {
         Ok(Authorizer::new().is_authorized(&request, &selection.set, &world.entities))
     }
 
-    /// Made once for each principal; of so many, that is.
+    /// Made once for each; of so many, that is.
     fn world(&self, source: &Source, principal: &Principal) -> Option<Arc<World>> {
         let mut worlds = self.worlds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(world) = worlds.get(principal) {
+        let rights = principal.rights();
+        if let Some(world) = worlds.get(&rights) {
             return Some(world.clone());
         }
         let world = Arc::new(World::of(source, &self.action, principal)?);
         if worlds.len() >= POLICY_WORLDS_MAX {
             worlds.clear();
         }
-        worlds.insert(principal.clone(), world.clone());
+        worlds.insert(rights, world.clone());
         Some(world)
     }
 }
 
 impl World {
     fn of(source: &Source, action: &ActionName, principal: &Principal) -> Option<Self> {
-        let groups = source.groups.of(principal.as_str());
-        let groups: Option<Vec<_>> = groups.iter().map(|name| Type::Group.uid(name)).collect();
+        let groups = source.groups.of(principal.as_str()).iter().chain(principal.groups());
+        let groups: BTreeSet<_> = groups.collect();
+        let groups: Option<Vec<_>> = groups.into_iter().map(|name| Type::Group.uid(name)).collect();
         let group = Type::Action.uid(action.group())?;
         let world = Self {
             principal: Type::User.uid(principal.as_str())?,

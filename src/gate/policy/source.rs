@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{Finding, Groups, Paper, Place, Policies as Papers},
-    domain::ServerName,
+    domain::{Principal, ServerName},
 };
 
 /// One policy.
@@ -148,8 +148,10 @@ impl Source {
             Some(Type::User) => None,
             Some(Type::Group) => {
                 let names = self.groups.names();
-                (!names.iter().any(|name| name == id)).then(|| {
-                    (format!("there is no group `{id}`"), "write it in groups.toml".to_owned())
+                let is_known = names.iter().any(|name| name == id) || Principal::is_scope_group(id);
+                (!is_known).then(|| {
+                    let help = "write it in groups.toml, with `[]` if only keys or tokens name it";
+                    (format!("there is no group `{id}`"), help.to_owned())
                 })
             }
             Some(Type::Server) => {

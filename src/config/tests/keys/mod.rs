@@ -8,6 +8,7 @@ use self::rows::{Into, ROWS};
 use super::{ONE_SERVER, accepted, read_after};
 use crate::config::{
     Code, Difference,
+    auth::AUTH_KEYS,
     check::TOP_KEYS,
     gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS, STOP_KEYS},
     server::{REPLICA_KEYS, SERVER_KEYS},
@@ -73,11 +74,12 @@ fn every_key_is_noticed_when_it_changes_in_a_running_gateway() {
 fn every_key_has_a_row() {
     let rows: BTreeSet<_> = ROWS.iter().map(|row| row.1).collect();
     // The two ways to reach a server, and the tables themselves, have tests of their own.
-    let elsewhere = ["command", "url", "gateway", "audit", "stop", "limits", "servers"];
+    let elsewhere = ["command", "url", "gateway", "auth", "audit", "stop", "limits", "servers"];
     for key in [
         &TOP_KEYS[..],
         &GATEWAY_KEYS,
         &AUDIT_KEYS,
+        &AUTH_KEYS,
         &STOP_KEYS,
         &LIMITS_KEYS,
         &SERVER_KEYS,

@@ -19,7 +19,15 @@ const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 const STOP: Into = Into::Table("stop");
 
-pub(super) const ROWS: [Row; 64] = [
+pub(super) const ROWS: [Row; 65] = [
+    (
+        Into::Table("auth"),
+        "modes",
+        r#"["peer", "keys"]"#,
+        |c| format!("{:?}", c.auth.modes),
+        "{None, Peer}",
+        "{Peer, Keys}",
+    ),
     (
         GATEWAY,
         "policies",

@@ -14,7 +14,9 @@ pub(super) use openapi::document;
 use super::{
     approvals,
     estop::{self, Word},
+    keys,
 };
+use crate::front::identity::Role;
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +35,9 @@ pub(super) enum Action {
     Deny,
     Forget,
     ApprovalPage,
+    Keys,
+    RefreshKeys,
     Document,
-}
-
-/// What whoever asks must be allowed to do; each may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
-    /// Looks at everything.
-    Viewer,
-    /// Stops, reloads, decides on approvals.
-    Operator,
-    /// Lifts a stop, approves definitions.
-    Admin,
 }
 
 /// Whether it is answered also when there is no room for more connections.
@@ -60,7 +53,7 @@ pub(super) struct Route {
     pub(super) path: &'static str,
     pub(super) method: Method,
     pub(super) action: Action,
-    /// None: whoever gets here.
+    /// The least that may; none: whoever gets here.
     pub(super) role: Option<Role>,
     pub(super) room: Room,
     /// One sentence, for people.
@@ -111,6 +104,8 @@ routes! {
         "Asks again about what was remembered.";
     PAGE, GET, Action::ApprovalPage, ANYBODY, Usual,
         "What a call waits for, in words for who made it.";
+    keys::KEYS, GET, Action::Keys, OPERATOR, Usual, "Whose keys there are, and until when.";
+    keys::REFRESH, POST, Action::RefreshKeys, ADMIN, Usual, "Takes what keys.json says now.";
     "/admin/openapi.json", GET, Action::Document, VIEWER, Usual, "This document.";
 }
 

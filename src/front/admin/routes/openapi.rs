@@ -79,6 +79,8 @@ fn form(action: Action) -> &'static str {
         | Action::Allow
         | Action::Deny
         | Action::Forget
+        | Action::Keys
+        | Action::RefreshKeys
         | Action::Document => "application/json",
     }
 }
@@ -120,6 +122,8 @@ fn body(action: Action) -> Option<(Value, bool)> {
         | Action::Diff
         | Action::Pins
         | Action::Approvals
+        | Action::Keys
+        | Action::RefreshKeys
         | Action::ApprovalPage
         | Action::Document => return None,
     })
@@ -132,14 +136,4 @@ fn object(fields: &Value, required: &[&str]) -> Value {
         "required": required,
         "additionalProperties": false,
     })
-}
-
-impl Role {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
 }

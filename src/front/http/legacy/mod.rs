@@ -51,7 +51,7 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
         Ok(session) => session,
         Err(refused) => return *refused,
     };
-    let peer = peer(&session);
+    let peer = peer(&session, &asked.visitor);
     match message {
         Message::Request(request) => {
             let (lines, ears) = asked.heard(peer.wants(&request)).open();
@@ -106,8 +106,9 @@ pub(super) async fn batch(
     }
     let front = asked.front.clone();
     let tasks = asked.front.tasks.clone();
+    let peer = peer(&session, &asked.visitor);
     let answering = async move {
-        let frames = peer(&session).answer_all(front, messages).await;
+        let frames = peer.answer_all(front, messages).await;
         (!frames.is_empty()).then(|| Reply::ok(join_batch(&frames)))
     };
     match Detached::new(&tasks, Box::pin(answering)).await {
@@ -144,7 +145,8 @@ fn open_session(
         transport: visitor.transport,
     };
     let known = Acquaintance::new(request.params.as_ref());
-    front.sessions.open(version, (caller, known), sys::unix_millis())
+    let proof = visitor.proof.clone();
+    front.sessions.open(version, (caller, known, proof), sys::unix_millis())
 }
 
 /// The session that a request names, if it is this visitor's and speaks a version we know.
@@ -171,10 +173,10 @@ fn find(
         .ok_or_else(|| refused(StatusCode::NOT_FOUND, "session not found; initialize again"))
 }
 
-fn peer(session: &LegacySession) -> Peer {
+fn peer(session: &LegacySession, visitor: &Visitor) -> Peer {
     Peer {
         version: session.version,
-        caller: session.caller.clone(),
+        caller: session.caller(visitor),
         in_flight: session.in_flight.clone(),
         known: session.known.clone(),
         watching: session.watching.clone(),

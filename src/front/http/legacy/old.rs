@@ -32,6 +32,7 @@ use crate::{
             plain, post, sse,
         },
         method::{self, Method},
+        peer::Peer,
         session::{LegacySession, mint},
     },
     wire::{
@@ -120,13 +121,13 @@ pub(in crate::front::http) async fn message(
                 let told = "too many requests of this stream wait for their answers";
                 return plain(StatusCode::TOO_MANY_REQUESTS, told);
             };
-            let answering =
-                answer(front.clone(), session.clone(), stream.out.clone(), request, place);
+            let peer = peer(session, &visitor);
+            let answering = answer(front.clone(), peer, stream.out.clone(), request, place);
             front.tasks.spawn(answering);
             accepted()
         }
         (Ok(Message::Notification(notification)), Some(session)) => {
-            peer(session).hear(&front, &notification);
+            peer(session, &visitor).hear(&front, &notification);
             accepted()
         }
         (Ok(Message::Response(response)), Some(session)) => {
@@ -164,12 +165,11 @@ fn initialize(
 /// Carries one request to its end, or to that of its stream.
 async fn answer(
     front: Arc<Front>,
-    session: Arc<LegacySession>,
+    peer: Peer,
     out: mpsc::Sender<Bytes>,
     request: Asked,
     place: OwnedSemaphorePermit,
 ) {
-    let peer = peer(&session);
     let (lines, ears) = peer.wants(&request).open();
     let answering = Box::pin(peer.answer(front, request, lines));
     // In one piece: others write to the same stream.

@@ -20,7 +20,7 @@ use http::{Method, StatusCode};
 use rustix::{net::sockopt::socket_peercred, process::geteuid};
 use serde_json::{Value, json};
 
-use super::estop::{Desk, Word};
+use super::{Desk, Word};
 use crate::{
     domain::Principal,
     domain::limits::{

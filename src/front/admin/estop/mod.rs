@@ -5,6 +5,9 @@
 //! Waits a moment for disk and processes, so it is asked where waiting harms nobody. Knows no
 //! connection.
 
+mod door;
+mod heart;
+
 use std::{
     fmt,
     path::Path,
@@ -18,7 +21,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::heart::Heart;
+pub use door::open_door;
+pub use heart::Heart;
+
+use super::reload::merge;
 use crate::{
     domain::limits::{ESTOP_DRILL_MAX, ESTOP_SAVED_WAIT},
     front::reject::Porter,
@@ -152,7 +158,7 @@ impl Desk {
         self.gate.engage(Cause::new(who, why).of(parse(&scope)?).by(category));
         let is_saved = self.gate.latch().saved(ESTOP_SAVED_WAIT);
         let mut told = told(&self.gate);
-        super::reload::merge(&mut told, json!({ "saved": is_saved }));
+        merge(&mut told, json!({ "saved": is_saved }));
         Ok(told)
     }
 
@@ -199,7 +205,7 @@ impl Desk {
         self.gate.reset(&stop.id, "drill over", who).map_err(refused)?;
         self.gate.resume(&stop.id, who).map_err(refused)?;
         let mut told = told(&self.gate);
-        super::reload::merge(&mut told, json!({ "drill": figures }));
+        merge(&mut told, json!({ "drill": figures }));
         Ok(told)
     }
 
@@ -248,7 +254,7 @@ pub(super) fn told(gate: &Gate) -> Value {
         "stops": book.stops.iter().map(stop).collect::<Vec<_>>(),
     });
     if let Some(first) = first {
-        super::reload::merge(&mut told, stop(first));
+        merge(&mut told, stop(first));
     }
     told
 }
