@@ -10,6 +10,7 @@ mod reload;
 mod service;
 mod signals;
 mod watch;
+mod witness;
 
 use std::{io, path::Path, pin::pin, sync::Arc};
 
@@ -165,7 +166,7 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     sys::create_private_dir(&state_dir)
         .map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
     let latch = Latch::open(&state_dir);
-    let (audit, thread) = Audit::open(&state_dir.join("audit"), audit::Settings::of(&config))?;
+    let (audit, mut thread) = Audit::open(&state_dir.join("audit"), audit::Settings::of(&config))?;
     // Proves that the log takes records, whatever any log filter says.
     let started = Record::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -205,6 +206,8 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     if config.audit.durability == Durability::Cached {
         warn!("Audit durability is `cached`: a power failure can lose the last records");
     }
+    let witness = config.audit.witness.as_ref().zip(thread.take_witness());
+    let witness = witness.map(|(at, witness)| witness::attend(at.url.clone(), witness));
     let running = Arc::new(config);
     let (fleet_of, audit_of) = (fleet.clone(), audit.clone());
     let manager = Manager::find();
@@ -219,6 +222,9 @@ async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
     }
     chores.spawn(reloader.run(asks));
     chores.spawn(approvals.tend());
+    if let Some(witness) = witness {
+        chores.spawn(witness);
+    }
     Ok(App { front, fleet, gate, audit, reloads, manager, chores, thread })
 }
 

@@ -18,6 +18,7 @@ mod shared;
 mod tests;
 mod tlog;
 mod vault;
+mod witness;
 mod writer;
 
 use std::{
@@ -38,6 +39,7 @@ pub use read::{
 };
 pub use record::{ApprovalRecord, LatchStep, Own, PinRecord, Record};
 pub use refusals::{Refusals, TurnedAway};
+pub use witness::{Heard, Witness, WitnessProblem, Witnessed};
 
 pub use crate::config::{Durability, Payloads};
 
@@ -48,6 +50,7 @@ use crate::{
 use log::{Disk, Marks};
 use notary::{Duties, Notary};
 use shared::Shared;
+use tlog::Cosigner;
 use writer::{Segment, Writer};
 
 /// How a log is written.
@@ -60,6 +63,8 @@ pub struct Settings {
     pub retention: Duration,
     /// What the vault keeps.
     pub payloads: Payloads,
+    /// The key of who cosigns our checkpoints.
+    pub witness: Option<String>,
     pace: Pace,
     disk: Disk,
 }
@@ -67,10 +72,12 @@ pub struct Settings {
 impl Settings {
     /// What `servers.toml` says, with a mark outside the log's directory.
     pub fn of(config: &Config) -> Self {
-        let AuditConfig { durability, retention, payloads, witness_file, mark } = &config.audit;
+        let AuditConfig { durability, retention, payloads, witness_file, witness, mark } =
+            &config.audit;
         let marks = [mark.clone()].into_iter().chain(witness_file.clone()).collect();
         let (retention, payloads) = (*retention, *payloads);
-        Self { marks, retention, payloads, ..(*durability).into() }
+        let witness = witness.as_ref().map(|witness| witness.key.clone());
+        Self { marks, retention, payloads, witness, ..(*durability).into() }
     }
 }
 
@@ -91,6 +98,7 @@ impl From<Durability> for Settings {
             marks: Vec::new(),
             retention: Duration::MAX,
             payloads: Payloads::default(),
+            witness: None,
             pace: Pace::default(),
             disk: Disk::default(),
         }
@@ -109,6 +117,8 @@ pub enum AuditError {
     Open { path: PathBuf, source: io::Error },
     #[error("the audit log `{}` is in use by another process; stop it first", path.display())]
     Locked { path: PathBuf },
+    #[error("audit.witness.key is not the key of a witness: `{key}`")]
+    WitnessKey { key: String },
     #[error("the audit queue is full ({} records)", limits::AUDIT_QUEUE_MAX)]
     Full,
     #[error("the audit log has failed; see the service log, then restart")]
@@ -131,6 +141,16 @@ pub fn init(dir: &Path, settings: Settings) -> Result<String, AuditError> {
     Ok(text.unwrap_or_default().trim_end().to_owned())
 }
 
+/// The public key by which a witness is to know the log, which must be there.
+pub fn sender_key(dir: &Path) -> Result<String, AuditError> {
+    let failed = |source| AuditError::Open { path: dir.to_owned(), source };
+    let place = log::find(dir).map_err(failed)?.ok_or(io::ErrorKind::NotFound.into());
+    let place = place.map_err(failed)?;
+    let sender =
+        place.origin().and_then(|origin| witness::sender(&place, &Disk::default(), &origin));
+    Ok(sender.map_err(failed)?.vkey().to_string())
+}
+
 /// A handle on the log. Cheap to clone.
 #[derive(Clone)]
 pub struct Audit {
@@ -149,6 +169,8 @@ pub struct AuditThread {
     writer: Option<JoinHandle<()>>,
     notary: Option<JoinHandle<()>>,
     vault: Option<JoinHandle<()>>,
+    /// Until somebody carries its messages.
+    witness: Option<Witness>,
     /// Nobody else writes here meanwhile.
     _lock: File,
 }
@@ -159,8 +181,12 @@ impl Audit {
         dir: &Path,
         settings: impl Into<Settings>,
     ) -> Result<(Self, AuditThread), AuditError> {
-        let Settings { durability, marks, retention, payloads, pace, disk } = settings.into();
+        let Settings { durability, marks, retention, payloads, witness, pace, disk } =
+            settings.into();
         let failed = |source| AuditError::Open { path: dir.to_owned(), source };
+        let cosigner =
+            witness.map(|key| Cosigner::parse(&key).ok_or(AuditError::WitnessKey { key }));
+        let cosigner = cosigner.transpose()?;
         let (mut opened, lock) = log::open(dir, &disk, &Marks::new(marks.clone()))?;
         let shared = Arc::new(Shared::new(opened.chain.seq));
         let audit = Self { shared: shared.clone() };
@@ -173,6 +199,10 @@ impl Audit {
         let segment =
             Segment { place: place.clone(), disk: disk.clone(), pace, file, number, bytes, since };
         let in_flight = std::mem::take(&mut opened.orphans);
+        let origin = opened.keys.signer().vkey().name().to_owned();
+        let witness =
+            cosigner.map(|key| Witness::open((&place, &disk), &origin, key, shared.clone()));
+        let witness = witness.transpose().map_err(failed)?;
         let duties = Duties { marks: Marks::new(marks), pace, retention };
         let notary = Notary::new(shared.clone(), disk, duties, opened).map_err(failed)?;
         let (vault, kept) = vault::start(place, payloads).map_err(failed)?;
@@ -180,7 +210,7 @@ impl Audit {
             Writer { shared, segment, chain, in_flight, durability, vault, batch: Vec::new() };
         let (writer, vault) = (Some(writer.start().map_err(failed)?), Some(kept));
         let mut thread =
-            AuditThread { audit: audit.clone(), writer, notary: None, vault, _lock: lock };
+            AuditThread { audit: audit.clone(), writer, notary: None, vault, witness, _lock: lock };
         thread.notary = Some(notary.start().map_err(failed)?);
         Ok((audit, thread))
     }
@@ -207,6 +237,11 @@ impl Audit {
     /// For whoever turns requests away.
     pub fn refusals(&self) -> Refusals {
         Refusals(self.shared.clone())
+    }
+
+    /// How it stands with the witness, if there is one.
+    pub fn witness(&self) -> Option<Witnessed> {
+        self.shared.witness()
     }
 
     /// Puts on record what was only counted so far.
@@ -265,6 +300,11 @@ impl Pending {
 }
 
 impl AuditThread {
+    /// For whoever carries messages to the witness, if there is one; once.
+    pub fn take_witness(&mut self) -> Option<Witness> {
+        self.witness.take()
+    }
+
     /// Writes what waits, syncs, closes the log. Blocks. Later reports are refused.
     pub fn finish(mut self) {
         self.end();

@@ -185,6 +185,7 @@ impl Notary {
         }
         self.disk.replace(&self.place.checkpoint(), note.as_bytes())?;
         self.duties.marks.write(note);
+        self.shared.signed.send_replace(self.edge.size());
         let now: Vec<String> = partial.iter().map(|tile| tile.own_path()).collect();
         for old in mem::replace(&mut self.partial, now) {
             if !self.partial.contains(&old) {

@@ -8,12 +8,13 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
     AuditError, Record,
     queue::{Entry, Queue},
     refusals::Tallies,
+    witness::{WitnessProblem, Witnessed},
 };
 use crate::{
     domain::limits::{AUDIT_CONTENT_BYTES_MAX, AUDIT_CONTENT_BYTES_MIN},
@@ -32,6 +33,9 @@ pub(super) struct Shared {
     /// Room for content on its way to the vault, in bytes.
     pub(super) room: Arc<Semaphore>,
     pub(super) refused: Tallies,
+    /// How many records the newest checkpoint has.
+    pub(super) signed: watch::Sender<u64>,
+    witnessed: Mutex<Option<Witnessed>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +65,8 @@ impl Shared {
             news: Condvar::new(),
             room: Arc::new(Semaphore::new(AUDIT_CONTENT_BYTES_MAX)),
             refused: Tallies::default(),
+            signed: watch::Sender::new(0),
+            witnessed: Mutex::default(),
         }
     }
 
@@ -142,6 +148,22 @@ impl Shared {
         let waited = self.news.wait_timeout_while(progress, left, pending);
         let progress = waited.unwrap_or_else(PoisonError::into_inner).0;
         (progress.seq, progress.writing)
+    }
+
+    /// How it stands with the witness, if there is one.
+    pub(super) fn witness(&self) -> Option<Witnessed> {
+        self.witnessed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn witnessed(&self, how: Witnessed) {
+        *self.witnessed.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
+    }
+
+    /// Whether it is another problem than before.
+    pub(super) fn witness_problem(&self, problem: &WitnessProblem) -> bool {
+        let mut witnessed = self.witnessed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(witnessed) = witnessed.as_mut() else { return true };
+        witnessed.problem.replace(problem.clone()).as_ref() != Some(problem)
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {

@@ -68,8 +68,22 @@ fn show(status: &Value) {
     if engaged(&stop) {
         show_stop(&stop);
     }
+    show_witness(status);
     show_refusal(status);
     list(status, "servers").chain(list(status, "draining")).for_each(show_server);
+}
+
+/// Who cosigns the audit, and whether that goes well.
+fn show_witness(status: &Value) {
+    let Some(witness) = status.pointer("/audit/witness") else { return };
+    let (name, records) = (text(witness, "name"), number(witness, "records"));
+    let alarm = witness.get("alarm").and_then(Value::as_bool).unwrap_or(false);
+    let problem = match (text(witness, "problem"), alarm) {
+        ("", _) => String::new(),
+        (problem, true) => format!(" · ALARM: {problem}"),
+        (problem, false) => format!(" · {problem}"),
+    };
+    say(&format!("audit witness {name} · {records} records cosigned{problem}"));
 }
 
 /// A refused reload is news until another one goes well.

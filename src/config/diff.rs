@@ -104,7 +104,7 @@ pub(super) fn needing_restart(
     // The mark's place follows from `state_dir`.
     compare!(audit, AuditConfig, &before.audit, &after.audit, {
         "durability": durability, "payloads": payloads, "retention_days": retention,
-        "witness_file": witness_file,
+        "witness_file": witness_file, "witness": witness,
     }, elsewhere: mark);
     let mut stop = Differing::default();
     compare!(stop, StopConfig, &before.stop, &after.stop, {

@@ -20,6 +20,7 @@ use super::{
     check::Check,
     report::{Note, Notes},
     section::{At, Section},
+    witness,
 };
 use crate::domain::limits::{
     AUDIT_RETENTION_DAYS, AUDIT_RETENTION_DAYS_RANGE, BODY_BYTES_RANGE, CONNECTIONS_RANGE,
@@ -40,8 +41,8 @@ pub(super) const GATEWAY_KEYS: [&str; 11] = [
     "pins",
     "scan",
 ];
-pub(super) const AUDIT_KEYS: [&str; 4] =
-    ["durability", "payloads", "retention_days", "witness_file"];
+pub(super) const AUDIT_KEYS: [&str; 5] =
+    ["durability", "payloads", "retention_days", "witness_file", "witness"];
 pub(super) const STOP_KEYS: [&str; 4] =
     ["auto_resume", "heartbeat_sec", "heartbeat_file", "denials_per_minute"];
 pub(super) const LIMITS_KEYS: [&str; 5] =
@@ -125,6 +126,7 @@ pub(super) fn read_audit(
         retention: Duration::from_secs(days.saturating_mul(DAY_SECONDS)),
         payloads: payloads.unwrap_or_default(),
         witness_file: witness.map(|text| check.base.join(text.value)),
+        witness: witness::read(section, check),
         mark: mark(&runtime_dir(check, state_dir), state_dir),
     }
 }

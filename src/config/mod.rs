@@ -19,6 +19,7 @@ mod section;
 mod server;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use diff::{Change, Difference};
 pub use foreign::{
@@ -29,7 +30,7 @@ pub use model::{
     Affinity, AuditConfig, AuthConfig, AuthMode, Balance, Config, Digests, Durability, EstopPlaces,
     Gateway, Health, HttpTarget, Isolation, Limits, Listen, Names, Payloads, PinMode, Pinning,
     PolicyMode, Program, ProtocolPin, ReplicaConfig, ScanMode, ServerConfig, ServerRates,
-    ServerRisk, StdioTarget, StopConfig, Target, ToolFilter,
+    ServerRisk, StdioTarget, StopConfig, Target, ToolFilter, WitnessConfig,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,

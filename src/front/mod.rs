@@ -145,7 +145,7 @@ impl Front {
         let serve = http::Serve {
             answer: move |link, request| http::answer(front.clone(), link, request),
             places: http::Places::new(self.limits.connections, http::VITAL),
-            porter: reject::Porter::new("main", self.gate.refusals()),
+            porter: reject::Porter::new("main", self.gate.audit().refusals()),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };
@@ -165,7 +165,7 @@ impl Front {
         let serve = http::Serve {
             answer: move |link, request| admin::answer(front.clone(), link, request),
             places: http::Places::new(ADMIN_CONNECTIONS_MAX, admin::vital()),
-            porter: reject::Porter::new("admin", self.gate.refusals()),
+            porter: reject::Porter::new("admin", self.gate.audit().refusals()),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };

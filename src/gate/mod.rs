@@ -46,7 +46,7 @@ use judge::{judge_by, refusal};
 use tokio::time::Instant;
 
 use crate::{
-    audit::{Audit, AuditError, Pending, Receipt, Record, Refusals},
+    audit::{Audit, AuditError, Pending, Receipt, Record},
     domain::{
         Call, CallId, Caller, DenyReason, Grounds, Kind, Matter, Questions, Refusal, ReplicaNo,
         Standing, Use, Verdict, Wish,
@@ -156,9 +156,9 @@ impl Gate {
         &self.latch
     }
 
-    /// For whoever turns requests away before they come here.
-    pub fn refusals(&self) -> Refusals {
-        self.audit.refusals()
+    /// For what is on record and was never judged.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Whether the audit takes records; without it nothing is admitted.

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Verifies an audit log, from docs/AUDIT-FORMAT.md alone and with nothing but the standard library.
 
-    verify.py LOG-DIR VKEY
+    verify.py LOG-DIR VKEY [WITNESS-VKEY]
 
-Prints one JSON object: {"ok": true, "records": N, "signed": S, "payloads": …} or {"ok": false, "record": N or null,
+Prints one JSON object: {"ok": true, "records": N, "signed": S, "cosigned": C, "payloads": …} or {"ok": false, "record": N or null,
 "error": "..."}. Slow and short on purpose: it is a second opinion, not a tool.
 """
 
@@ -79,21 +79,21 @@ def ed25519(key, message, signature):
 
 
 # Notes and keys.
-def parse_vkey(text):
+def parse_vkey(text, kind=1):
     name, _, coded = text.split("+", 2)
     raw = base64.b64decode(coded, validate=True)
-    if raw[0] != 1 or len(raw) != 33 or text != vkey(name, raw[1:]):
+    if raw[0] != kind or len(raw) != 33 or text != vkey(name, raw[1:], kind):
         raise Bad(f"not a key: {text}")
     return name, raw[1:]
 
 
-def key_id(name, key):
-    return sha256(name.encode(), b"\n\x01", key)[:4]
+def key_id(name, key, kind=1):
+    return sha256(name.encode(), b"\n", bytes([kind]), key)[:4]
 
 
-def vkey(name, key):
-    coded = base64.b64encode(b"\x01" + key).decode()
-    return f"{name}+{key_id(name, key).hex()}+{coded}"
+def vkey(name, key, kind=1):
+    coded = base64.b64encode(bytes([kind]) + key).decode()
+    return f"{name}+{key_id(name, key, kind).hex()}+{coded}"
 
 
 def open_note(note, name, key):
@@ -120,6 +120,25 @@ def open_note(note, name, key):
     if origin != name or str(int(size)) != size:
         raise Bad("not a checkpoint of this log")
     return int(size), base64.b64decode(root, validate=True), following
+
+
+def open_cosigned(note, name, key):
+    """Size and root of what this witness has seen."""
+    text, _, signatures = note.rpartition("\n\n")
+    text += "\n"
+    seen = False
+    for line in signatures.splitlines():
+        _, who, coded = line.split(" ")
+        raw = base64.b64decode(coded, validate=True)
+        if who == name and raw[:4] == key_id(name, key, 4):
+            time = int.from_bytes(raw[4:12], "big")
+            signed = f"cosignature/v1\ntime {time}\n{text}".encode()
+            if not time or not ed25519(key, signed, raw[12:]):
+                raise Bad("a cosignature does not verify")
+            seen = True
+    if not seen:
+        raise Bad("not cosigned")
+    return int(text.split("\n")[1]), base64.b64decode(text.split("\n")[2], validate=True)
 
 
 # The tree.
@@ -244,7 +263,7 @@ class Vault:
                 self.counts["wrong"] += commit != record[member] and kept["as"] == "full"
 
 
-def verify(place, first_key):
+def verify(place, first_key, witness=None):
     name, key = parse_vkey(first_key)
     checkpoint = (place / "checkpoint").read_bytes().decode()
     keys, ends, roots = [first_key], [], {}
@@ -261,7 +280,14 @@ def verify(place, first_key):
     size, root, _ = open_note(checkpoint, name, parse_vkey(keys[epoch])[1])
     if roots.setdefault(size, root) != root:
         raise Bad("two roots of one size")
-    signed = max(roots)
+    signed, cosigned = max(roots), None
+    if witness:
+        note = (place / "cosigned").read_bytes().decode()
+        cosigned, root = open_cosigned(note, *parse_vkey(witness, 4))
+        if cosigned > signed:
+            raise Bad("not signed any more, though it was cosigned", signed + 1)
+        if roots.setdefault(cosigned, root) != root:
+            raise Bad("not what was cosigned")
     tiles, tree, sound, differs = Tiles(place, signed), Tree(), 0, None
     files = sorted((place / "seg").glob("*.jsonl"), key=lambda path: int(path.stem))
     seq, prev, first, expired, vault = 0, bytes(32), 1, 0, Vault()
@@ -319,12 +345,12 @@ def verify(place, first_key):
         raise Bad("gone, though it was signed", seq + 1)
     if expired < first - 1:
         raise Bad("gone without a word", expired + 1)
-    return {"ok": True, "records": seq, "signed": signed, "payloads": vault.counts}
+    return {"ok": True, "records": seq, "signed": signed, "cosigned": cosigned, "payloads": vault.counts}
 
 
 if __name__ == "__main__":
     try:
-        told = verify(Path(sys.argv[1]), sys.argv[2])
+        told = verify(Path(sys.argv[1]), *sys.argv[2:])
     except Bad as bad:
         told = {"ok": False, "record": bad.record, "error": str(bad)}
     print(json.dumps(told))

@@ -54,3 +54,4 @@ mod supervise;
 mod tasks;
 mod trace;
 mod traps;
+mod witness;

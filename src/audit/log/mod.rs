@@ -27,7 +27,7 @@ pub(super) use lines::{Line, Lines, first_seq, segments};
 pub(super) use marks::Marks;
 pub(super) use recover::{Opened, open};
 
-use super::tlog::{Edge, Hash, Stored, TILE_WIDTH, Tile, widths};
+use super::tlog::{Edge, Hash, Stored, TILE_WIDTH, Tile, Vkey, widths};
 
 /// What the names of logs begin with; the id follows.
 pub(super) const ORIGIN_START: &str = "portcullis/audit/";
@@ -60,9 +60,26 @@ impl Place {
         self.0.join("checkpoint")
     }
 
+    /// The newest checkpoint that a witness cosigned, with its lines.
+    pub(super) fn cosigned(&self) -> PathBuf {
+        self.0.join("cosigned")
+    }
+
+    /// The secret that a witness knows the log by.
+    pub(super) fn sender(&self) -> PathBuf {
+        self.keys().join("sender")
+    }
+
     /// The public key of the first epoch, for convenience: whoever verifies has it from elsewhere.
     pub(super) fn pubkey(&self) -> PathBuf {
         self.0.join("pubkey")
+    }
+
+    /// What the log is called, as the key beside it says.
+    pub(super) fn origin(&self) -> io::Result<String> {
+        let text = read_small(&self.pubkey())?.unwrap_or_default();
+        let key = Vkey::parse(text.trim_end());
+        Ok(key.ok_or(io::ErrorKind::InvalidData)?.name().to_owned())
     }
 
     fn epochs(&self) -> PathBuf {

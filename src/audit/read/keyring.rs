@@ -8,7 +8,7 @@ use std::path::Path;
 use super::verify::{Fixed, VerifyError, Wanted};
 use crate::audit::{
     log::{Place, read_small},
-    tlog::{Checkpoint, Vkey},
+    tlog::{Checkpoint, Cosigned, Cosigner, Vkey},
 };
 
 pub(super) struct Keyring {
@@ -20,6 +20,8 @@ pub(super) struct Keyring {
     /// The most that a witness saw, and which.
     pub(super) witnessed: Option<(u64, String)>,
     pub(super) epochs: u64,
+    /// What each witness that was asked for has cosigned last.
+    pub(super) cosigned: Vec<Cosigned>,
     /// The key of each epoch.
     keys: Vec<Vkey>,
     /// The last record of each epoch that has ended.
@@ -34,6 +36,8 @@ impl Keyring {
         // Each before what it needs: what is written meanwhile only adds to that.
         let witnesses = wanted.witnesses.iter().map(|path| witness(path));
         let witnesses = witnesses.collect::<Result<Vec<_>, _>>()?;
+        let cosigned = wanted.cosigners.iter().map(|key| cosigned(place, key));
+        let cosigned = cosigned.collect::<Result<Vec<_>, _>>()?;
         let checkpoint = read_small(&place.checkpoint()).map_err(failed)?;
         let beside = || read_small(&place.pubkey()).map_err(failed);
         let text = match &wanted.pubkey {
@@ -49,6 +53,7 @@ impl Keyring {
             signed: 0,
             witnessed: None,
             epochs: 1,
+            cosigned,
             keys: vec![first.clone()],
             ends: Vec::new(),
         };
@@ -72,6 +77,10 @@ impl Keyring {
         ring.signed = ring.fixed.iter().map(|fixed| fixed.size).max().unwrap_or_default();
         for (says, note) in witnesses {
             ring.witness(&note, says, &log)?;
+        }
+        for seen in ring.cosigned.clone() {
+            let says = format!("the witness `{}` says", seen.witness);
+            ring.add(&seen.checkpoint, says, &log)?;
         }
         ring.fixed.sort_by_key(|fixed| fixed.size);
         Ok(ring)
@@ -124,6 +133,18 @@ impl Keyring {
         Ok(())
     }
 
+    /// Whether no witness is behind: its time stands in what it signs.
+    pub(super) fn is_young(&self, limit: Option<u64>, dir: &Path) -> Result<(), VerifyError> {
+        let limit = limit.unwrap_or_default() / MICROS;
+        let Some(old) = self.cosigned.iter().find(|seen| seen.at < limit) else { return Ok(()) };
+        let (late, size) = (limit - old.at, old.checkpoint.size);
+        let what = format!(
+            "was cosigned by `{}` last when it had {size} records, which is {late} s too long ago",
+            old.witness
+        );
+        Err(VerifyError::Log { path: dir.to_owned(), what })
+    }
+
     pub(super) fn first_key(&self) -> String {
         self.keys.first().map(Vkey::to_string).unwrap_or_default()
     }
@@ -133,6 +154,21 @@ impl Keyring {
         let epoch = self.ends.iter().position(|end| *end == seq)?;
         self.keys.get(epoch + 1).map(Vkey::to_string)
     }
+}
+
+const MICROS: u64 = 1_000_000;
+
+/// What lies beside the log, cosigned by this key.
+fn cosigned(place: &Place, key: &str) -> Result<Cosigned, VerifyError> {
+    let dir = place.dir();
+    let log = |what: String| VerifyError::Log { path: dir.to_owned(), what };
+    let read = |source| VerifyError::Read { path: dir.to_owned(), source };
+    let witness =
+        Cosigner::parse(key).ok_or_else(|| VerifyError::WitnessKey { key: key.to_owned() })?;
+    let note = read_small(&place.cosigned()).map_err(read)?;
+    let note = note.ok_or_else(|| log(format!("was never cosigned by `{}`", witness.name())))?;
+    let told = witness.open(&note);
+    told.map_err(|e| log(format!("is not sound: what `{}` cosigned {e}", witness.name())))
 }
 
 /// What a witness is called, and its note.

@@ -24,7 +24,10 @@ pub struct Wanted {
     pub pubkey: Option<String>,
     /// Copies of checkpoints that were kept elsewhere.
     pub witnesses: Vec<PathBuf>,
-    /// The last signed record may not be older than this, in microseconds since 1970.
+    /// Keys of witnesses that must have cosigned it.
+    pub cosigners: Vec<String>,
+    /// Neither the last signed record nor a cosignature may be older than this, in microseconds
+    /// since 1970.
     pub not_before: Option<u64>,
 }
 
@@ -45,6 +48,8 @@ pub struct Verified {
     pub epochs: u64,
     /// Whether the key came from elsewhere.
     pub anchored: bool,
+    /// How many records every witness that was asked for has cosigned.
+    pub cosigned: Option<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,8 @@ pub enum VerifyError {
         "`{key}` is not a public key; it looks like the one that `portcullis audit init` prints"
     )]
     Key { key: String },
+    #[error("`{key}` is neither a file nor the key of a witness")]
+    WitnessKey { key: String },
     #[error("cannot read the audit log `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
 }
@@ -158,6 +165,7 @@ impl<'a> Check<'a> {
                 format!("is the last that is signed, and {late} s too old for the log to be whole");
             return Err(self.bad_at(signed, &what));
         }
+        self.keyring.is_young(wanted.not_before, self.place.dir())?;
         Ok(Verified {
             origin: self.keyring.origin.clone(),
             first: self.first,
@@ -167,6 +175,7 @@ impl<'a> Check<'a> {
             signed_ts: self.signed_ts,
             epochs: self.keyring.epochs,
             anchored: wanted.pubkey.is_some(),
+            cosigned: self.keyring.cosigned.iter().map(|seen| seen.checkpoint.size).min(),
         })
     }
 

@@ -44,7 +44,10 @@ fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
     let writer = Writer { shared: log, segment, chain, in_flight, durability, vault, batch };
     let writer = Some(writer.start().unwrap());
     let audit = Audit { shared };
-    (audit.clone(), AuditThread { audit, writer, notary: None, vault: None, _lock: lock })
+    (
+        audit.clone(),
+        AuditThread { audit, writer, notary: None, vault: None, witness: None, _lock: lock },
+    )
 }
 
 #[track_caller]

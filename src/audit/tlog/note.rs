@@ -23,32 +23,42 @@ pub(in crate::audit) enum NoteError {
 
 /// What a key signs with in a note of ours: Ed25519.
 const ED25519: u8 = 1;
-const SIGNATURE_START: &str = "\u{2014} ";
+pub(super) const SIGNATURE_START: &str = "\u{2014} ";
 const NEXT_START: &str = "next ";
 
 /// A public key with the name that it signs under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::audit) struct Vkey {
     name: String,
+    /// What it signs with.
+    kind: u8,
     key: VerifyingKey,
 }
 
 impl Vkey {
     pub(in crate::audit) fn parse(text: &str) -> Option<Self> {
+        Self::parse_of(ED25519, text)
+    }
+
+    pub(super) fn of(kind: u8, name: &str, key: VerifyingKey) -> Self {
+        Self { name: name.to_owned(), kind, key }
+    }
+
+    pub(super) fn parse_of(wanted: u8, text: &str) -> Option<Self> {
         // The name has no plus sign; base 64 may have some.
         let mut parts = text.splitn(3, '+');
         let (name, id, coded) = (parts.next()?, parts.next()?, parts.next()?);
         let decoded = base64::decode(coded.as_bytes())?;
         let (kind, bytes) = decoded.split_first()?;
         let key = VerifyingKey::from_bytes(bytes.try_into().ok()?).ok()?;
-        let vkey = Self { name: name.to_owned(), key };
-        (*kind == ED25519 && vkey.to_string() == text && id.len() == 8).then_some(vkey)
+        let vkey = Self::of(*kind, name, key);
+        (*kind == wanted && vkey.to_string() == text && id.len() == 8).then_some(vkey)
     }
 
-    fn id(&self) -> [u8; 4] {
+    pub(super) fn id(&self) -> [u8; 4] {
         let digest = Sha256::new()
             .chain_update(&self.name)
-            .chain_update([b'\n', ED25519])
+            .chain_update([b'\n', self.kind])
             .chain_update(self.key.as_bytes())
             .finalize();
         digest.first_chunk().copied().unwrap_or_default()
@@ -63,12 +73,31 @@ impl Vkey {
     pub(in crate::audit) fn name(&self) -> &str {
         &self.name
     }
+
+    pub(super) fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
+        self.key.verify_strict(message, signature).is_ok()
+    }
+
+    /// What the signature lines of this key hold, verified or not. Those of others are passed over.
+    pub(super) fn signatures(&self, lines: &str) -> Result<Vec<Vec<u8>>, NoteError> {
+        let mut found = Vec::new();
+        for line in lines.lines() {
+            let line = line.strip_prefix(SIGNATURE_START).ok_or(NoteError::Form)?;
+            let (name, coded) = line.split_once(' ').ok_or(NoteError::Form)?;
+            let bytes = base64::decode(coded.as_bytes()).ok_or(NoteError::Form)?;
+            let (id, bytes) = bytes.split_first_chunk::<4>().ok_or(NoteError::Form)?;
+            if name == self.name && *id == self.id() {
+                found.push(bytes.to_vec());
+            }
+        }
+        Ok(found)
+    }
 }
 
 impl std::fmt::Display for Vkey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let id = u32::from_be_bytes(self.id());
-        let coded = base64::encode(&[&[ED25519][..], self.key.as_bytes()].concat());
+        let coded = base64::encode(&[&[self.kind][..], self.key.as_bytes()].concat());
         write!(f, "{}+{id:08x}+{coded}", self.name)
     }
 }
@@ -82,7 +111,7 @@ pub(in crate::audit) struct Signer {
 impl Signer {
     pub(in crate::audit) fn new(name: &str, seed: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(seed);
-        let vkey = Vkey { name: name.to_owned(), key: key.verifying_key() };
+        let vkey = Vkey::of(ED25519, name, key.verifying_key());
         Self { key, vkey }
     }
 
@@ -97,9 +126,19 @@ impl Signer {
     /// The checkpoint as a note with our signature.
     pub(in crate::audit) fn sign(&self, checkpoint: &Checkpoint) -> String {
         let text = checkpoint.text();
+        format!("{text}\n{}", self.line(&text))
+    }
+
+    /// The note with our signature beside those that it has.
+    pub(in crate::audit) fn add_to(&self, note: &str) -> Result<String, NoteError> {
+        let (_, text, _) = Checkpoint::split(note)?;
+        Ok(format!("{note}{}", self.line(text)))
+    }
+
+    fn line(&self, text: &str) -> String {
         let signature = self.key.sign(text.as_bytes());
         let coded = base64::encode(&[&self.vkey.id()[..], &signature.to_bytes()].concat());
-        format!("{text}\n{SIGNATURE_START}{} {coded}\n", self.vkey.name)
+        format!("{SIGNATURE_START}{} {coded}\n", self.vkey.name)
     }
 }
 
@@ -135,25 +174,18 @@ impl Checkpoint {
     /// Reads a note that this key has signed. Signatures of others may stand beside it.
     pub(in crate::audit) fn open(note: &str, key: &Vkey) -> Result<Self, NoteError> {
         let (checkpoint, text, signatures) = Self::split(note)?;
-        let mut signed = false;
-        for line in signatures.lines() {
-            let line = line.strip_prefix(SIGNATURE_START).ok_or(NoteError::Form)?;
-            let (name, coded) = line.split_once(' ').ok_or(NoteError::Form)?;
-            let bytes = base64::decode(coded.as_bytes()).ok_or(NoteError::Form)?;
-            let (id, bytes) = bytes.split_first_chunk::<4>().ok_or(NoteError::Form)?;
-            if name != key.name || *id != key.id() {
-                continue;
-            }
+        let found = key.signatures(signatures)?;
+        for bytes in &found {
             let signature = Signature::from_slice(bytes).map_err(|_| NoteError::BadSignature)?;
-            let verified = key.key.verify_strict(text.as_bytes(), &signature);
-            verified.map_err(|_| NoteError::BadSignature)?;
-            signed = true;
+            if !key.verifies(text.as_bytes(), &signature) {
+                return Err(NoteError::BadSignature);
+            }
         }
-        if signed { Ok(checkpoint) } else { Err(NoteError::NoSignature) }
+        if found.is_empty() { Err(NoteError::NoSignature) } else { Ok(checkpoint) }
     }
 
     /// The checkpoint, the text that is signed, and the lines after it.
-    fn split(note: &str) -> Result<(Self, &str, &str), NoteError> {
+    pub(super) fn split(note: &str) -> Result<(Self, &str, &str), NoteError> {
         let end = note.rfind("\n\n").ok_or(NoteError::Form)?;
         let (text, signatures) = note.split_at_checked(end + 1).ok_or(NoteError::Form)?;
         let signatures = signatures.strip_prefix('\n').ok_or(NoteError::Form)?;

@@ -46,7 +46,6 @@ impl<R: Fn(usize, u64, u64) -> Option<Vec<Hash>>> Stored<R> {
         Some(proof)
     }
 
-    #[cfg(test)]
     /// What shows that the tree of `old` leaves is the beginning of the one of `new`.
     pub(in crate::audit) fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
         let mut proof = Vec::new();

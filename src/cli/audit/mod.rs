@@ -20,6 +20,9 @@ pub(super) enum Action {
     Init {
         #[command(flatten)]
         config: ConfigArg,
+        /// Print the key by which a witness is to know the log instead.
+        #[arg(long)]
+        for_witness: bool,
     },
     /// Check every record against what was signed; names the first bad one.
     Verify(verify::Args),
@@ -54,7 +57,8 @@ impl LogArg {
 
 pub(super) fn audit(action: Action) -> Result<Ending, Failure> {
     match action {
-        Action::Init { config } => init(&config),
+        Action::Init { config, for_witness: false } => init(&config),
+        Action::Init { config, for_witness: true } => init_for_witness(&config),
         Action::Verify(args) => verify::verify(&args),
         Action::Tail(args) => read::tail(&args),
         Action::Export(args) => read::export(&args),
@@ -105,5 +109,14 @@ fn init(config: &ConfigArg) -> Result<Ending, Failure> {
     let settings = audit::Settings::of(&config);
     let pubkey = audit::init(&dir, settings).map_err(|e| Failure::of(Ending::SaidNo, &e))?;
     say(&pubkey);
+    Ok(Ending::Fine)
+}
+
+fn init_for_witness(config: &ConfigArg) -> Result<Ending, Failure> {
+    let (config, _) = load(config)?;
+    let dir = config.gateway.state_dir.join("audit");
+    let failed = |error: audit::AuditError| Failure::of(Ending::SaidNo, &error);
+    audit::init(&dir, audit::Settings::of(&config)).map_err(failed)?;
+    say(&audit::sender_key(&dir).map_err(failed)?);
     Ok(Ending::Fine)
 }

@@ -19,8 +19,9 @@ pub(in crate::cli) struct Args {
     /// beside the log is believed.
     #[arg(long, value_name = "KEY")]
     pubkey: Option<String>,
-    /// A copy of a checkpoint that was kept elsewhere; may be given more than once.
-    #[arg(long, value_name = "FILE")]
+    /// A copy of a checkpoint that was kept elsewhere, or the key of a witness that has to have
+    /// cosigned the log; may be given more than once.
+    #[arg(long, value_name = "FILE|KEY")]
     witness: Vec<PathBuf>,
     /// Until when the log should go: `now`, or seconds since 1970.
     #[arg(long, value_name = "TIME", requires = "max_gap", value_parser = moment)]
@@ -42,8 +43,10 @@ pub(super) fn verify(args: &Args) -> Result<Ending, Failure> {
         (Some(until), Some(gap)) => Some(until.saturating_sub(gap.saturating_mul(MICROS))),
         (Some(_), None) | (None, _) => None,
     };
-    let wanted =
-        Wanted { pubkey: args.pubkey.clone(), witnesses: args.witness.clone(), not_before };
+    let (witnesses, keys): (Vec<_>, Vec<_>) =
+        args.witness.iter().cloned().partition(|path| !is_key(path));
+    let cosigners = keys.iter().map(|key| key.to_string_lossy().into_owned()).collect();
+    let wanted = Wanted { pubkey: args.pubkey.clone(), witnesses, cosigners, not_before };
     match audit::verify(&dir, &wanted) {
         Ok(verified) => {
             let payloads = if args.payloads { Some(count(&dir)?) } else { None };
@@ -68,6 +71,11 @@ pub(super) fn verify(args: &Args) -> Result<Ending, Failure> {
     }
 }
 
+/// A key has two signs that no path of ours has, and is no file.
+fn is_key(path: &Path) -> bool {
+    path.to_string_lossy().matches('+').count() >= 2 && !path.exists()
+}
+
 fn count(dir: &Path) -> Result<Counted, Failure> {
     audit::count_payloads(dir).map_err(unreadable)
 }
@@ -82,7 +90,7 @@ fn counted(of: &Counted) -> String {
 
 fn ending(error: &VerifyError) -> Ending {
     match error {
-        VerifyError::Key { .. } => Ending::Usage,
+        VerifyError::Key { .. } | VerifyError::WitnessKey { .. } => Ending::Usage,
         VerifyError::Bad { .. }
         | VerifyError::Log { .. }
         | VerifyError::None { .. }
@@ -99,7 +107,7 @@ fn told(verified: &Verified, payloads: Option<Counted>) -> serde_json::Value {
         "ok": true, "origin": verified.origin, "first": verified.first,
         "records": verified.last, "head": verified.head, "signed": verified.signed,
         "signed_ts": verified.signed_ts, "epochs": verified.epochs,
-        "anchored": verified.anchored, "payloads": payloads,
+        "anchored": verified.anchored, "cosigned": verified.cosigned, "payloads": payloads,
     })
 }
 
@@ -110,8 +118,12 @@ fn sentence(verified: &Verified) -> String {
         first => format!(", the first {} of them expired", first - 1),
     };
     let anchored = if verified.anchored { "" } else { "; the key is the log's own: give --pubkey" };
+    let cosigned = match verified.cosigned {
+        Some(size) => format!(", {size} cosigned"),
+        None => String::new(),
+    };
     let keys = if *epochs == 1 { "key" } else { "keys" };
     format!(
-        "{last} records{expired}, chain intact, {signed} signed by {epochs} {keys}, head {head}{anchored}"
+        "{last} records{expired}, chain intact, {signed} signed by {epochs} {keys}{cosigned}, head {head}{anchored}"
     )
 }

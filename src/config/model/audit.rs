@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use http::Uri;
+
 /// `[audit]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
@@ -10,10 +12,21 @@ pub struct AuditConfig {
     pub retention: Duration,
     /// A copy of the log's checkpoint where whoever writes the log cannot change it.
     pub witness_file: Option<PathBuf>,
+    /// Who cosigns our checkpoints.
+    pub witness: Option<WitnessConfig>,
     /// What is kept of arguments and results, beside the log.
     pub payloads: Payloads,
     /// Where a copy of the log's checkpoint lies, outside the log's directory.
     pub mark: PathBuf,
+}
+
+/// A witness, and how it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessConfig {
+    /// Where checkpoints are posted to.
+    pub url: Uri,
+    /// Its public key, as a vkey.
+    pub key: String,
 }
 
 /// In which form arguments and results are kept.

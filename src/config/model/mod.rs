@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-pub use audit::{AuditConfig, Durability, Payloads};
+pub use audit::{AuditConfig, Durability, Payloads, WitnessConfig};
 pub use auth::{AuthConfig, AuthMode};
 use http::HeaderName;
 

@@ -99,7 +99,7 @@ fn url(section: &Section<'_>, check: &mut Check<'_>) -> Option<Uri> {
     Some(uri)
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(in crate::config) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let address = bare.parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost")

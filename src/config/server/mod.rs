@@ -5,6 +5,7 @@
 //! directories, secrets) has to be there for it.
 
 mod http;
+pub(super) use http::is_loopback;
 mod replicas;
 mod risk;
 mod stdio;

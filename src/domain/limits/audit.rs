@@ -39,6 +39,12 @@ pub const AUDIT_HEARTBEAT: Duration = Duration::from_secs(60);
 /// How long, and for how many records, one key signs the audit log.
 pub const AUDIT_EPOCH_AGE: Duration = Duration::from_secs(3600);
 pub const AUDIT_EPOCH_RECORDS: u64 = 100_000;
+/// How long one question to the witness may take, and how large its answer may be.
+pub const AUDIT_WITNESS_TIMEOUT: Duration = Duration::from_secs(10);
+pub const AUDIT_WITNESS_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// The pause before a witness is asked again that did not cosign; it doubles up to the second.
+pub const AUDIT_WITNESS_PAUSE: Duration = Duration::from_secs(1);
+pub const AUDIT_WITNESS_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long the audit log keeps a record at least (also the default of `audit.retention_days`).
 pub const AUDIT_RETENTION_DAYS: usize = 90;
 pub const AUDIT_RETENTION_DAYS_RANGE: RangeInclusive<usize> = 1..=36_500;

@@ -11,6 +11,7 @@ use super::{
     reload::{self, merge},
 };
 use crate::{
+    audit::{WitnessProblem, Witnessed},
     domain::ServerName,
     fleet::{Mishap, Quantiles, ReplicaStatus, ServerStatus, State},
     front::{
@@ -89,7 +90,7 @@ pub(super) fn status(front: &Front) -> Value {
         "generation": snapshot.generation.0,
         "config": reload::standing(&front.reloads),
         "stop": estop::told(&front.gate),
-        "audit": { "healthy": front.gate.is_recording() },
+        "audit": audit(front),
         "tools": snapshot.catalog.everything().len(List::Tools),
         "prompts": snapshot.catalog.everything().len(List::Prompts),
         "resources": snapshot.catalog.everything().len(List::Resources),
@@ -98,6 +99,21 @@ pub(super) fn status(front: &Front) -> Value {
         "servers": told(&front.fleet.status()),
         "draining": told(&front.fleet.leaving()),
     })
+}
+
+/// Whether it is written, and whether somebody else has seen it.
+fn audit(front: &Front) -> Value {
+    let mut told = json!({ "healthy": front.gate.is_recording() });
+    if let Some(Witnessed { name, size, at, problem }) = front.gate.audit().witness() {
+        let is_evidence = problem.as_ref().is_some_and(WitnessProblem::is_evidence);
+        let problem = problem.map(|problem| problem.to_string());
+        merge(
+            &mut told,
+            json!({ "witness": { "name": name, "records": size, "at": at, "problem": problem,
+                                 "alarm": is_evidence } }),
+        );
+    }
+    told
 }
 
 fn server(server: &ServerStatus) -> Value {

@@ -135,7 +135,7 @@ impl Front {
             Transport::Http | Transport::Unix => "main",
         };
         let what = TurnedAway { door, at: "message", status: 0, reason };
-        self.gate.refusals().note(what, Some(who));
+        self.gate.audit().refusals().note(what, Some(who));
     }
 }
 

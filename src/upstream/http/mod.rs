@@ -13,6 +13,7 @@ mod host;
 mod legacy;
 mod line;
 mod open;
+mod post;
 mod socket;
 mod tasks;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use crate::{
 };
 
 pub(super) use open::open;
+pub use post::post;
 
 /// The handle to one HTTP session.
 #[derive(Clone, Debug)]

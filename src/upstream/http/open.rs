@@ -22,7 +22,7 @@ use super::{
     core::Core,
     host::Host,
     line::{Pool, Slot},
-    socket::{Address, Security},
+    socket::Address,
     tasks::{Over, Tasks},
 };
 use crate::{
@@ -116,12 +116,7 @@ fn core(
     let broken = |what| ConnectError::Protocol { server: server.name.clone(), what };
     let url = &target.url;
     let authority = url.authority().ok_or_else(|| broken("its url names no host"))?;
-    let (security, default_port) = match url.scheme_str() {
-        Some("https") => (Security::Tls, 443),
-        Some(_) | None => (Security::Plain, 80),
-    };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let address = Address { host, port: authority.port_u16().unwrap_or(default_port), security };
+    let address = Address::of(url).ok_or_else(|| broken("its url names no host"))?;
     let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_TEXT));
@@ -157,7 +152,7 @@ fn core(
     })
 }
 
-const USER_AGENT_TEXT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT_TEXT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
 
 async fn discover(core: &Arc<Core>, server: &ServerConfig) -> Result<Discovery, ConnectError> {
     const METHOD: &str = "server/discover";

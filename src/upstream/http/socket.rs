@@ -14,6 +14,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use http::Uri;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -36,6 +37,19 @@ pub(super) struct Address {
 pub(super) enum Security {
     Plain,
     Tls,
+}
+
+impl Address {
+    /// Where a URL leads, if it names a host.
+    pub(super) fn of(url: &Uri) -> Option<Self> {
+        let authority = url.authority()?;
+        let (security, default_port) = match url.scheme_str() {
+            Some("https") => (Security::Tls, 443),
+            Some(_) | None => (Security::Plain, 80),
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some(Self { host, port: authority.port_u16().unwrap_or(default_port), security })
+    }
 }
 
 /// What became of the request that is on a connection now.

@@ -19,7 +19,7 @@ const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 const STOP: Into = Into::Table("stop");
 
-pub(super) const ROWS: [Row; 65] = [
+pub(super) const ROWS: [Row; 66] = [
     (
         Into::Table("auth"),
         "modes",
@@ -111,6 +111,17 @@ pub(super) const ROWS: [Row; 65] = [
         |c| format!("{:?}", c.audit.witness_file),
         "None",
         "Some(\"/etc/portcullis/far/mark\")",
+    ),
+    (
+        Into::Table("audit"),
+        "witness",
+        concat!(
+            r#"{ url = "https://w.example/a/", key = "w+01234567+"#,
+            r#"BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" }"#,
+        ),
+        |c| format!("{:?}", c.audit.witness.as_ref().map(|w| w.url.to_string())),
+        "None",
+        "Some(\"https://w.example/a/add-checkpoint\")",
     ),
     (STOP, "auto_resume", "true", |c| c.stop.auto_resume.to_string(), "false", "true"),
     (STOP, "heartbeat_sec", "2.5", |c| format!("{:?}", c.stop.heartbeat), "None", "Some(2.5s)"),

@@ -125,7 +125,7 @@ impl Desk {
     }
 
     pub(super) fn porter(&self) -> Porter {
-        Porter::new("stop", self.gate.refusals())
+        Porter::new("stop", self.gate.audit().refusals())
     }
 
     /// Whether a request carries the token.

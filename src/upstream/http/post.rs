@@ -1,0 +1,59 @@
+//! One POST that belongs to no session: an errand for another room.
+//!
+//! A connection of its own, closed with the answer; bounded in time and bytes. Follows no redirect
+//! and sends nothing but what it is given.
+
+use std::{io, pin::pin, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    Request, StatusCode, Uri,
+    header::{CONNECTION, HOST, USER_AGENT},
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use tokio::{select, time::timeout};
+
+use super::{
+    open::USER_AGENT_TEXT,
+    socket::{Address, Socket},
+};
+
+/// What is answered to `body` at `url`, within the time and the bytes given.
+pub async fn post(
+    url: &Uri,
+    body: Vec<u8>,
+    (wait, bytes_max): (Duration, usize),
+) -> io::Result<(StatusCode, Bytes)> {
+    let answered = timeout(wait, Box::pin(exchange(url, body, bytes_max))).await;
+    answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+async fn exchange(url: &Uri, body: Vec<u8>, bytes_max: usize) -> io::Result<(StatusCode, Bytes)> {
+    let address = Address::of(url).ok_or(io::ErrorKind::InvalidInput)?;
+    let (socket, _) = Socket::connect(&address).await?;
+    let (mut sender, connection) =
+        handshake(TokioIo::new(socket)).await.map_err(io::Error::other)?;
+    let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let host = url.authority().map_or("", http::uri::Authority::as_str);
+    let request = Request::post(path)
+        .header(HOST, host)
+        .header(USER_AGENT, USER_AGENT_TEXT)
+        .header(CONNECTION, "close")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(io::Error::other)?;
+    let answering = async move {
+        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), bytes_max).collect().await;
+        Ok((status, body.map_err(io::Error::other)?.to_bytes()))
+    };
+    let (mut answering, connection) = (pin!(answering), pin!(connection));
+    select! {
+        biased;
+        answered = answering.as_mut() => answered,
+        // It may have brought the answer with it.
+        _ = connection => answering.await,
+    }
+}
