@@ -50,6 +50,7 @@ use crate::{
 use log::{Disk, Marks};
 use notary::{Duties, Notary};
 use shared::Shared;
+pub use shared::{Heads, Signed};
 use tlog::Cosigner;
 use writer::{Segment, Writer};
 
@@ -257,6 +258,11 @@ impl Audit {
     /// How long the writer has been at what it does now. It grows while the disk does not answer.
     pub fn busy_for(&self) -> Duration {
         self.shared.queue.busy_for()
+    }
+
+    /// How far the log is.
+    pub fn heads(&self) -> Heads {
+        self.shared.heads()
     }
 
     /// Sets what is done, once, when the log fails; at once if it has failed already. Runs on

@@ -16,10 +16,14 @@ use std::{
 use super::{
     Own, Pace, Record,
     log::{Chain, Disk, Keys, Lines, Marks, Opened, Place},
-    shared::{Shared, Writing},
+    shared::{Shared, Signed, Writing},
     tlog::{Checkpoint, Edge, Tile, widths},
 };
-use crate::{domain::limits, sys::spawn_vital};
+use crate::{
+    domain::limits,
+    sys::{self, spawn_vital},
+    wire::base64,
+};
 
 pub(super) struct Notary {
     pub(super) shared: Arc<Shared>,
@@ -185,7 +189,13 @@ impl Notary {
         }
         self.disk.replace(&self.place.checkpoint(), note.as_bytes())?;
         self.duties.marks.write(note);
-        self.shared.signed.send_replace(self.edge.size());
+        self.shared.signed(Signed {
+            size: self.edge.size(),
+            root: base64::encode(&self.edge.root()),
+            epoch: self.keys.epoch(),
+            at_us: sys::unix_micros(),
+            note: note.to_owned(),
+        });
         let now: Vec<String> = partial.iter().map(|tile| tile.own_path()).collect();
         for old in mem::replace(&mut self.partial, now) {
             if !self.partial.contains(&old) {

@@ -33,9 +33,31 @@ pub(super) struct Shared {
     /// Room for content on its way to the vault, in bytes.
     pub(super) room: Arc<Semaphore>,
     pub(super) refused: Tallies,
-    /// How many records the newest checkpoint has.
-    pub(super) signed: watch::Sender<u64>,
+    /// The newest checkpoint; who sends it on waits for the next.
+    pub(super) signed: watch::Sender<Option<Signed>>,
     witnessed: Mutex<Option<Witnessed>>,
+}
+
+/// The last checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// How many records it is over.
+    pub size: u64,
+    /// Of the tree over them, as the checkpoint has it.
+    pub root: String,
+    /// Which key signs now, counted from 0.
+    pub epoch: u64,
+    pub at_us: u64,
+    /// The checkpoint itself.
+    pub note: String,
+}
+
+/// How far a log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// How many records are written.
+    pub size: u64,
+    pub signed: Option<Signed>,
 }
 
 #[derive(Debug)]
@@ -65,7 +87,7 @@ impl Shared {
             news: Condvar::new(),
             room: Arc::new(Semaphore::new(AUDIT_CONTENT_BYTES_MAX)),
             refused: Tallies::default(),
-            signed: watch::Sender::new(0),
+            signed: watch::Sender::new(None),
             witnessed: Mutex::default(),
         }
     }
@@ -120,6 +142,17 @@ impl Shared {
         if let Some(hook) = hook {
             hook();
         }
+    }
+
+    /// Everything up to a record is signed.
+    pub(super) fn signed(&self, signed: Signed) {
+        self.signed.send_replace(Some(signed));
+    }
+
+    pub(super) fn heads(&self) -> Heads {
+        let signed = self.signed.borrow().clone();
+        // What is signed was written before, whatever was written since.
+        Heads { size: self.lock().seq, signed }
     }
 
     /// Everything up to this record is written.

@@ -22,12 +22,15 @@ mod stdio;
 mod tasks;
 
 use std::{
+    future::poll_fn,
     io,
+    pin::pin,
     sync::{Arc, OnceLock},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    runtime::Runtime,
     sync::Semaphore,
     time::Instant,
 };
@@ -44,12 +47,13 @@ use crate::{
     domain::{
         CallIds, Nonce,
         limits::{
-            ABANDON_GRACE, ADMIN_CONNECTIONS_MAX, DRAIN_GRACE, KEYS_POLL, LISTENS_MAX, REPLAY_SWEEP,
+            ABANDON_GRACE, ADMIN_CONNECTIONS_MAX, ADMIN_THREADS, DRAIN_GRACE, KEYS_POLL,
+            LISTENS_MAX, REPLAY_SWEEP,
         },
     },
     fleet::Fleet,
     gate::Gate,
-    sys::{Inherited, Manager},
+    sys::{Inherited, Manager, spawn_vital},
 };
 
 /// Why the endpoint cannot open.
@@ -65,6 +69,8 @@ pub enum FrontError {
     Random,
     #[error("the API keys are not usable")]
     Keys(#[from] KeyError),
+    #[error("the admin listener cannot have threads of its own")]
+    Admin(#[source] io::Error),
 }
 
 /// What every connection shares.
@@ -154,13 +160,21 @@ impl Front {
         Ok(self.endpoint.get_or_init(|| address).clone())
     }
 
-    /// Opens the admin listener, with connections of its own.
+    /// Opens the admin listener, with connections, a runtime and threads of its own: nothing that
+    /// calls do keeps it from answering.
     pub async fn listen_admin(
         self: &Arc<Self>,
         at: &Listen,
         inherited: (Manager, &mut Inherited),
     ) -> Result<String, FrontError> {
-        let listener = http::Listener::bind(at, "admin", inherited).await?;
+        let threads = Threads::new().map_err(FrontError::Admin)?;
+        let mut binding = pin!(http::Listener::bind(at, "admin", inherited));
+        // What is opened belongs to the runtime that it is opened in.
+        let listener = poll_fn(|context| {
+            let _inside = threads.0.as_ref().map(Runtime::enter);
+            binding.as_mut().poll(context)
+        });
+        let listener = listener.await?;
         let (address, front) = (listener.address(), self.clone());
         let serve = http::Serve {
             answer: move |link, request| admin::answer(front.clone(), link, request),
@@ -169,8 +183,14 @@ impl Front {
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };
-        self.tasks.spawn(http::serve(listener, serve));
         self.tasks.spawn(watch_keys(self.clone()));
+        let tasks = self.tasks.clone();
+        let run = async move {
+            tasks.spawn(http::serve(listener, serve));
+            // The connections are among them.
+            tasks.wait().await;
+        };
+        spawn_vital("admin-main", move || threads.run(run)).map_err(FrontError::Admin)?;
         Ok(self.admin.get_or_init(|| address).clone())
     }
 
@@ -227,6 +247,32 @@ async fn watch_keys(front: Arc<Front>) {
     while tokio::time::timeout(KEYS_POLL, front.drain.cancelled()).await.is_err() {
         if let Err(error) = front.refresh_keys().await {
             tracing::error!(%error, "API keys could not be read; those that were known stay good");
+        }
+    }
+}
+
+/// The admin listener's own runtime. It may be dropped anywhere: nobody waits for its threads.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn new() -> io::Result<Self> {
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        threads.worker_threads(ADMIN_THREADS).thread_name("admin").enable_all();
+        threads.build().map(|runtime| Self(Some(runtime)))
+    }
+
+    fn run(&self, what: impl Future<Output = ()>) {
+        if let Some(runtime) = &self.0 {
+            runtime.block_on(what);
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }

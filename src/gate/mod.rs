@@ -46,12 +46,13 @@ use judge::{judge_by, refusal};
 use tokio::time::Instant;
 
 use crate::{
-    audit::{Audit, AuditError, Pending, Receipt, Record},
+    audit::{Audit, AuditError, Heads, Pending, Receipt, Record},
     domain::{
         Call, CallId, Caller, DenyReason, Grounds, Kind, Matter, Questions, Refusal, ReplicaNo,
         Standing, Use, Verdict, Wish,
     },
-    telemetry::{Lap, Laps, Meter, Stage, meters},
+    sys,
+    telemetry::{Lap, Laps, Meter, Seen, Stage, meters},
 };
 
 /// All gates together, with the audit behind them.
@@ -73,6 +74,8 @@ struct Agreed {
     witness: Option<Witness>,
     /// Which use of an approval it is.
     under: Option<Use>,
+    /// A call that somebody watches.
+    seen: Option<Box<Seen>>,
 }
 
 /// What is to be judged, and when it was asked for.
@@ -166,6 +169,11 @@ impl Gate {
         self.audit.is_healthy()
     }
 
+    /// How far the record is.
+    pub fn heads(&self) -> Heads {
+        self.audit.heads()
+    }
+
     /// Sets what is done, once, when the audit fails.
     pub fn on_audit_failure(&self, hook: impl FnOnce() + Send + 'static) {
         self.audit.on_failure(hook);
@@ -190,10 +198,10 @@ impl Gate {
         Known { definition, pin, meter }: Known<'_>,
     ) -> Result<Admission, Refusal> {
         let agreed = self.agree(rules, Matter::Call(&call), (definition, pin)).await;
-        let Agreed { epoch, grounds, witness, under } =
+        let Agreed { epoch, grounds, witness, under, seen } =
             agreed.inspect_err(|refusal| meter.refused(call.caller.transport, refusal.reason))?;
         call.under = under.map(Box::new);
-        let ticket = Ticket::open(self.audit.clone(), &call, (witness, meter));
+        let ticket = Ticket::open(self.audit.clone(), &call, (witness, meter, seen));
         let matter = Matter::Call(&call);
         match self.audit.begin(Record::Intent { matter, grounds: &grounds }) {
             Ok(pending) => Ok(Admission { call, epoch, ticket, pending }),
@@ -277,11 +285,21 @@ impl Gate {
         };
         let Judgement { verdict, grounds } = judgement;
         meters().policy_overhead.record(laps.so_far());
-        if let Some(standing) = &grounds.risk {
-            meters().risk_score.record(f64::from(standing.score));
+        let score = grounds.risk.as_ref().map(|standing| standing.score);
+        if let Some(score) = score {
+            meters().risk_score.record(f64::from(score));
+        }
+        let seen = match matter {
+            Matter::Call(call) => Seen::call(call),
+            Matter::Questions(_) | Matter::Wish(_) => None,
+        };
+        if let Some(seen) = &seen {
+            seen.decided(sys::unix_micros(), &verdict, score);
         }
         let refusal = match (epoch, verdict) {
-            (Ok(epoch), Verdict::Allow) => return Ok(Agreed { epoch, grounds, witness, under }),
+            (Ok(epoch), Verdict::Allow) => {
+                return Ok(Agreed { epoch, grounds, witness, under, seen });
+            }
             (_, Verdict::Deny(refusal)) => refusal,
             (_, Verdict::Hold) => refusal(DenyReason::Risk),
             (Err(Stopped), Verdict::Allow) => refusal(DenyReason::Internal),
@@ -334,6 +352,9 @@ impl Gate {
         let epoch = self.latch.epoch(Marks::of_principal(&caller.principal));
         let reason = if epoch.is_ok() { reason } else { DenyReason::Stopped };
         Meter::unknown(about).refused(caller.transport, reason);
+        if let Some(seen) = Seen::asked(call, caller, (about, asked)) {
+            seen.refused(sys::unix_micros(), reason);
+        }
         self.put(Record::Refused { call, caller, about, asked, reason }).await;
         self.count(caller, reason);
         refusal(reason)

@@ -13,7 +13,8 @@ use super::{latch::Epoch, risk::Witness};
 use crate::{
     audit::{Audit, Receipt, Record},
     domain::{Call, CallError, CallId, DenyReason, Outcome, Sent, Transport},
-    telemetry::Meter,
+    sys,
+    telemetry::{Meter, Seen},
 };
 
 /// Proof of an Allow on record. Whoever sends borrows it; whoever has none cannot send.
@@ -91,6 +92,8 @@ struct Duty {
     result: Option<Bytes>,
     /// Where its end is counted, once.
     counted: Option<(Meter, Transport)>,
+    /// By somebody who watches.
+    seen: Option<Box<Seen>>,
 }
 
 impl Ticket {
@@ -99,11 +102,11 @@ impl Ticket {
     pub(super) fn open(
         audit: Audit,
         call: &Call,
-        (witness, meter): (Option<Witness>, Meter),
+        (witness, meter, seen): (Option<Witness>, Meter, Option<Box<Seen>>),
     ) -> Self {
         let (since, owed) = (Instant::now(), Some(Sent::No));
         let (call, counted) = (call.id, Some((meter, call.caller.transport)));
-        Self(Box::new(Duty { audit, call, since, owed, witness, result: None, counted }))
+        Self(Box::new(Duty { audit, call, since, owed, witness, result: None, counted, seen }))
     }
 
     /// Since it was opened.
@@ -115,6 +118,9 @@ impl Ticket {
     pub(super) fn refused(&mut self) {
         if let Some((meter, transport)) = self.0.counted.take() {
             meter.refused(transport, DenyReason::AuditUnavailable);
+        }
+        if let Some(seen) = self.0.seen.take() {
+            seen.refused(sys::unix_micros(), DenyReason::AuditUnavailable);
         }
     }
 
@@ -146,10 +152,13 @@ impl Ticket {
     }
 
     fn record(&self, outcome: Outcome) {
-        let Duty { audit, call, since, result, counted, .. } = self.0.as_ref();
+        let Duty { audit, call, since, result, counted, seen, .. } = self.0.as_ref();
         let (call, result, elapsed) = (*call, result.as_ref(), since.elapsed());
         if let Some((meter, transport)) = counted {
             meter.ended(*transport, outcome, elapsed);
+        }
+        if let Some(seen) = seen {
+            seen.ended(sys::unix_micros(), outcome, elapsed);
         }
         audit.append_later(Record::Outcome { call, outcome, result, elapsed });
     }

@@ -84,6 +84,7 @@ fn under_load(rounds: usize) {
         if is_blocked {
             // Nothing of the runtime moves, and it is stopped all the same.
             house.until_saved();
+            house.admin_answers();
             house.free();
         }
         clients.until_refused();

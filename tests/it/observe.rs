@@ -1,5 +1,8 @@
 //! What the gateway shows of itself: metrics that move with what they count, and stay few.
 
+mod admin;
+mod journal;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -14,14 +17,14 @@ use serde_json::{Value, json};
 use crate::{
     client::{Client, Kind, LEGACY},
     harness::{Gateway, SOON, allow_everything, stdio_server, wait_until, write_config},
-    stop::admin,
+    stop::admin as ask_admin,
 };
 
 /// Series with their labels, and their values.
 type Series = BTreeMap<String, f64>;
 
 fn scrape(gateway: &Gateway) -> Series {
-    let answer = admin(gateway, "GET /metrics", "", "");
+    let answer = ask_admin(gateway, "GET /metrics", "", "");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let (head, page) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("text/plain; version=0.0.4"), "{head}");
@@ -202,7 +205,7 @@ fn every_family_of_the_table_is_on_the_page_and_no_other() {
     let gateway = Gateway::start(&stdio_server("up", &[]));
     assert!(gateway.cli(&["call", "up__echo", "text=x"]).status.success());
     wait(&gateway, &names::CLIENT_OPERATION, &[], 1.0);
-    let page = admin(&gateway, "GET /metrics", "", "");
+    let page = ask_admin(&gateway, "GET /metrics", "", "");
     let told: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let shown = |name: &str| told.iter().any(|line| line.split(' ').next() == Some(name));
     // Where this machine has no cgroup or no limit there is nothing to show.
@@ -243,11 +246,16 @@ struct Line {
 
 impl Line {
     fn open(port: u16) -> Self {
+        Self::called(port, "it")
+    }
+
+    /// Of a client of that name.
+    fn called(port: u16, name: &str) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut line = Self { stream: BufReader::new(stream), session: String::new() };
-        let client = json!({ "name": "it", "version": "1" });
+        let client = json!({ "name": name, "version": "1" });
         let params = json!({
             "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client,
         });

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     log::{Disk, Place, random, read_small},
-    shared::Shared,
+    shared::{Shared, Signed},
     tlog::{Checkpoint, Cosigner, NoteError, Signer},
 };
 use crate::wire::base64;
@@ -31,7 +31,7 @@ pub struct Witness {
     /// What it was asked to cosign.
     asked: Option<String>,
     shared: Arc<Shared>,
-    signed: watch::Receiver<u64>,
+    signed: watch::Receiver<Option<Signed>>,
 }
 
 /// How it stands with the witness.

@@ -108,6 +108,8 @@ async fn act(
             Ok(body) => pins::approve(&front.fleet, &operator.who, &body).await,
             Err(refused) => refused,
         },
+        Action::Calls => seen::calls(&front),
+        Action::Audit => told(StatusCode::OK, &seen::audit(&front.gate)),
         Action::Document => told(StatusCode::OK, routes::document()),
         Action::ApprovalPage => {
             let id = approvals::on_page(request.uri().path());

@@ -127,13 +127,13 @@ pub(super) fn json(status: StatusCode, body: Body) -> Response<Body> {
 }
 
 /// A comment now and then, so that nothing between us and a client gives up.
-const STILL_HERE: Bytes = Bytes::from_static(b": still here\n\n");
+pub(super) const STILL_HERE: Bytes = Bytes::from_static(b": still here\n\n");
 
 fn events(frames: impl Iterator<Item = Frame>) -> Bytes {
     frames.flat_map(|frame| sse_event(&frame).concat()).collect()
 }
 
-fn sse(body: Body) -> Response<Body> {
+pub(super) fn sse(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     set(&mut response, header::CONTENT_TYPE, "text/event-stream");
     set(&mut response, header::CACHE_CONTROL, "no-cache");

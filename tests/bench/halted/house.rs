@@ -157,6 +157,19 @@ impl House {
         text.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
+    /// Whoever watches sees what is going on.
+    pub(crate) fn admin_answers(&self) {
+        for path in ["/health", "/metrics", "/admin/status", "/admin/estop", "/admin/audit"] {
+            let mut stream = UnixStream::connect(self.dir.path().join("admin.sock")).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+            write!(stream, "{head}\r\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert!(text.starts_with("HTTP/1.1 200"), "{path}: {text}");
+        }
+    }
+
     /// Takes back the only stop that there is.
     pub(crate) fn lift(&self) {
         let state: Value = serde_json::from_str(&self.door("GET /admin/estop", "")).unwrap();

@@ -38,6 +38,8 @@ pub(super) enum Action {
     Keys,
     RefreshKeys,
     Document,
+    Calls,
+    Audit,
 }
 
 /// Whether it is answered also when there is no room for more connections.
@@ -106,6 +108,10 @@ routes! {
         "What a call waits for, in words for who made it.";
     keys::KEYS, GET, Action::Keys, OPERATOR, Usual, "Whose keys there are, and until when.";
     keys::REFRESH, POST, Action::RefreshKeys, ADMIN, Usual, "Takes what keys.json says now.";
+    "/admin/calls", GET, Action::Calls, VIEWER, Usual,
+        "What is decided on calls, and what comes of them, as it happens.";
+    "/admin/audit", GET, Action::Audit, VIEWER, Usual,
+        "How far the record is, and its last checkpoint.";
     "/admin/openapi.json", GET, Action::Document, VIEWER, Usual, "This document.";
 }
 

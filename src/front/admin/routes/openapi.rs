@@ -81,7 +81,9 @@ fn form(action: Action) -> &'static str {
         | Action::Forget
         | Action::Keys
         | Action::RefreshKeys
+        | Action::Audit
         | Action::Document => "application/json",
+        Action::Calls => "text/event-stream",
     }
 }
 
@@ -125,6 +127,8 @@ fn body(action: Action) -> Option<(Value, bool)> {
         | Action::Keys
         | Action::RefreshKeys
         | Action::ApprovalPage
+        | Action::Calls
+        | Action::Audit
         | Action::Document => return None,
     })
 }
