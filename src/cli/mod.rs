@@ -5,9 +5,11 @@
 
 mod audit;
 mod client;
+mod doctor;
 mod gate;
 mod hosts;
 mod inspect;
+mod papers;
 mod policy;
 mod reload;
 mod serve;
@@ -21,7 +23,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     config::{self, Colour, Config},
@@ -107,6 +109,15 @@ enum Command {
     /// What another program's file has to say to use this gateway.
     #[command(after_help = hosts::export::EXAMPLES)]
     Export(hosts::export::ExportArgs),
+    /// What may keep the gateway from its work on this machine, and what to do about it.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
+    /// The JSON Schema of servers.toml, with which editors complete and check it.
+    Schema(papers::SchemaArgs),
+    /// A script with which a shell completes commands and options.
+    Completions(papers::CompletionsArgs),
+    /// Manual pages: the first on standard output, or all of them into a directory.
+    Man(papers::ManArgs),
     /// Built-in MCP servers, to be named in servers.toml as `command = "@self"`.
     Provide {
         #[command(subcommand)]
@@ -160,7 +171,9 @@ impl Failure {
 
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
-    let ended = match Cli::parse().command {
+    let commands = papers::taught(Cli::command());
+    let parsed = Cli::from_arg_matches(&commands.clone().get_matches());
+    let ended = match parsed.unwrap_or_else(|error| error.exit()).command {
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => inspect::check(&args),
         Command::Tools(args) => tools::tools(&args),
@@ -178,6 +191,10 @@ pub fn run() -> ExitCode {
         Command::Audit { action } => audit::audit(action),
         Command::Import(args) => hosts::import::import(&args),
         Command::Export(args) => hosts::export::export(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Schema(args) => papers::schema(&args),
+        Command::Completions(args) => Ok(papers::completions(&args, commands)),
+        Command::Man(args) => papers::man(&args, commands),
         Command::Provide { server } => serve::provide(server),
     };
     let ending = ended.unwrap_or_else(|failure| {

@@ -132,6 +132,18 @@ impl Surroundings {
         }
     }
 
+    /// No machine at all: no variables, nothing to be found.
+    pub(super) fn nowhere() -> Self {
+        Self {
+            variables: BTreeMap::new(),
+            read_secret: |_| Err(io::ErrorKind::NotFound.into()),
+            is_program: |_| Err(io::ErrorKind::NotFound.into()),
+            is_directory: |_| false,
+            read_directory: |_| Ok(Files::new()),
+            policies: BTreeMap::new(),
+        }
+    }
+
     /// A machine of the imagination: these variables, policies that allow everything, every secret
     /// file holding `from-file`, programs in `/bin` only, every directory but `/nowhere`.
     #[cfg(test)]

@@ -14,6 +14,7 @@ mod load;
 mod model;
 mod policies;
 mod report;
+mod schema;
 mod secret;
 mod section;
 mod server;
@@ -38,4 +39,5 @@ pub use policies::{
 };
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
 pub(crate) use report::{holds_secret, may_hold_secrets, sounds_secret, without_secrets};
+pub use schema::schema;
 pub use secret::Secret;

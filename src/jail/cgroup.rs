@@ -56,7 +56,7 @@ impl Grove {
         }
     }
 
-    fn look() -> Result<Self, &'static str> {
+    pub(super) fn look() -> Result<Self, &'static str> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|_| "no mountinfo")?;
         let cgroups = fs::read_to_string("/proc/self/cgroup").map_err(|_| "no cgroups")?;
         let own = own_path(&cgroups).ok_or("no v2 hierarchy")?;
@@ -76,6 +76,10 @@ impl Grove {
         let probe = grove.leaf("probe").map_err(|_| "no cgroup.kill (Linux 5.14 or later)")?;
         probe.remove();
         Ok(grove)
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(super) fn plant(&self, server: &ServerName, number: u64) -> io::Result<Leaf> {

@@ -37,6 +37,11 @@ pub use keeper::helper_main;
 use reaper::{Keepers, Kept, State};
 use spawner::Spawner;
 
+/// Below which directory servers get cgroups of their own, or why they get none.
+pub fn cgroup() -> Result<PathBuf, &'static str> {
+    cgroup::Grove::look().map(|grove| grove.directory().to_owned())
+}
+
 /// What to start. The environment is complete: a variable that is not in `env` is not there,
 /// `PATH` and `HOME` included.
 #[derive(Clone)]

@@ -24,6 +24,7 @@ use super::{
     },
     http,
     stdio::{Ask, Stdio, Tail},
+    steps::reached,
 };
 use crate::{
     config::{Isolation, Program, ProtocolPin, Secret, ServerConfig, StdioTarget, Target},
@@ -164,6 +165,7 @@ impl Connector {
             .spawn(spec)
             .await
             .map_err(|source| ConnectError::Spawn { server: server.name.clone(), source })?;
+        reached("started");
         Ok(Stdio::adopt(&server.name, child, tail, (self.latch.clone(), declared(face))))
     }
 }
@@ -195,6 +197,8 @@ impl Eras {
     }
 }
 
+const DISCOVERED: &str = "discovered";
+
 /// What a child made of its first message.
 enum Probe {
     Answered(Discovery),
@@ -220,17 +224,22 @@ where
         None => {}
     }
     let silent = match probe(&child, face, DISCOVER_TIMEOUT).await {
-        Probe::Answered(Discovery::Modern(greeting)) => return Ok((child, greeting)),
+        Probe::Answered(Discovery::Modern(greeting)) => {
+            reached(DISCOVERED);
+            return Ok((child, greeting));
+        }
         Probe::Answered(Discovery::Stranger { offers }) => {
             return Err(ConnectError::NoCommonVersion { server: server.name.clone(), offers });
         }
         Probe::Answered(Discovery::Legacy) => {
+            reached("told apart as legacy");
             if let Ok(opened) = initialize(server, face, child).await {
                 return Ok(opened);
             }
             false
         }
         Probe::Silent => {
+            reached("silent at first");
             drop(child);
             true
         }
@@ -263,7 +272,10 @@ async fn discover(
 ) -> Result<(Stdio, Greeting), ConnectError> {
     let name = server.name.clone();
     match probe(&child, face, server.startup_timeout).await {
-        Probe::Answered(Discovery::Modern(greeting)) => Ok((child, greeting)),
+        Probe::Answered(Discovery::Modern(greeting)) => {
+            reached(DISCOVERED);
+            Ok((child, greeting))
+        }
         Probe::Answered(Discovery::Stranger { offers }) => {
             Err(ConnectError::NoCommonVersion { server: name, offers })
         }
@@ -297,6 +309,7 @@ async fn initialize(
         Refused::Error { code } => ConnectError::Refused { server: name.clone(), code },
         Refused::Version { offers } => ConnectError::NoCommonVersion { server: name, offers },
     })?;
+    reached("initialized");
     child.say(encode_notification("notifications/initialized", None)).await;
     Ok((child, greeting))
 }

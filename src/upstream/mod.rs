@@ -18,6 +18,7 @@ mod outgoing;
 mod pace;
 mod probe;
 mod stdio;
+mod steps;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use news::{Honoured, ListenEnd, News};
 pub use outgoing::{Draft, Manner, Outgoing, Runs};
 pub use pace::Oddities;
 pub use stdio::Tail;
+pub use steps::Steps;
 
 #[cfg(test)]
 pub(crate) use tests::{FakeChild, session};

@@ -5,6 +5,7 @@ mod golden;
 mod keys;
 mod mutations;
 mod papers;
+mod schema;
 mod secrets;
 mod together;
 

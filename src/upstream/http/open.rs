@@ -33,6 +33,7 @@ use crate::{
         ConnectError,
         handshake::{Discovery, Greeting, Refused, declared, discovered, modern_params},
         pace::Counts,
+        steps::reached,
     },
     wire::{ClientFace, RequestId, Version, encode_request},
 };
@@ -55,7 +56,10 @@ pub(in crate::upstream) async fn open(
     core.pool.check_in(line).await;
     if era != Some(Era::Legacy) {
         match discover(&core, server).await? {
-            Discovery::Modern(greeting) => return Ok((http, greeting)),
+            Discovery::Modern(greeting) => {
+                reached("discovered");
+                return Ok((http, greeting));
+            }
             Discovery::Stranger { offers } => {
                 return Err(ConnectError::NoCommonVersion { server: server.name.clone(), offers });
             }
@@ -63,10 +67,11 @@ pub(in crate::upstream) async fn open(
                 let what = "it is pinned as modern but does not answer server/discover";
                 return Err(ConnectError::Protocol { server: server.name.clone(), what });
             }
-            Discovery::Legacy => {}
+            Discovery::Legacy => reached("told apart as legacy"),
         }
     }
     let greeting = greet(&core, server).await?;
+    reached("initialized");
     match core.old.get() {
         None => core.tasks.run(Arc::clone(&core).listen(greeting.version)),
         // It has its stream already.

@@ -23,7 +23,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::domain::{Sent, limits::CONNECT_TIMEOUT};
+use crate::{
+    domain::{Sent, limits::CONNECT_TIMEOUT},
+    upstream::steps::reached,
+};
 
 /// Where an upstream listens.
 #[derive(Clone, Debug)]
@@ -108,6 +111,7 @@ impl Socket {
 async fn dial(address: &Address) -> io::Result<Stream> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     stream.set_nodelay(true)?;
+    reached("connected");
     if address.security == Security::Plain {
         return Ok(Stream::Plain(stream));
     }
@@ -115,6 +119,7 @@ async fn dial(address: &Address) -> io::Result<Stream> {
         .map_err(|source| io::Error::new(io::ErrorKind::InvalidInput, source))?;
     let tls = TLS.as_ref().map_err(|error| io::Error::other(error.clone()))?;
     let secured = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+    reached("TLS agreed");
     Ok(Stream::Tls(Box::new(secured)))
 }
 

@@ -21,6 +21,12 @@ fn written(into: Into, line: &str) -> String {
     }
 }
 
+/// A file for each row.
+pub(super) fn written_rows() -> Vec<String> {
+    let line = |key: &str, value: &str| format!("{key} = {value}");
+    ROWS.iter().map(|(into, key, value, ..)| written(*into, &line(key, value))).collect()
+}
+
 #[test]
 fn every_key_changes_the_checked_value() {
     for (into, key, value, look, default, want) in ROWS {
