@@ -14,7 +14,6 @@ mod load;
 mod model;
 mod policies;
 mod report;
-mod schema;
 mod secret;
 mod section;
 mod server;
@@ -22,6 +21,7 @@ mod server;
 mod tests;
 mod witness;
 
+pub use check::schema;
 pub use diff::{Change, Difference};
 pub use foreign::{
     Block, Dialect, Fate, Foreign, ForeignError, ForeignServer, Remark, free_name, read_foreign,
@@ -39,5 +39,4 @@ pub use policies::{
 };
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
 pub(crate) use report::{holds_secret, may_hold_secrets, sounds_secret, without_secrets};
-pub use schema::schema;
 pub use secret::Secret;

@@ -18,7 +18,6 @@ mod outgoing;
 mod pace;
 mod probe;
 mod stdio;
-mod steps;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -37,14 +36,13 @@ use crate::{
     },
 };
 
-pub use connect::Connector;
+pub use connect::{Connector, Steps};
 pub use error::ConnectError;
 pub use http::post;
 pub use news::{Honoured, ListenEnd, News};
 pub use outgoing::{Draft, Manner, Outgoing, Runs};
 pub use pace::Oddities;
 pub use stdio::Tail;
-pub use steps::Steps;
 
 #[cfg(test)]
 pub(crate) use tests::{FakeChild, session};

@@ -31,9 +31,9 @@ use crate::{
     gate::Latch,
     upstream::{
         ConnectError,
+        connect::reached,
         handshake::{Discovery, Greeting, Refused, declared, discovered, modern_params},
         pace::Counts,
-        steps::reached,
     },
     wire::{ClientFace, RequestId, Version, encode_request},
 };

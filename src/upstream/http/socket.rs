@@ -25,7 +25,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     domain::{Sent, limits::CONNECT_TIMEOUT},
-    upstream::steps::reached,
+    upstream::connect::reached,
 };
 
 /// Where an upstream listens.

@@ -5,6 +5,8 @@
 //! What was found is remembered for the next start of the same command or address, and forgotten
 //! when it fails. Every step is bounded by the server's start-up timeout.
 
+mod steps;
+
 use std::{
     collections::HashMap,
     ffi::OsString,
@@ -16,6 +18,9 @@ use std::{
 use bytes::Bytes;
 use tokio::time::timeout;
 
+pub use steps::Steps;
+pub(super) use steps::reached;
+
 use super::{
     ConnectError, Line, Session, Whose,
     handshake::{
@@ -24,7 +29,6 @@ use super::{
     },
     http,
     stdio::{Ask, Stdio, Tail},
-    steps::reached,
 };
 use crate::{
     config::{Isolation, Program, ProtocolPin, Secret, ServerConfig, StdioTarget, Target},

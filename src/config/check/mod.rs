@@ -3,10 +3,14 @@
 //! Owns the top level of the file and the rules that span sections. Promises that a note of
 //! severity error, wherever it was left, means no `Config`. Pure but for `Surroundings`.
 
+mod schema;
+
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use toml::de::DeTable;
+
+pub use schema::schema;
 
 use super::{
     Code, Config, ConfigErrors, Digests, Gateway, Names, Policies, Surroundings, auth,

@@ -32,7 +32,7 @@ impl Steps {
 }
 
 /// Notes a step of whoever is watched.
-pub(super) fn reached(step: &'static str) {
+pub(in crate::upstream) fn reached(step: &'static str) {
     let note = |steps: &Steps| {
         let taken = &mut *steps.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.push((step, steps.began.elapsed()));

@@ -10,12 +10,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Code, Finding, Surroundings,
-    check::{Exposure, Written, check},
-};
+use super::{Exposure, Written, check};
+use crate::config::{Code, Finding, Surroundings};
 
-const PAGE: &str = include_str!("../../docs/CONFIGURATION.md");
+const PAGE: &str = include_str!("../../../docs/CONFIGURATION.md");
 /// A key, a table and a word that nobody has.
 const NOBODYS: &str = "zzz-nobodys";
 /// Some keys are looked at in one kind of server only.
