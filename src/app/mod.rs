@@ -12,7 +12,7 @@ mod signals;
 mod watch;
 mod witness;
 
-use std::{io, path::Path, pin::pin, sync::Arc};
+use std::{fs::File, io, path::Path, pin::pin, sync::Arc};
 
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -97,7 +97,8 @@ pub async fn run(
     mut inherited: Inherited,
 ) -> Result<(), AppError> {
     let signals = Signals::listen().map_err(AppError::Signals)?;
-    let mut app = build(config.clone(), rules).await?;
+    let mark = service::audit_mark(&mut inherited, Manager::find());
+    let mut app = build(config.clone(), rules, mark).await?;
     app.chores.spawn(tick());
     app.chores.spawn(watch::watch(
         config.source.clone(),
@@ -160,13 +161,14 @@ fn endpoint_url(address: &str) -> String {
     }
 }
 
-async fn build(config: Config, rules: Rules) -> Result<App, AppError> {
+async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, AppError> {
     let rules = Arc::new(rules);
     let state_dir = config.gateway.state_dir.clone();
     sys::create_private_dir(&state_dir)
         .map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
     let latch = Latch::open(&state_dir);
-    let (audit, mut thread) = Audit::open(&state_dir.join("audit"), audit::Settings::of(&config))?;
+    let settings = audit::Settings::of(&config).hold(mark);
+    let (audit, mut thread) = Audit::open(&state_dir.join("audit"), settings)?;
     // Proves that the log takes records, whatever any log filter says.
     let started = Record::Started {
         version: env!("CARGO_PKG_VERSION"),

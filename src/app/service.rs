@@ -6,6 +6,7 @@
 //! logged and the manager ends us: the stop, the record and the approvals are on disk.
 
 use std::{
+    fs::File,
     io,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,13 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     audit::Audit,
     domain::limits::{SERVICE_STATUS_EVERY, WATCHDOG_BEATS, WATCHDOG_MISSES_MAX},
     front::Front,
-    sys::{Manager, spawn_vital},
+    sys::{self, Inherited, Manager, spawn_vital},
 };
 
 /// The sign of life of one task.
@@ -141,4 +142,20 @@ fn feed(manager: Manager, calls: &Pulse, reloads: &Pulse, audit: &Audit) {
         was_stuck = stuck;
         thread::sleep(calls.every);
     }
+}
+
+/// What the newest checkpoint of the audit is called in the manager's hands.
+const AUDIT_MARK: &str = "audit-mark";
+
+/// Where the audit keeps a copy of its newest checkpoint, so that a log that was set back while we
+/// were not there is found out: in memory that the manager holds, and no file can be put back over.
+pub(super) fn audit_mark(inherited: &mut Inherited, manager: Manager) -> Option<File> {
+    if !manager.is_there() {
+        return None;
+    }
+    let mark = match inherited.file(AUDIT_MARK) {
+        Some(left) => sys::open_again(&left),
+        None => sys::memory_file(AUDIT_MARK).inspect(|file| manager.keep(AUDIT_MARK, file)),
+    };
+    mark.inspect_err(|error| warn!(%error, "The manager keeps no mark of the audit")).ok()
 }

@@ -39,6 +39,7 @@ impl Notary {
         for number in over {
             self.disk.remove(&self.place.segment(number))?;
             self.disk.remove(&self.place.vault(number))?;
+            self.disk.remove(&self.place.index(number))?;
         }
         self.disk.sync_dir(&self.place.segments())
     }

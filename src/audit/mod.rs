@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 
 pub use read::{
     Counted, Form, Kept, ProofError, Records, Verified, VerifyError, Wanted, check_proof,
-    commitments, count_payloads, prove, verify,
+    commitments, count_payloads, prove, records_of, verify,
 };
 pub use record::{ApprovalRecord, LatchStep, Own, PinRecord, Record};
 pub use refusals::{Refusals, TurnedAway};
@@ -60,6 +60,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Copies of the checkpoint outside the log's directory.
     pub marks: Vec<PathBuf>,
+    /// And one that outlives us without a name.
+    held: Option<Arc<File>>,
     /// How long records are kept at least.
     pub retention: Duration,
     /// What the vault keeps.
@@ -82,6 +84,14 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// A further copy of the checkpoint is in this file, which somebody keeps for the next of us.
+    #[must_use]
+    pub fn hold(self, mark: Option<File>) -> Self {
+        Self { held: mark.map(Arc::new), ..self }
+    }
+}
+
 /// How often what is done.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
@@ -97,6 +107,7 @@ impl From<Durability> for Settings {
         Self {
             durability,
             marks: Vec::new(),
+            held: None,
             retention: Duration::MAX,
             payloads: Payloads::default(),
             witness: None,
@@ -182,13 +193,14 @@ impl Audit {
         dir: &Path,
         settings: impl Into<Settings>,
     ) -> Result<(Self, AuditThread), AuditError> {
-        let Settings { durability, marks, retention, payloads, witness, pace, disk } =
+        let Settings { durability, marks, held, retention, payloads, witness, pace, disk } =
             settings.into();
+        let marks = Marks::new(marks, held);
         let failed = |source| AuditError::Open { path: dir.to_owned(), source };
         let cosigner =
             witness.map(|key| Cosigner::parse(&key).ok_or(AuditError::WitnessKey { key }));
         let cosigner = cosigner.transpose()?;
-        let (mut opened, lock) = log::open(dir, &disk, &Marks::new(marks.clone()))?;
+        let (mut opened, lock) = log::open(dir, &disk, &marks)?;
         let shared = Arc::new(Shared::new(opened.chain.seq));
         let audit = Self { shared: shared.clone() };
         audit.tell_what_was_found(&opened)?;
@@ -204,7 +216,7 @@ impl Audit {
         let witness =
             cosigner.map(|key| Witness::open((&place, &disk), &origin, key, shared.clone()));
         let witness = witness.transpose().map_err(failed)?;
-        let duties = Duties { marks: Marks::new(marks), pace, retention };
+        let duties = Duties { marks, pace, retention };
         let notary = Notary::new(shared.clone(), disk, duties, opened).map_err(failed)?;
         let (vault, kept) = vault::start(place, payloads).map_err(failed)?;
         let writer =

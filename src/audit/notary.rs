@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     Own, Pace, Record,
-    log::{Chain, Disk, Keys, Lines, Marks, Opened, Place},
+    log::{Chain, Disk, Keys, Lines, Marks, Opened, Place, build_index},
     shared::{Shared, Signed, Writing},
     tlog::{Checkpoint, Edge, Tile, widths},
 };
@@ -38,6 +38,8 @@ pub(super) struct Notary {
     epoch_since: (Instant, u64),
     /// The oldest segment that may not be on disk whole.
     unsynced: u64,
+    /// The first segment that may have no index yet.
+    unindexed: u64,
     /// Partial tiles that the next checkpoint has no use for.
     partial: Vec<String>,
 }
@@ -74,6 +76,7 @@ impl Notary {
             lines: opened.lines,
             duties,
             partial,
+            unindexed: 1,
         };
         notary.sign()?;
         Ok(notary)
@@ -109,6 +112,7 @@ impl Notary {
             if writing == Writing::IsOver {
                 return;
             }
+            self.index();
             beat = Instant::now() + self.duties.pace.heartbeat;
         }
     }
@@ -132,6 +136,22 @@ impl Notary {
         self.epoch_since = (Instant::now(), seq);
         self.publish(&note)?;
         self.expire(self.duties.retention)
+    }
+
+    /// Makes the index of one segment that is closed and has none, if there is one: a convenience,
+    /// whose failure is no more than a warning.
+    fn index(&mut self) {
+        while self.unindexed < self.lines.segment() {
+            let number = self.unindexed;
+            self.unindexed = number.saturating_add(1);
+            if self.place.index(number).exists() || !self.place.segment(number).exists() {
+                continue;
+            }
+            if let Err(error) = build_index(&self.place, &self.disk, number) {
+                tracing::warn!(number, %error, "Audit segment has no index");
+            }
+            return;
+        }
     }
 
     /// Has a record written. None if it is not taken: then the writer has failed or is at its end,

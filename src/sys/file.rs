@@ -87,6 +87,19 @@ pub fn move_aside(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
+/// A file without a name, which is there as long as somebody holds it.
+pub fn memory_file(name: &str) -> io::Result<File> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    Ok(memfd_create(name, MemfdFlags::CLOEXEC)?.into())
+}
+
+/// The same file, to be written to as well.
+pub fn open_again(file: &File) -> io::Result<File> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
 /// Makes creations, renames and removals in a directory survive a power cut.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()

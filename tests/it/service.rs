@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::fd::OwnedFd,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -18,7 +19,9 @@ use std::{
 
 use manager::{Manager, listening};
 
-use crate::harness::{Gateway, PORTCULLIS, SOON, stdio_server, wait_until, write_config};
+use crate::harness::{
+    Gateway, PORTCULLIS, SOON, records_in, stdio_server, wait_until, write_config,
+};
 
 /// So often is the gateway restarted under load.
 const RESTARTS: usize = 4;
@@ -282,4 +285,39 @@ fn a_stuck_runtime_starves_the_watchdog() {
     let (manager, gateway) = watched(&stdio_server("good", &[]));
     let _frozen = Frozen::freeze(gateway.pid(), "tokio-rt-worker");
     is_starved(&manager, &gateway, "the road of a call");
+}
+
+#[test]
+fn a_log_that_was_set_back_is_found_out_by_the_mark_that_the_manager_keeps() {
+    let manager = Manager::new();
+    let run = |dir| {
+        let left = manager.kept("audit-mark").pop().map(|fd| ("audit-mark", fd));
+        let gateway = manager.launch(dir, &stdio_server("up", &[]), left);
+        gateway.wait_ready();
+        gateway.end().1
+    };
+    let copy = |from: &Path, to: &Path| {
+        let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+        assert!(copied.success());
+    };
+    let dir = run(tempfile::tempdir().unwrap());
+    let (state, kept) = (dir.path().join("state"), dir.path().join("kept"));
+    let first_of = |dir: &Path| records_in(&dir.join("state/audit"))[0].clone();
+    copy(&state, &kept);
+    let dir = run(dir);
+    assert_eq!(manager.kept("audit-mark").len(), 1, "left once, and kept");
+    let origin = first_of(dir.path())["origin"].clone();
+    let dir = run(dir);
+    assert_eq!(first_of(dir.path())["origin"], origin, "nothing is wrong with it");
+    fs::remove_dir_all(&state).unwrap();
+    copy(&kept, &state);
+    let dir = run(dir);
+    let first = first_of(dir.path());
+    assert_ne!(first["origin"], origin, "{first}");
+    assert!(first["why"].as_str().unwrap().contains("the service manager knows"), "{first}");
+    // A log that is gone altogether as well.
+    fs::remove_dir_all(&state).unwrap();
+    let dir = run(dir);
+    let first = first_of(dir.path());
+    assert!(first["why"].as_str().unwrap().contains("the service manager knows"), "{first}");
 }

@@ -7,6 +7,7 @@
 mod begin;
 mod chain;
 mod disk;
+mod index;
 mod keys;
 mod lines;
 mod marks;
@@ -22,6 +23,7 @@ pub(super) use chain::{Chain, Entry, is_canonical};
 pub(super) use disk::Disk;
 #[cfg(test)]
 pub(super) use disk::{Fault, Faults};
+pub(super) use index::{build as build_index, look_up};
 pub(super) use keys::{Keys, random};
 pub(super) use lines::{Line, Lines, first_seq, segments};
 pub(super) use marks::Marks;
@@ -102,6 +104,15 @@ impl Place {
     /// What is kept of what the records of a segment commit to.
     pub(super) fn vault(&self, number: u64) -> PathBuf {
         self.vaults().join(format!("{number:06}.jsonl"))
+    }
+
+    pub(super) fn indexes(&self) -> PathBuf {
+        self.0.join("index")
+    }
+
+    /// Where the records of each call are in a segment; derived from it.
+    pub(super) fn index(&self, number: u64) -> PathBuf {
+        self.indexes().join(format!("{number:06}"))
     }
 
     fn torn(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 //!
 //! Needs the files alone, takes no lock and changes nothing.
 
+mod calls;
 mod export;
 mod keyring;
 mod payload;
@@ -9,6 +10,7 @@ mod prove;
 mod records;
 mod verify;
 
+pub use calls::records_of;
 pub use export::Form;
 pub use payload::{Counted, Kept, commitments, count_payloads};
 pub use prove::{ProofError, check_proof, prove};

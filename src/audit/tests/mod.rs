@@ -4,6 +4,7 @@ mod crash;
 mod evidence;
 mod failure;
 mod golden;
+mod index;
 mod kept;
 mod second;
 mod vault;

@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::{LogArg, record_of};
+use super::LogArg;
 use crate::{
-    audit::Records,
+    audit::records_of,
     cli::{Ending, Failure, say},
 };
 
@@ -47,11 +47,9 @@ const STAGES: [(&str, &[&str]); 9] = [
 pub(in crate::cli) fn why(args: &Args) -> Result<Ending, Failure> {
     let dir = args.log.find()?;
     let unreadable = |error| Failure::of(Ending::Usage, &error);
-    let mut records = Records::all(&dir).map_err(unreadable)?;
-    let mut found: Vec<Value> = Vec::new();
-    while let Some(line) = records.read().map_err(unreadable)? {
-        found.extend(record_of(line, &args.call));
-    }
+    let lines = records_of(&dir, &args.call).map_err(unreadable)?;
+    let found: Vec<Value> =
+        lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
     let Some(first) = found.first() else {
         let told = format!("no record of call `{}` in {}", args.call, dir.display());
         return Err(Failure::new(Ending::SaidNo, told));

@@ -117,7 +117,7 @@ fn renew(root: &Path, disk: &Disk, before: Option<&(String, String)>) -> io::Res
 /// The log that a mark tells of, where there is none.
 fn missing(marks: &Marks) -> Option<(String, String)> {
     let (path, told) = marks.read().into_iter().next()?;
-    let why = format!("it is gone: {} knows of {} records", path.display(), told.size);
+    let why = format!("it is gone: {path} knows of {} records", told.size);
     Some((told.origin, why))
 }
 
@@ -177,10 +177,9 @@ impl<'a> Scan<'a> {
         let mut wanted = BTreeMap::new();
         for (path, told) in marks.read() {
             if told.origin != signed.origin {
-                tracing::error!(path = %path.display(), log = told.origin, "Mark of another log");
+                tracing::error!(path, log = told.origin, "Mark of another log");
                 continue;
             }
-            let path = path.display().to_string();
             if told.size > signed.size {
                 wanted.insert(told.size, (told.root, path));
             } else if place.stored(signed.size).root_at(told.size) != Some(told.root) {
