@@ -163,6 +163,8 @@ pub const CLIENT_CAPABILITIES_BYTES_MAX: usize = 16 << 10;
 /// What of a client's own name is kept.
 pub const CLIENT_NAME_BYTES_MAX: usize = 128;
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// How long a client that had connected when the drain began may take to begin its first request.
+pub const DRAIN_FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// Entries on one page of a list that we give.
 pub const LIST_PAGE_MAX: usize = 500;
 

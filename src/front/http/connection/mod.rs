@@ -1,15 +1,14 @@
-//! Listening sockets and the life of one connection.
+//! The life of one connection, from its being accepted.
 //!
 //! Bounds the number of connections and the size of heads. Beyond the bound a few more are taken,
 //! one request each: what must be answered under a flood is, and the others are told to come back.
-//! On drain it stops accepting and lets every connection finish the request it is in. A unix
-//! socket is the owner's alone. What is known of the other end goes along with each request; who
-//! that is, is decided elsewhere.
+//! On drain it stops accepting, and who has been let in has the request answered that he is in or
+//! about to make. What is known of the other end goes along with each request; who that is, is
+//! decided elsewhere.
+
+mod socket;
 
 use std::{
-    io,
-    os::unix::fs::FileTypeExt,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,32 +21,23 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixStream},
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
+    sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Body, patient::Patient, plain};
 use crate::{
-    config::Listen,
     domain::limits::{
-        HTTP_BUFFER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_TIMEOUT, HTTP_HEADERS_MAX,
-        HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
+        DRAIN_FIRST_REQUEST, HTTP_BUFFER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_TIMEOUT,
+        HTTP_HEADERS_MAX, HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
     },
     front::{
-        FrontError,
         identity::Link,
         reject::{Porter, because},
     },
-    sys::{Inherited, Manager},
 };
-
-/// A bound socket.
-#[derive(Debug)]
-pub(in crate::front) enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
+pub(in crate::front) use socket::Listener;
+use socket::{Arrived, accept};
 
 /// What a listener needs to serve: an answer to every request, and when to stop.
 #[derive(Clone, Debug)]
@@ -112,80 +102,6 @@ impl Place {
     }
 }
 
-impl Listener {
-    /// The socket that the service manager has handed over for that address, or one of our own,
-    /// which is left with the manager under `name`: who connects during a restart waits there.
-    pub(in crate::front) async fn bind(
-        at: &Listen,
-        name: &str,
-        (manager, inherited): (Manager, &mut Inherited),
-    ) -> Result<Self, FrontError> {
-        let failed = |source| FrontError::Bind { at: at.to_string(), source };
-        if let Some(listener) = Self::take(at, inherited).map_err(failed)? {
-            return Ok(listener);
-        }
-        match at {
-            Listen::Tcp(address) => {
-                let listener = TcpListener::bind(address).await.map_err(failed)?;
-                manager.keep(name, &listener);
-                Ok(Self::Tcp(listener))
-            }
-            Listen::Unix(path) => {
-                let listener = bind_unix(path).await.map_err(failed)?;
-                manager.keep(name, &listener);
-                Ok(Self::Unix(listener))
-            }
-        }
-    }
-
-    fn take(at: &Listen, inherited: &mut Inherited) -> io::Result<Option<Self>> {
-        match at {
-            Listen::Tcp(address) => inherited.tcp(*address).map_or(Ok(None), |listener| {
-                listener.set_nonblocking(true)?;
-                TcpListener::from_std(listener).map(|listener| Some(Self::Tcp(listener)))
-            }),
-            Listen::Unix(path) => inherited.unix(path).map_or(Ok(None), |listener| {
-                listener.set_nonblocking(true)?;
-                UnixListener::from_std(listener).map(|listener| Some(Self::Unix(listener)))
-            }),
-        }
-    }
-
-    /// Where it really listens: port 0 has become a number.
-    pub(in crate::front) fn address(&self) -> String {
-        match self {
-            Self::Tcp(listener) => {
-                listener.local_addr().map_or_else(|_| String::new(), |a| a.to_string())
-            }
-            Self::Unix(listener) => {
-                let address = listener.local_addr().ok();
-                let path = address.as_ref().and_then(|a| a.as_pathname());
-                path.map_or_else(String::new, |path| format!("unix:{}", path.display()))
-            }
-        }
-    }
-}
-
-async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(io::ErrorKind::AddrInUse.into());
-    }
-    // Only what a gateway left behind: never somebody's file.
-    match std::fs::symlink_metadata(path) {
-        Ok(old) if old.file_type().is_socket() => std::fs::remove_file(path)?,
-        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let listener = UnixListener::bind(path)?;
-    let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(path, owner_only)?;
-    Ok(listener)
-}
-
 /// Accepts until the drain begins.
 pub(in crate::front) async fn serve<A, F>(listener: Listener, serve: Serve<A>)
 where
@@ -207,33 +123,14 @@ where
                 continue;
             }
         };
+        // Whoever was let in is served, if there is room for him at all.
         let place = tokio::select! {
             biased;
-            () = serve.drain.cancelled() => return,
             place = serve.places.take() => place,
+            () = serve.drain.cancelled() => return,
         };
         let Ok(place) = place else { return };
         start(&serve, arrived, place);
-    }
-}
-
-enum Arrived {
-    Tcp(tokio::net::TcpStream),
-    Unix(UnixStream, Link),
-}
-
-async fn accept(listener: &Listener) -> io::Result<Arrived> {
-    match listener {
-        Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok(Arrived::Tcp(stream))
-        }
-        Listener::Unix(listener) => {
-            let (stream, _) = listener.accept().await?;
-            let uid = stream.peer_cred()?.uid();
-            Ok(Arrived::Unix(stream, Link::Unix { uid }))
-        }
     }
 }
 
@@ -261,8 +158,10 @@ where
     let whole = Arc::new(AtomicBool::new(false));
     let io = Patient::new(stream, whole.clone());
     let Serve { answer, porter, drain, .. } = serve;
+    let has_asked = Notify::new();
     let service = service_fn(|request: Request<Incoming>| {
         whole.store(true, Ordering::Relaxed);
+        has_asked.notify_one();
         // In a box, which goes with the answer: the connection may last, idle or in a long stream.
         let uri = request.uri().clone();
         let is_served = place.serves(uri.path());
@@ -289,8 +188,15 @@ where
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // Hyper would close at once on whoever has connected, and whose request is on its way.
+            let first = tokio::time::timeout(DRAIN_FIRST_REQUEST, has_asked.notified());
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                _ = first => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
@@ -332,13 +238,26 @@ mod tests {
     use super::{Body, Link, Place, Places, Porter, Serve, converse};
     use crate::{
         audit::{Audit, Durability},
-        domain::limits::HTTP_WRITE_STALL_MAX,
+        domain::limits::{DRAIN_FIRST_REQUEST, HTTP_WRITE_STALL_MAX},
     };
 
     /// How long a connection with a long answer on it lasts, for a client that does `read` and
     /// then takes nothing more.
     async fn lasts(read: impl AsyncFn(&mut DuplexStream)) -> Duration {
-        let (ours, mut client) = duplex(64);
+        let talk = async |mut client: DuplexStream| {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            read(&mut client).await;
+            client
+        };
+        talked(CancellationToken::new(), talk).await.0
+    }
+
+    /// How long a connection lasts, and what its client has in the end.
+    async fn talked<T>(
+        drain: CancellationToken,
+        talk: impl AsyncFn(DuplexStream) -> T,
+    ) -> (Duration, T) {
+        let (ours, client) = duplex(64);
         let held = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let place = Place { only: None, _held: held };
         let dir = tempfile::tempdir().unwrap();
@@ -347,7 +266,7 @@ mod tests {
             answer: async |_, _| Response::new(Body::text("x".repeat(1 << 20))),
             places: Places::new(1, &[]),
             porter: Porter::new("main", audit.refusals()),
-            drain: CancellationToken::new(),
+            drain,
             tasks: TaskTracker::new(),
         };
         let began = Instant::now();
@@ -355,12 +274,25 @@ mod tests {
             converse((ours, Link::Tcp), serve, place).await;
             began.elapsed()
         };
-        let client = async {
+        join!(connection, talk(client))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_connected_is_answered_although_the_end_has_begun() {
+        let ending = CancellationToken::new();
+        ending.cancel();
+        let late = async |mut client: DuplexStream| {
+            sleep(DRAIN_FIRST_REQUEST / 2).await;
             client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-            read(&mut client).await;
-            client
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            text
         };
-        join!(connection, client).0
+        let (_, text) = talked(ending.clone(), late).await;
+        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with('x'), "{} bytes", text.len());
+        let (lasted, _) = talked(ending, async |client: DuplexStream| client).await;
+        let second = Duration::from_secs(1);
+        assert!(lasted >= DRAIN_FIRST_REQUEST && lasted < DRAIN_FIRST_REQUEST + second);
     }
 
     #[tokio::test(start_paused = true)]
