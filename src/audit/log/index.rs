@@ -1,9 +1,9 @@
 //! Where the records of a call are in a segment that is closed: derived from it, and disposable.
 //!
-//! `index/NNNNNN` is a table of the records that name a call, sorted by the call: 16 bytes each, the
-//! first eight of the call's SHA-256 and where the line begins; and the digest of it all. A table
-//! that is damaged, or of a segment that has become longer, is as good as none. No part of the log:
-//! whoever follows it reads the line and looks whose it is. Deleted, it is made again.
+//! `index/NNNNNN` is a table of the records that name a call, sorted by the call: 16 bytes each,
+//! the first eight of the call's SHA-256 and where the line begins; and the digest of it all. A
+//! table that is damaged, or of a segment that has become longer, is as good as none. No part of
+//! the log: whoever follows it reads the line and looks whose it is. Deleted, it is made again.
 
 use std::{fs, io};
 
@@ -45,7 +45,7 @@ pub(in crate::audit) fn look_up(place: &Place, number: u64, call: &str) -> Optio
     }
     let (rows, key) = (rows.as_chunks::<16>().0, key(call));
     let first = rows.partition_point(|row| number_in(row) < key);
-    let of_call = rows.get(first..)?.iter().take_while(|row| number_in(*row) == key);
+    let of_call = rows.get(first..)?.iter().take_while(|row| number_in(row) == key);
     Some(of_call.filter_map(|row| row.last_chunk::<8>()).map(number_in).collect())
 }
 

@@ -2,6 +2,7 @@
 //! descriptors that it is sent, and starts gateways with sockets that it hands over.
 
 use std::{
+    fs,
     io::IoSliceMut,
     mem::MaybeUninit,
     net::TcpListener,
@@ -92,12 +93,29 @@ impl Manager {
         self.said().iter().filter(|said| *said == line).count()
     }
 
+    /// Closes what was left under that name.
+    pub(crate) fn close(&self, name: &str) {
+        self.kept.lock().unwrap().retain(|(own, _)| own != name);
+    }
+
     /// What was left under that name, as often as it was.
     pub(crate) fn kept(&self, name: &str) -> Vec<OwnedFd> {
         let kept = self.kept.lock().unwrap();
         let of_name = kept.iter().filter(|(own, _)| own == name);
         of_name.map(|(_, fd)| fd.try_clone().unwrap()).collect()
     }
+}
+
+/// The inode of a socket, by which a process that has it is known.
+pub(crate) fn inode(of: &OwnedFd) -> u64 {
+    rustix::fs::fstat(of).unwrap().st_ino
+}
+
+/// Whether a process has it open.
+pub(crate) fn has_socket(pid: u32, inode: u64) -> bool {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let want = format!("socket:[{inode}]");
+    fds.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).any(|to| to.as_os_str() == &*want)
 }
 
 /// One datagram, with what came along.
