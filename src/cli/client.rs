@@ -105,8 +105,7 @@ impl Client {
             Ok(value) => Ok((status, value)),
             Err(_) => {
                 let text = String::from_utf8_lossy(&raw);
-                let told = format!("unexpected answer ({status}): {}", text.trim());
-                Err(Failure::new(Ending::SaidNo, told))
+                Err(Failure::new(Ending::SaidNo, in_words(status, text.trim())))
             }
         }
     }
@@ -182,6 +181,18 @@ fn mcp_headers(body: &Value) -> Vec<(http::HeaderName, http::HeaderValue)> {
     let name = body.pointer("/params/name").and_then(Value::as_str);
     repeated.extend(name.map(|name| (headers::MCP_NAME, headers::encode_value(name))));
     repeated
+}
+
+/// What the gateway says where it has no JSON to give.
+fn in_words(status: StatusCode, text: &str) -> String {
+    match status {
+        StatusCode::UNAUTHORIZED => format!(
+            "{text}; set PORTCULLIS_KEY to a key that is good here (`portcullis keys add NAME` \
+             makes one)"
+        ),
+        status if status.is_client_error() => text.to_owned(),
+        status => format!("unexpected answer ({status}): {text}"),
+    }
 }
 
 fn refused(error: &Value) -> Failure {

@@ -133,6 +133,16 @@ struct ConfigArg {
     config: PathBuf,
 }
 
+/// What nearly every command takes.
+#[derive(Debug, clap::Args)]
+struct Common {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// How a command ended; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

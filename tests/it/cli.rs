@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 use crate::harness::{Gateway, PORTCULLIS, stdio_server, wait_until, write_config};
 
 /// Ends with 124 what does not end by itself.
-fn run(dir: &Path, words: &[&str]) -> Output {
+pub(crate) fn run(dir: &Path, words: &[&str]) -> Output {
     Command::new("timeout").args(["20", PORTCULLIS]).args(words).current_dir(dir).output().unwrap()
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[track_caller]
-fn ends(output: &Output, code: i32) {
+pub(crate) fn ends(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}\n{}", out(output), err(output));
 }
 

@@ -1,33 +1,14 @@
 //! `import` and `export` with real files: what is written, what is refused, and that a gateway
 //! whose snippet was imported is reached.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, PORTCULLIS, stdio_server, wait_until, write_config};
-
-fn run(dir: &Path, words: &[&str]) -> Output {
-    Command::new("timeout").args(["20", PORTCULLIS]).args(words).current_dir(dir).output().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-#[track_caller]
-fn ends(output: &Output, code: i32) {
-    assert_eq!(output.status.code(), Some(code), "{}\n{}", out(output), err(output));
-}
+use crate::{
+    cli::{ends, err, out, run},
+    harness::{Gateway, stdio_server, wait_until, write_config},
+};
 
 /// A `servers.toml` with comments, and a file of another program beside it.
 fn workplace(entries: &str) -> tempfile::TempDir {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        ConfigArg, Ending, Failure, say,
+        Common, Ending, Failure, say,
         service::{ask, text},
     },
     gate::shown,
@@ -31,15 +31,6 @@ pub(in crate::cli) enum Approvals {
     Deny(One),
     /// Ask again about what is remembered.
     Forget(One),
-}
-
-#[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Common {
-    #[command(flatten)]
-    config: ConfigArg,
-    /// Print it as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{ConfigArg, Ending, Failure, complain, find_gateway, say, service::ask},
+    cli::{Common, Ending, Failure, complain, find_gateway, say, service::ask},
     front::{Key, KeyError, KeyFile, NewKey, Role},
     gate::shown,
     sys,
@@ -46,15 +46,6 @@ pub(in crate::cli) enum Keys {
         /// The id that `keys list` shows.
         id: String,
     },
-}
-
-#[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Common {
-    #[command(flatten)]
-    config: ConfigArg,
-    /// Print it as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(in crate::cli) fn keys(action: Keys) -> Result<Ending, Failure> {

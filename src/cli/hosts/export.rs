@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{ConfigArg, Ending, Failure, client::endpoint_of, complain, find_gateway, say, wait_for},
+    cli::{Common, Ending, Failure, client::endpoint_of, complain, find_gateway, say, wait_for},
     config::Listen,
 };
 
@@ -31,15 +31,6 @@ pub(in crate::cli) struct ExportArgs {
     /// Have the program start a gateway of its own, instead of using the one that listens.
     #[arg(long)]
     stdio: bool,
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    #[command(flatten)]
-    config: ConfigArg,
-    /// Print snippet and place as one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

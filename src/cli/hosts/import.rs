@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{ConfigArg, Ending, Failure, complain, mistaken, say},
+    cli::{Common, Ending, Failure, complain, mistaken, say},
     config::{
         self, Dialect, Foreign, ForeignServer, Remark, Surroundings, free_name, read_foreign,
     },
@@ -50,15 +50,6 @@ pub(in crate::cli) struct ImportArgs {
     /// Add the servers to the configuration file, and keep a backup of it.
     #[arg(long)]
     write: bool,
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    #[command(flatten)]
-    config: ConfigArg,
-    /// Print the result as one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

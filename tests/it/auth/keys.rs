@@ -208,3 +208,12 @@ async fn the_text_of_a_key_is_nowhere_but_with_its_owner() {
     let list = gateway.cli(&["keys", "list", "--json"]);
     assert!(!String::from_utf8_lossy(&list.stdout).contains(secret));
 }
+
+#[test]
+fn a_command_without_a_key_is_told_where_to_put_one() {
+    let gateway = Gateway::start(&format!("{KEYS}{}", stdio_server("good", &[])));
+    let output = gateway.cli(&["tools"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("PORTCULLIS_KEY") && told.contains("portcullis keys add"), "{told}");
+}
