@@ -34,6 +34,7 @@ use crate::{
 use reload::Reloader;
 use service::Pulse;
 use signals::{Signal, Signals};
+use witness::Carrier;
 
 /// How applications reach us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,7 @@ struct App {
     /// What goes on beside the calls, until the end begins.
     chores: JoinSet<()>,
     thread: AuditThread,
+    carrier: Carrier,
 }
 
 /// Runs the gateway until it is told to end.
@@ -204,12 +206,14 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
     let (reloads, asks, standing) = Reloads::new(first);
     let front =
         Front::new(&config, (gate.clone(), desk), fleet.clone(), (publisher, reloads.clone()))?;
+    front.take_keys().await?;
     info!(servers = config.servers.len(), generation = %Generation(1), "Gateway is built");
     if config.audit.durability == Durability::Cached {
         warn!("Audit durability is `cached`: a power failure can lose the last records");
     }
     let witness = config.audit.witness.as_ref().zip(thread.take_witness());
-    let witness = witness.map(|(at, witness)| witness::attend(at.url.clone(), witness));
+    let carrier = witness.map(|(at, witness)| Carrier::start(at.url.clone(), witness));
+    let carrier = carrier.unwrap_or_default();
     let running = Arc::new(config);
     let (fleet_of, audit_of) = (fleet.clone(), audit.clone());
     let manager = Manager::find();
@@ -224,10 +228,7 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
     }
     chores.spawn(reloader.run(asks));
     chores.spawn(approvals.tend());
-    if let Some(witness) = witness {
-        chores.spawn(witness);
-    }
-    Ok(App { front, fleet, gate, audit, reloads, manager, chores, thread })
+    Ok(App { front, fleet, gate, audit, reloads, manager, chores, thread, carrier })
 }
 
 /// The stop works before anything is spawned.
@@ -274,6 +275,7 @@ impl App {
             warn!(%error, "The end could not be put on record");
         }
         self.thread.finish();
+        self.carrier.finish().await;
         self.gate.latch().saved(ESTOP_SAVED_WAIT);
     }
 }

@@ -1,35 +1,74 @@
-//! Carries checkpoints to the witness, as long as the gateway runs.
+//! Carries checkpoints to the witness as long as the gateway runs, and the last one at the end.
 //!
 //! One question at a time, on a connection of its own. What fails is tried again after a pause that
-//! grows, and with the next checkpoint at the latest; nothing ever waits for it. What is asked and
-//! what an answer means is the affair of `audit`.
+//! grows, and with the next checkpoint at the latest; nothing ever waits for it, but that the end
+//! waits a moment for the last. What is asked and what an answer means is the affair of `audit`.
 
 use std::{cmp, io};
 
 use http::Uri;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::{JoinSet, spawn_blocking},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     audit::{Heard, Witness, WitnessProblem},
     domain::limits::{
-        AUDIT_WITNESS_ANSWER_BYTES_MAX, AUDIT_WITNESS_PAUSE, AUDIT_WITNESS_PAUSE_MAX,
-        AUDIT_WITNESS_TIMEOUT,
+        AUDIT_WITNESS_ANSWER_BYTES_MAX, AUDIT_WITNESS_LAST_WAIT, AUDIT_WITNESS_PAUSE,
+        AUDIT_WITNESS_PAUSE_MAX, AUDIT_WITNESS_TIMEOUT,
     },
     upstream::post,
 };
 
-pub(super) async fn attend(url: Uri, mut witness: Witness) {
+/// Whoever carries; nobody, if there is no witness.
+#[derive(Debug, Default)]
+pub(super) struct Carrier {
+    task: JoinSet<()>,
+    /// Cancelled when the last checkpoint is signed.
+    is_last: CancellationToken,
+}
+
+impl Carrier {
+    pub(super) fn start(url: Uri, witness: Witness) -> Self {
+        let mut carrier = Self::default();
+        carrier.task.spawn(attend(url, witness, carrier.is_last.clone()));
+        carrier
+    }
+
+    /// Lets the witness have the last checkpoint. It comes with the next start if it cannot be had.
+    pub(super) async fn finish(mut self) {
+        self.is_last.cancel();
+        if timeout(AUDIT_WITNESS_LAST_WAIT, self.task.join_next()).await.is_err() {
+            warn!("The witness did not answer about the last checkpoint; it is asked at the start");
+        }
+    }
+}
+
+async fn attend(url: Uri, mut witness: Witness, is_last: CancellationToken) {
     let mut pause = AUDIT_WITNESS_PAUSE;
     loop {
+        let is_over = is_last.is_cancelled();
         let Some((then, heard)) = once(&url, witness).await else { return };
         witness = then;
         match heard {
+            // It has said where it is: the next question is the one that counts.
+            Some(Heard::Elsewhere) if is_over => {}
+            _ if is_over => return,
             Some(Heard::Cosigned) | None => {
                 pause = AUDIT_WITNESS_PAUSE;
-                witness.news().await;
+                tokio::select! {
+                    () = witness.news() => {}
+                    () = is_last.cancelled() => {}
+                }
             }
             Some(Heard::Elsewhere | Heard::Refused(_)) => {
-                sleep(pause).await;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = is_last.cancelled() => {}
+                }
                 pause = cmp::min(pause.saturating_mul(2), AUDIT_WITNESS_PAUSE_MAX);
             }
         }

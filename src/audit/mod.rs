@@ -37,7 +37,7 @@ pub use read::{
     Counted, Form, Kept, ProofError, Records, Verified, VerifyError, Wanted, check_proof,
     commitments, count_payloads, prove, records_of, verify,
 };
-pub use record::{ApprovalRecord, LatchStep, Own, PinRecord, Record};
+pub use record::{ApprovalRecord, KeyRecord, LatchStep, Own, PinRecord, Record};
 pub use refusals::{Refusals, TurnedAway};
 pub use witness::{Heard, Witness, WitnessProblem, Witnessed};
 

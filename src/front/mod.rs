@@ -88,7 +88,7 @@ pub struct Front {
     ids: CallIds,
     sealer: questions::Sealer,
     doors: http::Doors,
-    gatekeeper: Arc<identity::Gatekeeper>,
+    gatekeeper: identity::Gatekeeper,
     limits: Limits,
     /// One permit a call in flight, over all servers.
     in_flight: Semaphore,
@@ -112,6 +112,9 @@ impl Front {
         fleet: Arc<Fleet>,
         (publisher, reloads): (Arc<Publisher>, Reloads),
     ) -> Result<Arc<Self>, FrontError> {
+        let on_record = (gate.audit().clone(), KeyFile::at(config.gateway.recorded_keys()));
+        let keys = KeyFile::at(config.gateway.keys());
+        let gatekeeper = identity::Gatekeeper::new(config.auth.clone(), keys, on_record);
         let nonce = getrandom::u32().map_err(|_| FrontError::Random)?;
         Ok(Arc::new(Self {
             gate,
@@ -125,10 +128,7 @@ impl Front {
             sealer: questions::Sealer::new().ok_or(FrontError::Random)?,
             ids: CallIds::new(Nonce(nonce)),
             doors: http::Doors::new(&config.gateway.hosts, &config.gateway.origins),
-            gatekeeper: Arc::new(identity::Gatekeeper::new(
-                config.auth.clone(),
-                KeyFile::at(config.gateway.keys()),
-            )?),
+            gatekeeper,
             limits: config.limits,
             in_flight: Semaphore::new(config.limits.in_flight),
             listens: Arc::new(Semaphore::new(LISTENS_MAX)),
@@ -138,6 +138,11 @@ impl Front {
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
+    }
+
+    /// Takes the API keys, before anybody is let in by one.
+    pub async fn take_keys(&self) -> Result<(), FrontError> {
+        Ok(self.refresh_keys("start").await?)
     }
 
     /// Opens the MCP endpoint; returns where it really listens.
@@ -228,25 +233,23 @@ impl Front {
 }
 
 impl Front {
-    /// Takes what has become of the keys; what was opened with one that has ended, ends.
-    async fn refresh_keys(&self) -> Result<(), KeyError> {
-        let gatekeeper = self.gatekeeper.clone();
-        let looked = tokio::task::spawn_blocking(move || gatekeeper.refresh()).await;
-        // A look that panics has seen nothing.
-        if looked.unwrap_or(Ok(true))? {
+    /// Takes what has become of the keys, on record; what was opened with one that has ended, ends.
+    async fn refresh_keys(&self, who: &str) -> Result<(), KeyError> {
+        let (has_ended, told) = self.gatekeeper.refresh(who).await;
+        if has_ended {
             for session in self.sessions.end_unproven() {
                 self.fleet.forget(&session.caller);
             }
         }
-        Ok(())
+        told
     }
 }
 
 /// Looks at the keys now and then, for whoever changes them without saying so.
 async fn watch_keys(front: Arc<Front>) {
     while tokio::time::timeout(KEYS_POLL, front.drain.cancelled()).await.is_err() {
-        if let Err(error) = front.refresh_keys().await {
-            tracing::error!(%error, "API keys could not be read; those that were known stay good");
+        if let Err(error) = front.refresh_keys("file").await {
+            tracing::error!(%error, "API keys could not be taken; those that were known stay good");
         }
     }
 }

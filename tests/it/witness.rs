@@ -5,15 +5,17 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::harness::{Gateway, PORTCULLIS, stdio_server, wait_until, write_config};
+use crate::harness::{Gateway, PORTCULLIS, records_in, stdio_server, wait_until, write_config};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audit");
 
@@ -107,11 +109,19 @@ impl House {
         Self { witness, of_witness, dir, tables }
     }
 
-    /// Until the witness has cosigned more than it had.
+    /// Runs and ends, and the witness has cosigned all of it.
     fn grow(self) -> Self {
-        let note = fs::read_to_string(self.dir.path().join("state/audit/current/cosigned"));
-        let size = note.ok().and_then(|note| note.lines().nth(1)?.parse().ok());
-        self.run_until(beyond(size.unwrap_or_default()))
+        let before = self.size_of("cosigned");
+        let house = self.run_until(beyond(0));
+        assert!(house.size_of("cosigned") > before, "{:?}", house.asked());
+        assert_eq!(house.size_of("cosigned"), house.size_of("checkpoint"), "{:?}", house.asked());
+        house
+    }
+
+    /// How many records a note is over; 0 if there is none.
+    fn size_of(&self, note: &str) -> u64 {
+        let note = fs::read_to_string(self.dir.path().join("state/audit/current").join(note));
+        note.ok().and_then(|note| note.lines().nth(1)?.parse().ok()).unwrap_or_default()
     }
 
     fn asked(&self) -> Vec<String> {
@@ -168,6 +178,38 @@ fn each_checkpoint_is_shown_to_follow_from_the_last_and_cosigned() {
     // By somebody else it is not.
     let stranger = house.witness.key.replace("example/test", "example/none");
     assert!(!house.audit(&["verify", "--witness", &stranger]).status.success());
+}
+
+#[test]
+fn the_last_checkpoint_is_cosigned_before_the_end() {
+    let house = House::build();
+    let tables = house.tables.clone();
+    let (gateway, witness, of_witness) = house.run();
+    gateway.wait_ready();
+    until(&gateway, beyond(0));
+    for _ in 0..3 {
+        assert!(gateway.cli(&["call", "up__echo", "text=x"]).status.success());
+    }
+    let (status, dir) = gateway.end();
+    assert!(status.success());
+    let house = House { witness, of_witness, dir, tables };
+    let records = records_in(&house.dir.path().join("state/audit"));
+    assert_eq!(records.last().unwrap()["kind"], "stopped");
+    let n_records = u64::try_from(records.len()).unwrap();
+    assert_eq!(house.size_of("cosigned"), n_records, "{:?}", house.asked());
+    // So whoever cuts off only the end is found out.
+    let seen = fs::read_to_string(house.seen()).unwrap();
+    assert_eq!(seen.lines().nth(1), Some(n_records.to_string().as_str()));
+    // A witness that does not answer is not waited for long.
+    let (gateway, mut witness, _of_witness) = house.run();
+    until(&gateway, beyond(n_records - 1));
+    witness.child.kill().unwrap();
+    witness.child.wait().unwrap();
+    let silent = TcpListener::bind(("127.0.0.1", witness.port)).unwrap();
+    let began = Instant::now();
+    assert!(gateway.end().0.success());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    drop(silent);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! bound. Every record has `seq`, `prev`, `ts` and `kind`; the bytes of each kind are golden.
 
 mod approvals;
+mod keys;
 mod line;
 mod matter;
 mod own;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 pub(super) use line::{Rendered, hex_digits};
 
 pub use approvals::ApprovalRecord;
+pub use keys::KeyRecord;
 pub use own::Own;
 pub use pins::PinRecord;
 
@@ -74,6 +76,8 @@ pub enum Record<'a> {
     Pins(PinRecord<'a>),
     /// Something about an approval.
     Approval(ApprovalRecord<'a>),
+    /// Something about API keys.
+    Keys(KeyRecord<'a>),
     /// What the log says of itself.
     Own(Own<'a>),
 }
@@ -97,6 +101,12 @@ pub(super) enum Step {
 }
 
 impl Line {
+    fn refused(&mut self, (about, asked): (Kind, &str), reason: DenyReason) {
+        self.text("about", about.as_str());
+        self.text("asked", asked);
+        self.text("reason", reason.as_str());
+    }
+
     fn turned_away(&mut self, what: &TurnedAway, who: Option<&str>, (count, since): (u64, u64)) {
         self.text("door", what.door);
         self.text("at", what.at);
@@ -134,6 +144,7 @@ impl Record<'_> {
             Self::Latch { step: LatchStep::Drilled, .. } => "latch_drilled",
             Self::Pins(record) => record.kind(),
             Self::Approval(record) => record.kind(),
+            Self::Keys(record) => record.kind(),
             Self::Own(own) => own.kind(),
         }
     }
@@ -202,9 +213,7 @@ impl Record<'_> {
             Self::Refused { call, caller, about, asked, reason } => {
                 line.id("call", call);
                 line.caller(caller);
-                line.text("about", about.as_str());
-                line.text("asked", asked);
-                line.text("reason", reason.as_str());
+                line.refused((about, asked), reason);
             }
             Self::TurnedAway { what, who, count, since } => {
                 line.turned_away(what, who, (count, since));
@@ -217,6 +226,7 @@ impl Record<'_> {
             }
             Self::Pins(record) => line.pins(record),
             Self::Approval(record) => line.approval_record(record),
+            Self::Keys(record) => line.key_record(record),
             Self::Own(own) => line.own(own),
         }
         line.finish(self.step())

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Own, RESULT, Record, SECRET, call, denied, ids, intent, questions};
 use crate::audit::{
-    ApprovalRecord, LatchStep, PinRecord, TurnedAway,
+    ApprovalRecord, KeyRecord, LatchStep, PinRecord, TurnedAway,
     log::{Chain, is_canonical},
 };
 use crate::config::Digests;
@@ -162,6 +162,28 @@ fn the_bytes_of_pins_are_golden() {
         PinRecord::Approved { who: "uid:0", server, list: "tool", name: "x", pin: pins_sha256 },
     ];
     insta::assert_snapshot!(golden(&records.map(Record::Pins)));
+}
+
+#[test]
+fn the_bytes_of_keys_are_golden() {
+    let (who, key, name) = ("uid:0", "3f9c1d20aa41", "ann");
+    let (plain, role, expires_ms) = ("", Some("operator"), Some(1_700_000_000_000));
+    let added = |groups, scopes, role, expires_ms| KeyRecord::Added {
+        who,
+        key,
+        name,
+        groups,
+        scopes,
+        role,
+        expires_ms,
+    };
+    let records = [
+        added("a,b", "mcp:call", role, expires_ms),
+        added(plain, plain, None, None),
+        KeyRecord::Removed { who: "start", key, name, why: "revoked" },
+        KeyRecord::Taken { who, count: 2, keys_sha256: &[0xab; 32] },
+    ];
+    insta::assert_snapshot!(golden(&records.map(Record::Keys)));
 }
 
 fn digests(byte: u8) -> Digests {

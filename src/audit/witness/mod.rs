@@ -28,6 +28,8 @@ pub struct Witness {
     sender: Signer,
     /// How much of the log it has cosigned, as far as we know.
     size: u64,
+    /// Whether it has said so since we run: it may know more than a log that was set back.
+    is_sure: bool,
     /// What it was asked to cosign.
     asked: Option<String>,
     shared: Arc<Shared>,
@@ -94,7 +96,7 @@ impl Witness {
         shared.witnessed(Witnessed { name, size, at, problem: None });
         let signed = shared.signed.subscribe();
         let (place, disk) = (place.clone(), disk.clone());
-        Ok(Self { place, disk, key, sender, size, asked: None, shared, signed })
+        Ok(Self { place, disk, key, sender, size, is_sure: false, asked: None, shared, signed })
     }
 
     /// Returns when something new was signed. Never, once the log is closed.
@@ -104,13 +106,13 @@ impl Witness {
         }
     }
 
-    /// What is to be posted to `add-checkpoint`; none if it has cosigned the newest checkpoint.
-    /// Reads a few small files.
+    /// What is to be posted to `add-checkpoint`; none if it has cosigned the newest checkpoint
+    /// since we run. Reads a few small files.
     pub fn ask(&mut self) -> io::Result<Option<Vec<u8>>> {
         self.signed.mark_unchanged();
         let note = read_small(&self.place.checkpoint())?.ok_or(io::ErrorKind::NotFound)?;
         let told = Checkpoint::peek(&note).map_err(io::Error::other)?;
-        if told.size == self.size {
+        if told.size == self.size && self.is_sure {
             return Ok(None);
         }
         // Of a smaller tree there is no proof: it says where it is, which is what we say then.
@@ -138,7 +140,7 @@ impl Witness {
                 Ok(cosigned) => {
                     let kept = format!("{note}{}", cosigned.lines);
                     self.disk.replace(&self.place.cosigned(), kept.as_bytes())?;
-                    self.size = has;
+                    (self.size, self.is_sure) = (has, true);
                     let (name, at) = (self.key.name().to_owned(), cosigned.at);
                     self.shared.witnessed(Witnessed { name, size: has, at, problem: None });
                     return Ok(Heard::Cosigned);

@@ -112,6 +112,11 @@ impl Gateway {
     pub fn keys(&self) -> PathBuf {
         self.state_dir.join("keys.json")
     }
+
+    /// Those of which the audit tells.
+    pub fn recorded_keys(&self) -> PathBuf {
+        self.state_dir.join("keys.recorded.json")
+    }
 }
 
 /// Files of the emergency stop that the gateway and its command line share.

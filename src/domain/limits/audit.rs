@@ -45,6 +45,8 @@ pub const AUDIT_WITNESS_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// The pause before a witness is asked again that did not cosign; it doubles up to the second.
 pub const AUDIT_WITNESS_PAUSE: Duration = Duration::from_secs(1);
 pub const AUDIT_WITNESS_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long the end of the gateway waits until the witness has its last checkpoint.
+pub const AUDIT_WITNESS_LAST_WAIT: Duration = Duration::from_secs(3);
 /// How long the audit log keeps a record at least (also the default of `audit.retention_days`).
 pub const AUDIT_RETENTION_DAYS: usize = 90;
 pub const AUDIT_RETENTION_DAYS_RANGE: RangeInclusive<usize> = 1..=36_500;

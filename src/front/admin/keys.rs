@@ -18,8 +18,8 @@ pub(super) fn list(front: &Front) -> Response<Body> {
 }
 
 /// When it is answered, keys that are gone let nobody in, and what they had opened has ended.
-pub(super) async fn refresh(front: &Front) -> Response<Body> {
-    match front.refresh_keys().await {
+pub(super) async fn refresh(front: &Front, who: &str) -> Response<Body> {
+    match front.refresh_keys(who).await {
         Ok(()) => list(front),
         Err(error) => told_of(StatusCode::CONFLICT, &error.to_string()),
     }

@@ -103,7 +103,7 @@ async fn act(
         Action::Diff => reload::diff(&front.reloads).await,
         Action::Pins => pins::pins(&front.fleet).await,
         Action::Keys => keys::list(&front),
-        Action::RefreshKeys => keys::refresh(&front).await,
+        Action::RefreshKeys => keys::refresh(&front, &operator.who).await,
         Action::ApprovePins => match whole(request).await {
             Ok(body) => pins::approve(&front.fleet, &operator.who, &body).await,
             Err(refused) => refused,

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::Role;
 use crate::{
+    audit::AuditError,
     domain::{
         Principal,
         limits::{KEY_NAME_BYTES_MAX, KEYS_FILE_BYTES_MAX, KEYS_MAX},
@@ -58,6 +59,15 @@ pub struct NewKey {
 #[derive(Clone, Debug)]
 pub struct KeyFile(PathBuf);
 
+/// What the file holds.
+#[derive(Clone, Debug)]
+pub(super) struct Contents {
+    /// In the order in which they were made.
+    pub(super) keys: Vec<Key>,
+    /// Of the file, byte by byte.
+    pub(super) sha256: [u8; 32],
+}
+
 /// Why keys could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -77,6 +87,8 @@ pub enum KeyError {
     Unknown { id: String },
     #[error("the system gave no randomness")]
     Random,
+    #[error("new keys cannot be put on record, so they let nobody in")]
+    Audit(#[from] AuditError),
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -100,11 +112,17 @@ impl KeyFile {
 
     /// All of them, in the order in which they were made. No file: no keys.
     pub fn read(&self) -> Result<Vec<Key>, KeyError> {
+        Ok(self.contents()?.keys)
+    }
+
+    pub(super) fn contents(&self) -> Result<Contents, KeyError> {
         let mut text = String::new();
         let read = fs::File::open(&self.0)
             .and_then(|file| file.take(KEYS_FILE_BYTES_MAX + 1).read_to_string(&mut text));
         match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Contents { keys: Vec::new(), sha256: Sha256::digest("").into() });
+            }
             Err(source) => return Err(self.failed(source)),
             Ok(_) => {}
         }
@@ -115,7 +133,7 @@ impl KeyFile {
         let written: Written = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
         match written.keys.iter().find(|key| unhex(&key.sha256).is_none()) {
             Some(key) => Err(damaged(format!("key {} has no SHA-256", key.id))),
-            None => Ok(written.keys),
+            None => Ok(Contents { keys: written.keys, sha256: Sha256::digest(&text).into() }),
         }
     }
 
@@ -170,10 +188,15 @@ impl KeyFile {
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
         let mut keys = self.read()?;
         let changed = change(&mut keys)?;
+        self.write(keys)?;
+        Ok(changed)
+    }
+
+    pub(super) fn write(&self, keys: Vec<Key>) -> Result<(), KeyError> {
+        let failed = |source| self.failed(source);
         let text = serde_json::to_string_pretty(&Written { keys });
         let text = text.map_err(|error| failed(error.into()))?;
-        sys::replace_file_of_owner(&self.0, format!("{text}\n").as_bytes()).map_err(failed)?;
-        Ok(changed)
+        sys::replace_file_of_owner(&self.0, format!("{text}\n").as_bytes()).map_err(failed)
     }
 
     fn failed(&self, source: io::Error) -> KeyError {

@@ -3,7 +3,7 @@
 //! Reads the file again when it has become another one. A key that is not in it any more, or
 //! whose time is over, ends at once whatever was opened with it. A file that cannot be read
 //! changes nothing, and is told: keys that were known stay good, or a slip in an editor would
-//! turn everybody away.
+//! turn everybody away. Whether a change is on record is the affair of the ledger.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Role,
-    key::{self, Key, KeyError, KeyFile},
+    key::{self, Contents, Key, KeyError, KeyFile},
 };
 use crate::domain::Principal;
 
@@ -25,8 +25,8 @@ use crate::domain::Principal;
 pub(super) struct Keys {
     file: KeyFile,
     known: ArcSwap<HashMap<String, Arc<Known>>>,
-    /// The file as it was read last.
-    seen: Mutex<Option<Stamp>>,
+    /// The file as it was read last, if it was.
+    seen: Mutex<Option<Option<Stamp>>>,
 }
 
 /// One key.
@@ -53,11 +53,9 @@ pub(super) enum NoKey {
 }
 
 impl Keys {
-    /// A damaged file is an error: nobody knows whom it would let in.
-    pub(super) fn open(file: KeyFile) -> Result<Self, KeyError> {
-        let keys = Self { file, known: ArcSwap::default(), seen: Mutex::default() };
-        keys.take(keys.stamp())?;
-        Ok(keys)
+    /// Nobody is let in before somebody has looked.
+    pub(super) fn of(file: KeyFile) -> Self {
+        Self { file, known: ArcSwap::default(), seen: Mutex::default() }
     }
 
     pub(super) fn find(&self, text: &str, now_ms: u64) -> Result<Arc<Known>, NoKey> {
@@ -80,36 +78,51 @@ impl Keys {
         all
     }
 
-    /// Looks at the file and the clock; whether a key has ended. Reads a file, so it blocks.
-    pub(super) fn refresh(&self, now_ms: u64) -> Result<bool, KeyError> {
+    /// What the file holds, if it is another one than last time. Blocks.
+    pub(super) fn look(&self) -> Result<Option<Contents>, KeyError> {
         let stamp = self.stamp();
-        let mut has_ended = false;
-        if *self.lock() != stamp {
-            has_ended = self.take(stamp)?;
+        let mut seen = self.lock();
+        if *seen == Some(stamp) {
+            return Ok(None);
         }
-        for known in self.known.load().values() {
-            if known.key.is_over(now_ms) && !known.over.is_cancelled() {
-                known.over.cancel();
-                has_ended = true;
-            }
-        }
-        Ok(has_ended)
+        // What is damaged is told once, and read again when it is another file.
+        *seen = Some(stamp);
+        self.file.contents().map(Some)
     }
 
-    fn take(&self, stamp: Option<Stamp>) -> Result<bool, KeyError> {
-        let mut seen = self.lock();
-        // What is damaged is told once, and read again when it is another file.
-        *seen = stamp;
-        let (mut before, mut after) = ((**self.known.load()).clone(), HashMap::new());
-        for key in self.file.read()? {
-            let same = before.get(&key.id).is_some_and(|known| known.key == key);
-            let known = before.remove(&key.id).filter(|_| same).unwrap_or_else(|| Known::new(&key));
-            after.insert(key.id, known);
-        }
+    /// The next look finds the file as if it were new.
+    pub(super) fn look_again(&self) {
+        *self.lock() = None;
+    }
+
+    /// Ends the keys whose time is over; whether there were any.
+    pub(super) fn end_over(&self, now_ms: u64) -> bool {
+        let known = self.known.load();
+        let ending = known.values().filter(|k| k.key.is_over(now_ms) && !k.over.is_cancelled());
+        ending.map(|known| known.over.cancel()).count() > 0
+    }
+
+    /// Ends the keys that are not there any more; whether there were any.
+    pub(super) fn let_go(&self, of: &Contents) -> bool {
+        let stay: HashMap<&str, &Key> = of.keys.iter().map(|key| (key.id.as_str(), key)).collect();
+        let before = self.known.load_full();
+        let stays = |known: &Known| stay.get(known.key.id.as_str()) == Some(&&known.key);
+        let (after, gone): (HashMap<_, _>, HashMap<_, _>) =
+            (*before).clone().into_iter().partition(|(_, known)| stays(known));
         self.known.store(Arc::new(after));
         // Only now: whoever is sent away by this and comes back finds nothing.
-        before.values().for_each(|gone| gone.over.cancel());
-        Ok(!before.is_empty())
+        gone.values().for_each(|gone| gone.over.cancel());
+        !gone.is_empty()
+    }
+
+    /// Lets in by exactly these from now on.
+    pub(super) fn take(&self, of: &Contents) {
+        let before = self.known.load_full();
+        let known = |key: &Key| {
+            let same = before.get(&key.id).filter(|known| known.key == *key);
+            (key.id.clone(), same.cloned().unwrap_or_else(|| Known::new(key)))
+        };
+        self.known.store(Arc::new(of.keys.iter().map(known).collect()));
     }
 
     fn stamp(&self) -> Option<Stamp> {
@@ -117,7 +130,7 @@ impl Keys {
         Some((of.ino(), of.len(), of.mtime(), of.mtime_nsec()))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Stamp>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Option<Stamp>>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,8 +150,20 @@ impl Known {
 mod tests {
     use std::fs;
 
-    use super::{KeyFile, Keys, NoKey};
+    use super::{KeyError, KeyFile, Keys, NoKey};
     use crate::front::identity::NewKey;
+
+    /// Whether a key has ended.
+    fn refresh(keys: &Keys, now_ms: u64) -> Result<bool, KeyError> {
+        let found = keys.look()?;
+        let is_over = keys.end_over(now_ms);
+        let is_gone = found.is_some_and(|found| {
+            let is_gone = keys.let_go(&found);
+            keys.take(&found);
+            is_gone
+        });
+        Ok(is_over || is_gone)
+    }
 
     fn named(name: &str, expires_ms: Option<u64>) -> NewKey {
         NewKey { name: name.to_owned(), expires_ms, ..NewKey::default() }
@@ -148,11 +173,12 @@ mod tests {
     fn a_key_is_good_until_it_is_revoked_or_over_and_no_other_text_ever_is() {
         let dir = tempfile::tempdir().unwrap();
         let file = KeyFile::at(dir.path().join("keys.json"));
-        let keys = Keys::open(file.clone()).unwrap();
+        let keys = Keys::of(file.clone());
+        assert!(!refresh(&keys, 0).unwrap());
         let (ann_id, ann) = file.add(named("ann", None), 0).unwrap();
         let (_, bob) = file.add(named("bob", Some(100)), 0).unwrap();
         assert_eq!(keys.find(&ann, 1).unwrap_err(), NoKey::Wrong, "nobody has looked yet");
-        assert!(!keys.refresh(1).unwrap(), "nothing has ended");
+        assert!(!refresh(&keys, 1).unwrap(), "nothing has ended");
         let (held, bobs) = (keys.find(&ann, 1).unwrap(), keys.find(&bob, 99).unwrap());
         assert_eq!(held.principal.as_str(), "key:ann");
         let other = format!("portcullis_{ann_id}_{}", "0".repeat(64));
@@ -166,10 +192,10 @@ mod tests {
             assert_eq!(keys.find(text, 1).unwrap_err(), why, "{text}");
         }
         assert_eq!(keys.find(&bob, 100).unwrap_err(), NoKey::Expired);
-        assert!(keys.refresh(100).unwrap() && bobs.over.is_cancelled());
+        assert!(refresh(&keys, 100).unwrap() && bobs.over.is_cancelled());
         assert!(!held.over.is_cancelled(), "what stays stays");
         file.revoke(&ann_id).unwrap();
-        assert!(keys.refresh(100).unwrap() && held.over.is_cancelled());
+        assert!(refresh(&keys, 100).unwrap() && held.over.is_cancelled());
         assert_eq!(keys.find(&ann, 100).unwrap_err(), NoKey::Wrong);
     }
 
@@ -178,13 +204,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = KeyFile::at(dir.path().join("keys.json"));
         let (_, ann) = file.add(named("ann", None), 0).unwrap();
-        let keys = Keys::open(file.clone()).unwrap();
+        let keys = Keys::of(file.clone());
+        assert!(!refresh(&keys, 1).unwrap());
         fs::write(file.path(), "{").unwrap();
-        assert!(keys.refresh(1).is_err() && keys.refresh(1).is_ok());
+        assert!(refresh(&keys, 1).is_err() && refresh(&keys, 1).is_ok());
         assert!(keys.find(&ann, 1).is_ok());
-        assert!(Keys::open(file.clone()).is_err(), "but nobody starts with it");
+        assert!(Keys::of(file.clone()).look().is_err(), "but nobody starts with it");
         fs::remove_file(file.path()).unwrap();
-        assert!(keys.refresh(1).unwrap(), "no file: no keys");
+        assert!(refresh(&keys, 1).unwrap(), "no file: no keys");
         assert_eq!(keys.find(&ann, 1).unwrap_err(), NoKey::Wrong);
     }
 }

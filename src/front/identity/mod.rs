@@ -2,24 +2,28 @@
 //!
 //! Promises that nobody becomes a `Visitor` but here, and that a visitor's proof can end: when its
 //! key is revoked or its time is over, whatever was opened with it ends too. Decides who somebody
-//! is, never what he may do with servers; of operators, it says which role they have. Speaks to no
-//! connection.
+//! is, never what he may do with servers; of operators, it says which role they have. A key lets
+//! nobody in before it is on record. Speaks to no connection.
 
 mod key;
 mod keys;
+mod ledger;
 mod role;
 
 use std::{future::pending, sync::Arc};
 
 use http::{HeaderMap, header};
 use rustix::process::geteuid;
+use tokio::{sync::Mutex, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 pub use key::{Key, KeyError, KeyFile, NewKey};
 use keys::{Keys, Known, NoKey};
+use ledger::Ledger;
 pub use role::Role;
 
 use crate::{
+    audit::{Audit, AuditError},
     config::{AuthConfig, AuthMode},
     domain::{Principal, Transport},
     sys,
@@ -71,12 +75,20 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 pub(super) struct Gatekeeper {
     auth: AuthConfig,
-    keys: Keys,
+    keys: Arc<Keys>,
+    /// Held while keys are looked at: one after the other.
+    ledger: Mutex<Ledger>,
 }
 
 impl Gatekeeper {
-    pub(super) fn new(auth: AuthConfig, keys: KeyFile) -> Result<Self, KeyError> {
-        Ok(Self { auth, keys: Keys::open(keys)? })
+    /// Lets nobody in by a key before `refresh`. `on_record` holds what the audit knows of `keys`.
+    pub(super) fn new(
+        auth: AuthConfig,
+        keys: KeyFile,
+        (audit, on_record): (Audit, KeyFile),
+    ) -> Self {
+        let ledger = Mutex::new(Ledger::of(audit, on_record));
+        Self { auth, keys: Arc::new(Keys::of(keys)), ledger }
     }
 
     /// Who an application is.
@@ -127,9 +139,28 @@ impl Gatekeeper {
         self.auth.has(AuthMode::None)
     }
 
-    /// Looks whether keys have come or gone; whether one has ended. Blocks.
-    pub(super) fn refresh(&self) -> Result<bool, KeyError> {
-        self.keys.refresh(sys::unix_millis())
+    /// Looks whether keys have come or gone; whether one has ended. What is gone ends at once, what
+    /// has come is good once it is on record. `who` said that we should look.
+    pub(super) async fn refresh(&self, who: &str) -> (bool, Result<(), KeyError>) {
+        let mut ledger = self.ledger.lock().await;
+        let (keys, now_ms) = (self.keys.clone(), sys::unix_millis());
+        let mut has_ended = keys.end_over(now_ms);
+        // A look that panics has seen nothing.
+        let looked = spawn_blocking(move || keys.look()).await.unwrap_or(Ok(None));
+        let found = match looked {
+            Ok(Some(found)) => found,
+            Ok(None) => return (has_ended, Ok(())),
+            Err(error) => return (has_ended, Err(error)),
+        };
+        has_ended |= self.keys.let_go(&found);
+        let told = ledger.tell(who, &found, now_ms).await;
+        match &told {
+            Ok(()) => self.keys.take(&found),
+            // A log that has failed stays so.
+            Err(KeyError::Audit(AuditError::Failed)) => {}
+            Err(_) => self.keys.look_again(),
+        }
+        (has_ended, told)
     }
 
     /// The keys that are known, without anything that is secret.

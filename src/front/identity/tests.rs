@@ -1,9 +1,15 @@
 //! Who is who: every way to come, with every kind of proof.
 
-use http::{HeaderMap, HeaderValue, header};
+use std::{fs, path::Path};
 
-use super::{Gatekeeper, KeyFile, Link, NewKey, Refusal, Role};
-use crate::config::{AuthConfig, AuthMode};
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::Value;
+
+use super::{Gatekeeper, KeyError, KeyFile, Link, NewKey, Refusal, Role};
+use crate::{
+    audit::{Audit, AuditThread, Durability},
+    config::{AuthConfig, AuthMode},
+};
 
 const KERNEL: Link = Link::Unix { uid: 4711 };
 
@@ -20,8 +26,31 @@ fn gatekeeper(modes: &[AuthMode], role: Option<Role>) -> (Gatekeeper, String, te
     let file = KeyFile::at(dir.path().join("keys.json"));
     let asked = NewKey { name: "ann".into(), role, ..NewKey::default() };
     let (_, text) = file.add(asked, 0).unwrap();
+    let (gatekeeper, _audit) = gatekeeper_of(modes, dir.path());
+    refresh(&gatekeeper).unwrap();
+    (gatekeeper, text, dir)
+}
+
+fn gatekeeper_of(modes: &[AuthMode], dir: &Path) -> (Gatekeeper, AuditThread) {
+    let file = |name| KeyFile::at(dir.join(name));
     let auth = AuthConfig { modes: modes.iter().copied().collect() };
-    (Gatekeeper::new(auth, file).unwrap(), text, dir)
+    let (audit, thread) = Audit::open(&dir.join("audit"), Durability::Cached).unwrap();
+    let on_record = (audit, file("recorded.json"));
+    (Gatekeeper::new(auth, file("keys.json"), on_record), thread)
+}
+
+fn refresh(gatekeeper: &Gatekeeper) -> Result<(), KeyError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(gatekeeper.refresh("test")).1
+}
+
+/// Kind and key of each record of keys.
+fn recorded(dir: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(dir.join("audit/current/seg/000001.jsonl")).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of = |record: Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
+    let pairs = records.map(|record| (of(record.clone(), "kind"), of(record, "key")));
+    pairs.filter(|(kind, _)| kind.starts_with("key_") || kind == "keys_taken").collect()
 }
 
 #[track_caller]
@@ -86,4 +115,63 @@ fn an_operator_is_the_owner_or_has_a_key_with_a_role_or_the_word() {
         assert_eq!(of(&owner, &[], false).unwrap().1, Some(Role::Admin));
         assert_eq!(of(&other, &[], false), named("uid:4711", None));
     }
+}
+
+#[test]
+fn what_becomes_of_keys_is_told_once_also_what_became_of_them_while_nobody_ran() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = KeyFile::at(dir.path().join("keys.json"));
+    let named = |name: &str| NewKey { name: name.into(), ..NewKey::default() };
+    let run = |between: &dyn Fn()| {
+        let (gatekeeper, thread) = gatekeeper_of(&[AuthMode::Keys], dir.path());
+        refresh(&gatekeeper).unwrap();
+        between();
+        refresh(&gatekeeper).unwrap();
+        refresh(&gatekeeper).unwrap();
+        thread.finish();
+        gatekeeper
+    };
+    let is = |kind: &str, key: &str| (kind.to_owned(), key.to_owned());
+    run(&|| {});
+    assert_eq!(recorded(dir.path()), [], "there is nothing to tell");
+    let (ann, _) = file.add(named("ann"), 0).unwrap();
+    run(&|| drop(file.add(named("bob"), 0).unwrap()));
+    let bob = file.read().unwrap().pop().unwrap().id;
+    let taken = is("keys_taken", "");
+    let mut want = vec![is("key_added", &ann), taken.clone(), is("key_added", &bob), taken.clone()];
+    assert_eq!(recorded(dir.path()), want);
+    file.revoke(&ann).unwrap();
+    run(&|| {});
+    want.extend([is("key_removed", &ann), taken.clone()]);
+    // What nobody changed is told by its digest at each start.
+    run(&|| {});
+    want.push(taken.clone());
+    assert_eq!(recorded(dir.path()), want);
+    // Another secret or another role under the same id is another key.
+    let text = fs::read_to_string(file.path()).unwrap();
+    run(&|| fs::write(file.path(), text.replace("\"role\": null", "\"role\": \"admin\"")).unwrap());
+    want.extend([taken.clone(), is("key_removed", &bob), is("key_added", &bob), taken]);
+    assert_eq!(recorded(dir.path()), want);
+}
+
+#[test]
+fn a_key_that_is_not_on_record_lets_nobody_in_and_a_revoked_one_ends_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = KeyFile::at(dir.path().join("keys.json"));
+    let new = |name: &str| file.add(NewKey { name: name.into(), ..NewKey::default() }, 0).unwrap();
+    let (ann, anns) = new("ann");
+    let (gatekeeper, thread) = gatekeeper_of(&[AuthMode::Keys], dir.path());
+    let comes =
+        |text: &str| gatekeeper.admit(&Link::Tcp, &bearing(&[&format!("Bearer {text}")])).map(drop);
+    assert!(comes(&anns).is_err(), "nobody has looked yet");
+    refresh(&gatekeeper).unwrap();
+    assert_eq!(comes(&anns), Ok(()));
+    thread.finish();
+    let (_, bobs) = new("bob");
+    assert!(matches!(refresh(&gatekeeper), Err(KeyError::Audit(_))));
+    assert!(comes(&bobs).is_err());
+    assert_eq!(comes(&anns), Ok(()), "she was known before");
+    file.revoke(&ann).unwrap();
+    assert!(refresh(&gatekeeper).is_err());
+    assert!(comes(&anns).is_err());
 }

@@ -217,3 +217,60 @@ fn a_command_without_a_key_is_told_where_to_put_one() {
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("PORTCULLIS_KEY") && told.contains("portcullis keys add"), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_makes_and_revokes_keys_is_on_record_and_so_is_what_became_while_nobody_ran() {
+    let gateway = gateway(&[]);
+    let words =
+        ["ann", "--group", "readers", "--scope", "count", "--role", "viewer", "--expires", "1h"];
+    let (anns_id, anns) = add_key(&gateway, &words);
+    let (bobs_id, bobs) = add_key(&gateway, &["bob"]);
+    // It is there before the first call by it could be.
+    let of = |kind: &str, id: &str| {
+        let of = |record: &serde_json::Value| record["kind"] == kind && record["key"] == id;
+        gateway.audit().into_iter().find(of).unwrap_or_else(|| panic!("{:#?}", gateway.audit()))
+    };
+    let uid = format!("uid:{}", rustix::process::geteuid().as_raw());
+    let added = of("key_added", &anns_id);
+    for (key, value) in
+        [("who", uid.as_str()), ("name", "ann"), ("groups", "readers"), ("scopes", "count")]
+    {
+        assert_eq!(added[key], value, "{added}");
+    }
+    assert_eq!(added["role"], "viewer", "{added}");
+    assert!(added["expires_ms"].as_u64().unwrap() > added["ts"].as_u64().unwrap() / 1000);
+    assert!(gateway.cli(&["keys", "revoke", &anns_id]).status.success());
+    let removed = of("key_removed", &anns_id);
+    assert_eq!((&removed["who"], &removed["why"]), (&json!(uid), &json!("revoked")), "{removed}");
+    let kept = fs::read_to_string(gateway.dir.path().join("state/keys.json")).unwrap();
+    let (status, dir) = gateway.end();
+    assert!(status.success());
+
+    let offline = |words: &[&str]| {
+        let config = dir.path().join("servers.toml");
+        let mut command = std::process::Command::new(crate::harness::PORTCULLIS);
+        command.args(words).arg("--config").arg(config).arg("--json").output().unwrap()
+    };
+    let made = offline(&["keys", "add", "eve"]);
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert!(offline(&["keys", "revoke", &bobs_id]).status.success());
+    let tables = fs::read_to_string(dir.path().join("servers.toml")).unwrap();
+    let config = crate::harness::write_config(dir.path(), KEYS);
+    fs::write(config, tables).unwrap();
+    let mut command = std::process::Command::new(crate::harness::PORTCULLIS);
+    command.args(["serve", "--config"]).arg(dir.path().join("servers.toml"));
+    let gateway = Gateway::spawn(dir, command);
+    let told = |kind: &str| {
+        let told = |r: &serde_json::Value| r["kind"] == kind && r["who"] == "start";
+        gateway.wait_audit(kind, told)
+    };
+    assert_eq!(told("key_added")["key"], made["id"]);
+    assert_eq!(told("key_removed")["key"], bobs_id.as_str());
+    let log = fs::read_to_string(gateway.dir.path().join("state/audit/current/seg/000001.jsonl"));
+    let log = log.unwrap();
+    for text in [&anns, &bobs, made["key"].as_str().unwrap()] {
+        assert!(!log.contains(text.rsplit('_').next().unwrap()));
+    }
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    assert!(!log.contains(kept["keys"][0]["sha256"].as_str().unwrap()));
+}
