@@ -83,6 +83,7 @@ pub(in crate::front) fn line(front: &Front) -> String {
 /// Everything an operator asks first, as JSON.
 pub(super) fn status(front: &Front) -> Value {
     let snapshot = front.publisher.load();
+    let (tls, tokens) = front.gatekeeper.troubles();
     let told = |servers: &[ServerStatus]| servers.iter().map(server).collect::<Vec<_>>();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -90,6 +91,8 @@ pub(super) fn status(front: &Front) -> Value {
         "generation": snapshot.generation.0,
         "config": reload::standing(&front.reloads),
         "stop": estop::told(&front.gate),
+        "tls": { "trouble": tls },
+        "tokens": { "trouble": tokens },
         "audit": audit(front),
         "tools": snapshot.catalog.everything().len(List::Tools),
         "prompts": snapshot.catalog.everything().len(List::Prompts),
