@@ -38,7 +38,7 @@ pub use read::{
     commitments, count_payloads, prove, records_of, verify,
 };
 pub use record::{ApprovalRecord, KeyRecord, LatchStep, Own, PinRecord, Record};
-pub use refusals::{Refusals, TurnedAway};
+pub use refusals::{Refusals, Repeat, TurnedAway};
 pub use witness::{Heard, Witness, WitnessProblem, Witnessed};
 
 pub use crate::config::{Durability, Payloads};

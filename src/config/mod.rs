@@ -29,10 +29,9 @@ pub use foreign::{
 pub use load::{Surroundings, check_text, digest, load, load_gateway, load_next};
 pub use model::{
     Affinity, AuditConfig, AuthConfig, AuthMode, Balance, Config, Digests, Durability, EstopPlaces,
-    Gateway, Health, HttpTarget, Isolation, JwksPlace, JwtConfig, Limits, Listen, METADATA_PATH,
-    Names, Payloads, PinMode, Pinning, PolicyMode, Program, ProtocolPin, ReplicaConfig, ScanMode,
-    ServerConfig, ServerRates, ServerRisk, StdioTarget, StopConfig, Target, TlsConfig, ToolFilter,
-    WitnessConfig,
+    Gateway, Health, HttpTarget, Isolation, Limits, Listen, Names, Payloads, PinMode, Pinning,
+    PolicyMode, Program, ProtocolPin, ReplicaConfig, ScanMode, ServerConfig, ServerRates,
+    ServerRisk, StdioTarget, StopConfig, Target, ToolFilter, WitnessConfig,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,
@@ -40,4 +39,4 @@ pub use policies::{
 };
 pub use report::{Code, Colour, ConfigErrors, Finding, Severity, Warning};
 pub(crate) use report::{holds_secret, may_hold_secrets, sounds_secret, without_secrets};
-pub use secret::Secret;
+pub use secret::{Salt, Secret};

@@ -2,16 +2,29 @@
 //!
 //! `${env:X}`, `${file:/path}` and `${cred:NAME}` (systemd credentials) are resolved when the
 //! file is read, anywhere inside a value. `Secret` prints `***`; only `expose` gives the text.
+//! That it has become another one is seen by its fingerprint, which is salted.
+//!
 //! Does not judge literals: what looks like a key is known in `mask.rs`.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, io, path::Path, sync::Arc};
 
-use super::{Code, Surroundings};
+use sha2::{Digest, Sha256};
+
+use super::{Code, Surroundings, Target};
+use crate::sys;
 
 /// A value that must not be shown. Equality compares the text: it serves to see that a reload
 /// changed something, not to authenticate anybody.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
+#[derive(Clone)]
+pub struct Secret {
+    text: Arc<str>,
+    /// It stands elsewhere, and only a reference in the file.
+    is_referred: bool,
+}
+
+/// With what fingerprints are made, so that they say nothing to whoever does not have it.
+#[derive(Clone)]
+pub struct Salt(Arc<str>);
 
 /// Why a reference could not be resolved.
 #[derive(Debug)]
@@ -23,12 +36,51 @@ pub(super) struct ReferenceError {
 
 impl Secret {
     pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), is_referred: false }
+    }
+
+    /// One whose text stands elsewhere.
+    pub(super) fn referred(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), is_referred: true }
+    }
+
+    /// What shows whether it is another one than before; none of a text that stands in the file.
+    pub fn fingerprint(&self, salt: &Salt) -> Option<String> {
+        if !self.is_referred {
+            return None;
+        }
+        // The salt is always as long as this one, so nothing can move from one part to the other.
+        let digest = Sha256::new().chain_update(&*salt.0).chain_update(&*self.text).finalize();
+        Some(digest.iter().take(FINGERPRINT_BYTES).map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The text itself: for the child's environment and the request's header, nowhere else.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Secret {}
+
+/// Enough to tell two values apart, too few to tell what one is.
+const FINGERPRINT_BYTES: usize = 4;
+
+impl Salt {
+    /// The one that is kept at `path`, so that fingerprints stay the same over restarts.
+    pub fn kept_at(path: &Path) -> io::Result<Self> {
+        sys::secret_word(path).map(|word| Self(word.into()))
+    }
+}
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }
 
@@ -41,6 +93,19 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+impl Target {
+    /// What may prove to the server who we are: where it goes, and what it is.
+    pub fn credentials(&self) -> Vec<(String, &Secret)> {
+        let of_stdio = |(name, value)| (format!("env {name}"), value);
+        match self {
+            Self::Stdio(stdio) => stdio.env.iter().map(of_stdio).collect(),
+            Self::Http(http) => {
+                http.headers.iter().map(|(name, value)| (format!("header {name}"), value)).collect()
+            }
+        }
     }
 }
 
@@ -68,7 +133,7 @@ pub(super) fn expand(
         rest = tail;
     }
     out.push_str(rest);
-    Ok(Secret::new(out))
+    Ok(if has_reference(text) { Secret::referred(out) } else { Secret::new(out) })
 }
 
 /// Whether a reference stands in `text`.

@@ -1,9 +1,9 @@
 //! The gate: whether one call may reach a server, and its questions their caller.
 //!
 //! Promises: a `Permit` exists only after every gate agreed and its intent is on record; every
-//! refusal is handed to the audit before it is returned; the order of the gates is fixed in
-//! `judge`, which is pure. Knows nothing of replicas, transports or JSON-RPC. Fails closed: no
-//! policy, no schema, no record or an unreadable latch all mean no.
+//! refusal is handed to the audit before it is returned, which may count it; the order of the gates
+//! is fixed in `judge`, which is pure. Knows nothing of replicas, transports or JSON-RPC. Fails
+//! closed: no policy, no schema, no record or an unreadable latch all mean no.
 
 mod approvals;
 mod judge;
@@ -306,7 +306,13 @@ impl Gate {
         };
         let (reason, told) = (refusal.reason, &refusal.told);
         self.risk.denied(matter.caller(), reason, at);
-        Box::pin(self.put(Record::Denied { matter, grounds: &grounds, reason, told })).await;
+        let is_told = match matter {
+            Matter::Call(call) => self.audit.refusals().is_told(call, reason),
+            Matter::Questions(_) | Matter::Wish(_) => true,
+        };
+        if is_told {
+            Box::pin(self.put(Record::Denied { matter, grounds: &grounds, reason, told })).await;
+        }
         self.count(matter.caller(), reason);
         Err(refusal)
     }
@@ -355,7 +361,9 @@ impl Gate {
         if let Some(seen) = Seen::asked(call, caller, (about, asked)) {
             seen.refused(sys::unix_micros(), reason);
         }
-        self.put(Record::Refused { call, caller, about, asked, reason }).await;
+        if self.audit.refusals().is_asked_told(call, (caller, about), reason) {
+            self.put(Record::Refused { call, caller, about, asked, reason }).await;
+        }
         self.count(caller, reason);
         refusal(reason)
     }

@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench audit [DIR]`: DIR is a directory on the disk that is meant (default: the
 //! system's temporary directory). Ratios carry over to other machines, absolute figures do not.
+//! `cargo bench --bench audit -- why`: how long the records of one call take to find in a log of
+//! some hundred megabytes, with the index of its segments and without.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has nothing to measure")]
 #![expect(clippy::print_stdout, reason = "figures are its output")]
@@ -10,17 +12,18 @@
 mod calls;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use portcullis::{
-    audit::{Audit, Durability, Record, Wanted, verify},
-    domain::{CallIds, Grounds, Matter, Nonce, Outcome},
+    audit::{Audit, Durability, Record, Wanted, records_of, verify},
+    domain::{CallId, CallIds, Grounds, Matter, Nonce, Outcome},
 };
 use tokio::task::JoinSet;
 
@@ -87,14 +90,89 @@ fn verified(dir: &Path) {
     let began = Instant::now();
     let told = verify(dir, &Wanted::default()).unwrap();
     let elapsed = began.elapsed();
-    let segments = std::fs::read_dir(dir.join("current/seg")).unwrap();
-    let bytes: u64 = segments.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
-    let rate = bytes / 1000 / u64::try_from(elapsed.as_millis()).unwrap().max(1);
-    println!("verify: {} records, {} MB, {rate} MB/s", told.last, bytes / 1_000_000);
+    let megabytes = megabytes(&files(dir, "seg"));
+    let rate = megabytes * 1000 / u64::try_from(elapsed.as_millis()).unwrap().max(1);
+    println!("verify: {} records, {megabytes} MB, {rate} MB/s", told.last);
+}
+
+/// The segments of a log, or their tables.
+fn files(dir: &Path, what: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("current").join(what)).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn megabytes(files: &[PathBuf]) -> u64 {
+    files.iter().map(|path| path.metadata().unwrap().len()).sum::<u64>() / 1_000_000
+}
+
+/// Writes a log whose closed segments have tables; gives some of its calls, oldest first.
+fn grown(dir: &Path) -> Vec<CallId> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (audit, thread) = Audit::open(dir, Durability::Cached).unwrap();
+    let (ids, grounds) = (CallIds::new(Nonce(1)), Grounds::default());
+    let (result, mut calls) = (Bytes::from(vec![b'x'; 100]), Vec::new());
+    while files(dir, "seg").len() <= WHY_SEGMENTS {
+        for _ in 0..WHY_EVERY {
+            let call = call(&ids, "read");
+            let intent = Record::Intent { matter: Matter::Call(&call), grounds: &grounds };
+            runtime.block_on(audit.append(intent)).unwrap();
+            let (outcome, elapsed) = (Outcome::Answered, Duration::ZERO);
+            let (call, result) = (call.id, Some(&result));
+            audit.append_later(Record::Outcome { call, outcome, result, elapsed });
+            calls.push(call);
+        }
+    }
+    let last = Instant::now() + WHY_PATIENCE;
+    while files(dir, "index").len() < WHY_SEGMENTS && Instant::now() < last {
+        thread::sleep(Duration::from_millis(100));
+    }
+    thread.finish();
+    calls.into_iter().step_by(WHY_EVERY).collect()
+}
+
+const WHY_SEGMENTS: usize = 4;
+const WHY_EVERY: usize = 10_000;
+/// A heartbeat for each table.
+const WHY_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long it takes to find the records of each of some calls.
+fn found(dir: &Path, what: &str, calls: &[CallId]) {
+    let (began, mut waits) = (Instant::now(), Vec::new());
+    for call in calls {
+        let one = Instant::now();
+        assert_eq!(records_of(dir, &call.to_string()).unwrap().len(), 2);
+        waits.push(one.elapsed());
+    }
+    tell(what, waits, began.elapsed());
+}
+
+fn why(dir: &Path) {
+    let calls = grown(dir);
+    let (log, tables) = (files(dir, "seg"), files(dir, "index"));
+    println!(
+        "why: {} segments, {} MB; {} tables, {} MB",
+        log.len(),
+        megabytes(&log),
+        tables.len(),
+        megabytes(&tables)
+    );
+    for round in 1..=ROUNDS {
+        println!("round {round}");
+        found(dir, "with tables", &calls);
+        let aside = dir.join("aside");
+        fs::rename(dir.join("current/index"), &aside).unwrap();
+        found(dir, "without", &calls);
+        fs::rename(&aside, dir.join("current/index")).unwrap();
+    }
 }
 
 fn main() {
-    let place = std::env::args().nth(1).filter(|arg| !arg.starts_with("--"));
+    let mut words = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let place = words.next();
+    if place.as_deref() == Some("why") {
+        let place = words.next().map_or_else(std::env::temp_dir, PathBuf::from);
+        return why(tempfile::tempdir_in(place).unwrap().path());
+    }
     let place = place.map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = tempfile::tempdir_in(place).unwrap();
     for round in 1..=ROUNDS {

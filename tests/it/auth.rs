@@ -2,8 +2,6 @@
 
 mod keys;
 mod roles;
-mod tls;
-mod tokens;
 
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;

@@ -51,16 +51,7 @@ const PROMISED: [&str; 35] = [
 ];
 
 /// What they print has a form of its own, or they run until they are told to end.
-const WITHOUT_JSON: [&str; 8] = [
-    "serve",
-    "provide files",
-    "completions",
-    "man",
-    "audit init",
-    "audit tail",
-    "audit export",
-    "audit prove",
-];
+const WITHOUT_JSON: [&str; 4] = ["serve", "provide files", "completions", "man"];
 
 fn help(words: &[&str]) -> String {
     let output = Command::new(PORTCULLIS).args(words).arg("--help").output().unwrap();
@@ -110,7 +101,7 @@ fn what_says_json_prints_json_of_a_real_gateway() {
     fs::write(&file, r#"{"mcpServers": {"a": {"command": "true"}}}"#).unwrap();
     let file = file.to_str().unwrap();
     // In this order: a stop would keep the others from having anything to say.
-    let rows: [(&str, &[&str], &[i32]); 30] = [
+    let rows: [(&str, &[&str], &[i32]); 34] = [
         ("check", &[], &[0]),
         ("status", &[], &[0]),
         ("tools", &[], &[0]),
@@ -135,6 +126,11 @@ fn what_says_json_prints_json_of_a_real_gateway() {
         ("approvals forget", &["rem-0"], &[1]),
         ("audit verify", &["--pubkey", "none"], &[1, 2]),
         ("audit payload", &[id], &[0]),
+        // A gateway that runs holds its log.
+        ("audit init", &["--for-witness"], &[0]),
+        ("audit tail", &["-n", "3"], &[0]),
+        ("audit export", &["--kind", "intent"], &[0]),
+        ("audit prove", &["--seq", "1"], &[0]),
         ("import", &[file], &[0]),
         ("export", &["--client", "zed"], &[0]),
         ("estop drill", &["--scope", "server:up"], &[0]),
@@ -194,4 +190,43 @@ fn completions_and_pages_are_made_for_every_command() {
         assert!(text.starts_with(".ie") || text.contains(".TH"), "{name}");
     }
     assert!(dir.path().join("portcullis.1").exists());
+}
+
+#[test]
+fn the_audit_is_read_by_other_programs() {
+    let gateway = Gateway::start(&stdio_server("up", &[]));
+    assert!(gateway.cli(&["call", "up__echo", "text=x"]).status.success());
+    gateway.wait_audit("the outcome", |record| record["kind"] == "outcome");
+    let lines = |words: &[&str]| {
+        let output = gateway.cli(words);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let read = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        text.lines().map(read).collect::<Vec<Value>>()
+    };
+    let told = lines(&["audit", "init", "--json"]);
+    let pubkey = told[0]["pubkey"].as_str().unwrap();
+    assert!(pubkey.starts_with("portcullis/audit/") && told.len() == 1, "{told:?}");
+    assert!(told[0]["dir"].as_str().unwrap().ends_with("state/audit"), "{told:?}");
+    let told = lines(&["audit", "init", "--for-witness", "--json"]);
+    assert!(told[0]["pubkey"].is_null(), "{told:?}");
+    assert_ne!(told[0]["witness_pubkey"].as_str().unwrap(), pubkey);
+    assert_eq!(lines(&["audit", "export", "--json", "--kind", "intent"])[0]["tool"], "echo");
+    assert_eq!(
+        gateway.cli(&["audit", "export", "--json", "--format", "cef"]).status.code(),
+        Some(2)
+    );
+    let last = lines(&["audit", "tail", "--json", "-n", "1", "--kind", "outcome"]);
+    assert_eq!((last.len(), &last[0]["outcome"]), (1, &Value::from("answered")));
+    // What is signed already is the beginning.
+    let proof = lines(&["audit", "prove", "--seq", "1", "--json"]);
+    assert_eq!(proof[0]["seq"], 1);
+    let file = gateway.dir.path().join("proof");
+    fs::write(&file, proof[0]["proof"].as_str().unwrap()).unwrap();
+    let words = ["audit", "prove", "--check", file.to_str().unwrap(), "--pubkey", pubkey, "--json"];
+    let checked = lines(&words);
+    assert_eq!(
+        (&checked[0]["ok"], &checked[0]["record"]["kind"]),
+        (&true.into(), &"log_begun".into())
+    );
 }

@@ -203,7 +203,7 @@ impl Drop for Gateway {
 
 /// But for what the log says of itself, and what is counted and not told one by one.
 pub(crate) fn audit_in(dir: &Path) -> Vec<Value> {
-    let own = ["log_begun", "segment", "key_epoch", "heartbeat", "turned_away"];
+    let own = ["log_begun", "segment", "key_epoch", "heartbeat", "turned_away", "repeated"];
     let records = records_in(dir).into_iter();
     records.filter(|record| !own.iter().any(|kind| record["kind"] == *kind)).collect()
 }

@@ -1,17 +1,20 @@
 //! The status tells how things are, and why: for people, for programs, for each replica.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::{
     client::{Client, Kind},
-    harness::{Gateway, fixture, journal, stdio_server, wait_until, write_config},
+    harness::{Gateway, PORTCULLIS, fixture, journal, stdio_server, wait_until, write_config},
 };
 
 /// A server that says so when it starts, and does not start while there is a file `bad`.
@@ -199,4 +202,70 @@ async fn servers_of_the_old_generation_are_draining_until_their_processes_are_go
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("no server `gone` is running; there is: moved"), "{told}");
+}
+
+/// What the status shows of the credentials of a server.
+fn fingerprints(gateway: &Gateway) -> BTreeMap<String, String> {
+    serde_json::from_value(server(gateway)["replicas"][0]["credentials"].clone()).unwrap()
+}
+
+#[test]
+fn which_credentials_are_in_use_is_seen_and_what_they_are_is_not() {
+    let (dir, old, new) = (tempfile::tempdir().unwrap(), "old-7c1f-value", "new-93ae-value");
+    let write = |dir: &Path, name: &str, value: &str| {
+        let path = dir.join(name);
+        fs::write(&path, format!("{value}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    fs::create_dir(dir.path().join("creds")).unwrap();
+    write(dir.path(), "creds/TOKEN", old);
+    write(dir.path(), "key", old);
+    let env = "env = { KEY = \"${file:key}\", SAME = \"x-${cred:TOKEN}\", MODE = \"plain\" }\n";
+    let tables = stdio_server("up", &[]) + env;
+    let config = write_config(dir.path(), &tables);
+    let start = |dir: tempfile::TempDir| {
+        let mut command = Command::new(PORTCULLIS);
+        command.args(["serve", "--config"]).arg(&config);
+        command.env("CREDENTIALS_DIRECTORY", dir.path().join("creds"));
+        let gateway = Gateway::spawn(dir, command);
+        gateway.wait_ready();
+        gateway
+    };
+    let gateway = start(dir);
+    let first = fingerprints(&gateway);
+    assert_eq!(first.keys().collect::<Vec<_>>(), ["env KEY", "env SAME"], "what stands elsewhere");
+    assert!(first.values().all(|one| one.len() == 8 && u32::from_str_radix(one, 16).is_ok()));
+    // The same text at two places, and nobody without the salt can try texts.
+    let bare: String = Sha256::digest(old).iter().take(4).map(|b| format!("{b:02x}")).collect();
+    assert!(first["env KEY"] != first["env SAME"] && first["env KEY"] != bare, "{first:?}");
+    let text = told(&gateway, "up");
+    assert!(text.contains(&format!("env KEY: {}", first["env KEY"])), "{text}");
+
+    // One is rotated: it is seen, of that one alone, once the configuration is read again.
+    write(gateway.dir.path(), "key", new);
+    let reload = gateway.cli(&["reload"]);
+    assert!(reload.status.success(), "{reload:?}");
+    let look = || Some(fingerprints(&gateway)).filter(|now| now["env KEY"] != first["env KEY"]);
+    let second = wait_until("the new credential", look, || gateway.log());
+    assert_eq!(second["env SAME"], first["env SAME"]);
+    write(gateway.dir.path(), "creds/TOKEN", new);
+    assert!(gateway.cli(&["reload"]).status.success());
+    let look = || Some(fingerprints(&gateway)).filter(|now| now["env SAME"] != first["env SAME"]);
+    wait_until("the other new credential", look, || gateway.log());
+    for value in [old, new] {
+        for place in [gateway.status().to_string(), told(&gateway, "up"), gateway.log()] {
+            assert!(!place.contains(value), "{place}");
+        }
+    }
+    // A restart does not make the same secret look like another one; other state does.
+    let before = fingerprints(&gateway);
+    let (status, dir) = gateway.end();
+    assert!(status.success());
+    let salt = dir.path().join("state/fingerprint.salt");
+    assert_eq!(fs::metadata(&salt).unwrap().permissions().mode() & 0o777, 0o600);
+    let gateway = start(dir);
+    assert_eq!(fingerprints(&gateway), before);
+    let (_, dir) = gateway.end();
+    fs::remove_file(&salt).unwrap();
+    assert_ne!(fingerprints(&start(dir))["env KEY"], before["env KEY"]);
 }

@@ -55,7 +55,7 @@ fn target(record: &Map<String, Value>) -> Option<&str> {
 /// From 0 to 10, as CEF counts: nothing to see, somebody was refused, look at once.
 fn severity(kind: &str) -> u8 {
     match kind {
-        "denied" | "refused" | "turned_away" | "reload_refused" | "orphaned" => 5,
+        "denied" | "refused" | "repeated" | "turned_away" | "reload_refused" | "orphaned" => 5,
         "latch_engaged" | "recovered" => 8,
         _ => 2,
     }

@@ -11,6 +11,7 @@ mod line;
 mod matter;
 mod own;
 mod pins;
+mod repeated;
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub use pins::PinRecord;
 use line::Line;
 
 use crate::{
-    audit::TurnedAway,
+    audit::{Repeat, TurnedAway},
     config::Digests,
     domain::{CallId, Caller, DenyReason, Generation, Grounds, Kind, Matter, Outcome, ReplicaNo},
 };
@@ -67,6 +68,9 @@ pub enum Record<'a> {
     Denied { matter: Matter<'a>, grounds: &'a Grounds, reason: DenyReason, told: &'a str },
     /// Refused before it could become a call: `asked` is the name as the caller wrote it.
     Refused { call: CallId, caller: &'a Caller, about: Kind, asked: &'a str, reason: DenyReason },
+    /// Refused as the call `first` was, and for there being too many: so many that have no record
+    /// of their own, since then.
+    Repeated { what: &'a Repeat, first: CallId, count: u64, since: u64 },
     /// Requests that nothing was read of that could be a call, or that were none: so many of one
     /// kind, the first of them at `since`.
     TurnedAway { what: &'a TurnedAway, who: Option<&'a str>, count: u64, since: u64 },
@@ -107,7 +111,7 @@ impl Line {
         self.text("reason", reason.as_str());
     }
 
-    fn turned_away(&mut self, what: &TurnedAway, who: Option<&str>, (count, since): (u64, u64)) {
+    fn turned_away(&mut self, what: &TurnedAway, who: Option<&str>) {
         self.text("door", what.door);
         self.text("at", what.at);
         if what.status != 0 {
@@ -117,6 +121,14 @@ impl Line {
         if let Some(who) = who {
             self.text("principal", who);
         }
+    }
+
+    fn of(&mut self, who: &str, why: &str) {
+        self.text("who", who);
+        self.text("why", why);
+    }
+
+    fn counted(&mut self, count: u64, since: u64) {
         self.number("count", count);
         self.number("since", since);
     }
@@ -137,6 +149,7 @@ impl Record<'_> {
             Self::Outcome { .. } => "outcome",
             Self::Denied { .. } => "denied",
             Self::Refused { .. } => "refused",
+            Self::Repeated { .. } => "repeated",
             Self::TurnedAway { .. } => "turned_away",
             Self::Latch { step: LatchStep::Engaged, .. } => "latch_engaged",
             Self::Latch { step: LatchStep::Reset, .. } => "latch_reset",
@@ -182,12 +195,9 @@ impl Record<'_> {
                 line.text("changed", changed);
             }
             Self::ReloadRefused { who, config, generation, why } => {
-                line.text("who", who);
-                if let Some(config) = config {
-                    line.digests(config);
-                }
+                config.into_iter().for_each(|config| line.digests(config));
                 line.number("generation", generation.0);
-                line.text("why", why);
+                line.of(who, why);
             }
             Self::Intent { matter, grounds } => {
                 line.matter(matter);
@@ -215,14 +225,18 @@ impl Record<'_> {
                 line.caller(caller);
                 line.refused((about, asked), reason);
             }
+            Self::Repeated { what, first, count, since } => {
+                line.repeat(what, first);
+                line.counted(count, since);
+            }
             Self::TurnedAway { what, who, count, since } => {
-                line.turned_away(what, who, (count, since));
+                line.turned_away(what, who);
+                line.counted(count, since);
             }
             Self::Latch { step: _, id, scope, who, why } => {
                 line.text("stop", id);
                 line.text("scope", scope);
-                line.text("who", who);
-                line.text("why", why);
+                line.of(who, why);
             }
             Self::Pins(record) => line.pins(record),
             Self::Approval(record) => line.approval_record(record),

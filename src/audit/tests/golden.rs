@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Own, RESULT, Record, SECRET, call, denied, ids, intent, questions};
 use crate::audit::{
-    ApprovalRecord, KeyRecord, LatchStep, PinRecord, TurnedAway,
+    ApprovalRecord, KeyRecord, LatchStep, PinRecord, Repeat, TurnedAway,
     log::{Chain, is_canonical},
 };
 use crate::config::Digests;
@@ -162,6 +162,19 @@ fn the_bytes_of_pins_are_golden() {
         PinRecord::Approved { who: "uid:0", server, list: "tool", name: "x", pin: pins_sha256 },
     ];
     insta::assert_snapshot!(golden(&records.map(Record::Pins)));
+}
+
+#[test]
+fn the_bytes_of_counts_are_golden() {
+    let call = call(&ids());
+    let (who, server) = (Some(call.caller.principal.clone()), Some(call.server.clone()));
+    let (about, name) = (Some(Kind::Tool), Some(call.subject.clone()));
+    let named = Repeat { reason: DenyReason::Rate, who, server, about, name };
+    let asked =
+        Repeat { server: None, name: None, reason: DenyReason::Overloaded, ..named.clone() };
+    let others = Repeat { who: None, about: None, ..asked.clone() };
+    let of = |what| Record::Repeated { what, first: call.id, count: 5, since: 7 };
+    insta::assert_snapshot!(golden(&[of(&named), of(&asked), of(&others)]));
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::domain::{
     Nonce, Outcome, Principal, Questions, ServerName, Subject, Transport, limits,
 };
 
-fn call(ids: &CallIds) -> Call {
+pub(super) fn call(ids: &CallIds) -> Call {
     Call {
         id: ids.next(1_700_000_000_000),
         caller: Arc::new(Caller {
@@ -63,7 +63,7 @@ fn questions(of: &Call) -> Questions {
     }
 }
 
-fn ids() -> CallIds {
+pub(super) fn ids() -> CallIds {
     CallIds::new(Nonce(7))
 }
 
@@ -106,7 +106,7 @@ fn intent(matter: Matter<'_>) -> Record<'_> {
     Record::Intent { matter, grounds: &NO_GROUNDS }
 }
 
-fn denied<'a>(matter: Matter<'a>, reason: DenyReason, told: &'a str) -> Record<'a> {
+pub(super) fn denied<'a>(matter: Matter<'a>, reason: DenyReason, told: &'a str) -> Record<'a> {
     Record::Denied { matter, grounds: &NO_GROUNDS, reason, told }
 }
 

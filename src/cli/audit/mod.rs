@@ -5,12 +5,15 @@ mod read;
 mod verify;
 pub(super) mod why;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{ConfigArg, Ending, Failure, find_gateway, load, say};
+use super::{Common, ConfigArg, Ending, Failure, find_gateway, load, say};
 use crate::{audit, sys};
 
 #[derive(Debug, Subcommand)]
@@ -19,7 +22,7 @@ pub(super) enum Action {
     /// away from this machine: it is what `verify` believes.
     Init {
         #[command(flatten)]
-        config: ConfigArg,
+        common: Common,
         /// Print the key by which a witness is to know the log instead.
         #[arg(long)]
         for_witness: bool,
@@ -57,8 +60,8 @@ impl LogArg {
 
 pub(super) fn audit(action: Action) -> Result<Ending, Failure> {
     match action {
-        Action::Init { config, for_witness: false } => init(&config),
-        Action::Init { config, for_witness: true } => init_for_witness(&config),
+        Action::Init { common, for_witness: false } => init(&common),
+        Action::Init { common, for_witness: true } => init_for_witness(&common),
         Action::Verify(args) => verify::verify(&args),
         Action::Tail(args) => read::tail(&args),
         Action::Export(args) => read::export(&args),
@@ -103,20 +106,30 @@ pub(super) fn unreadable(error: io::Error) -> Failure {
     Failure::new(Ending::SaidNo, format!("cannot read the audit log\n  because: {}", failure.told))
 }
 
-fn init(config: &ConfigArg) -> Result<Ending, Failure> {
-    let (config, _) = load(config)?;
-    let dir = config.gateway.state_dir.join("audit");
-    let settings = audit::Settings::of(&config);
-    let pubkey = audit::init(&dir, settings).map_err(|e| Failure::of(Ending::SaidNo, &e))?;
-    say(&pubkey);
+fn init(common: &Common) -> Result<Ending, Failure> {
+    let (dir, pubkey) = begun(&common.config)?;
+    tell(common, &dir, ("pubkey", &pubkey));
     Ok(Ending::Fine)
 }
 
-fn init_for_witness(config: &ConfigArg) -> Result<Ending, Failure> {
+fn init_for_witness(common: &Common) -> Result<Ending, Failure> {
+    let (dir, _) = begun(&common.config)?;
+    let key = audit::sender_key(&dir).map_err(|error| Failure::of(Ending::SaidNo, &error))?;
+    tell(common, &dir, ("witness_pubkey", &key));
+    Ok(Ending::Fine)
+}
+
+/// Where the log is, and its first key.
+fn begun(config: &ConfigArg) -> Result<(PathBuf, String), Failure> {
     let (config, _) = load(config)?;
     let dir = config.gateway.state_dir.join("audit");
-    let failed = |error: audit::AuditError| Failure::of(Ending::SaidNo, &error);
-    audit::init(&dir, audit::Settings::of(&config)).map_err(failed)?;
-    say(&audit::sender_key(&dir).map_err(failed)?);
-    Ok(Ending::Fine)
+    let pubkey = audit::init(&dir, audit::Settings::of(&config));
+    Ok((dir, pubkey.map_err(|error| Failure::of(Ending::SaidNo, &error))?))
+}
+
+fn tell(common: &Common, dir: &Path, (what, key): (&str, &str)) {
+    match common.json {
+        true => say(&json!({ "dir": dir, what: key }).to_string()),
+        false => say(key),
+    }
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf, thread, time::Duration};
 
 use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use super::{LogArg, unreadable};
 use crate::{
@@ -39,7 +40,7 @@ impl Filter {
         if wanted.iter().all(|(_, value)| value.is_none()) {
             return true;
         }
-        let record: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+        let record: Value = serde_json::from_slice(line).unwrap_or_default();
         wanted.into_iter().all(|(key, value)| {
             value.as_deref().is_none_or(|value| record.get(key).is_some_and(|found| found == value))
         })
@@ -47,6 +48,7 @@ impl Filter {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(in crate::cli) struct TailArgs {
     #[command(flatten)]
     log: LogArg,
@@ -58,6 +60,9 @@ pub(in crate::cli) struct TailArgs {
     /// How many of the last records are shown first.
     #[arg(long, short = 'n', default_value_t = 10)]
     lines: usize,
+    /// For whoever says so everywhere: a record is shown as the JSON that it is.
+    #[arg(long)]
+    json: bool,
 }
 
 const POLL: Duration = Duration::from_millis(200);
@@ -94,6 +99,9 @@ pub(in crate::cli) struct ExportArgs {
     filter: Filter,
     #[arg(long, value_enum, default_value = "jsonl")]
     format: Format,
+    /// The same as `--format jsonl`.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Only records from this number on.
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     from: u64,
@@ -142,17 +150,30 @@ pub(in crate::cli) struct ProveArgs {
     /// The key of the epoch that signed the proof's checkpoint.
     #[arg(long, value_name = "KEY")]
     pubkey: Option<String>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn prove(args: &ProveArgs) -> Result<Ending, Failure> {
     let refused = |error: audit::ProofError| Failure::of(Ending::SaidNo, &error);
     if let (Some(path), Some(pubkey)) = (&args.check, &args.pubkey) {
         let proof = fs::read_to_string(path).map_err(|e| Failure::of(Ending::Usage, &e))?;
-        say(&audit::check_proof(&proof, pubkey).map_err(refused)?);
+        let line = audit::check_proof(&proof, pubkey).map_err(refused)?;
+        if args.json {
+            let record: Value = serde_json::from_str(&line).unwrap_or_default();
+            say(&json!({ "ok": true, "record": record }).to_string());
+        } else {
+            say(&line);
+        }
         return Ok(Ending::Fine);
     }
     let seq = args.seq.unwrap_or_default();
     let proof = audit::prove(&args.log.find()?, seq).map_err(refused)?;
-    say(proof.trim_end());
+    if args.json {
+        say(&json!({ "seq": seq, "proof": proof }).to_string());
+    } else {
+        say(proof.trim_end());
+    }
     Ok(Ending::Fine)
 }

@@ -3,12 +3,15 @@
 //! Nothing but the record is asked, so that the answer is the same tomorrow, under other policies,
 //! and on a machine that only has the log.
 
+use std::{io, path::Path};
+
 use serde_json::{Value, json};
 
-use super::LogArg;
+use super::{LogArg, unreadable};
 use crate::{
-    audit::records_of,
+    audit::{Records, records_of},
     cli::{Ending, Failure, say},
+    domain::CallId,
 };
 
 #[derive(Debug, clap::Args)]
@@ -46,13 +49,11 @@ const STAGES: [(&str, &[&str]); 9] = [
 
 pub(in crate::cli) fn why(args: &Args) -> Result<Ending, Failure> {
     let dir = args.log.find()?;
-    let unreadable = |error| Failure::of(Ending::Usage, &error);
-    let lines = records_of(&dir, &args.call).map_err(unreadable)?;
+    let lines = records_of(&dir, &args.call).map_err(|error| Failure::of(Ending::Usage, &error))?;
     let found: Vec<Value> =
         lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
     let Some(first) = found.first() else {
-        let told = format!("no record of call `{}` in {}", args.call, dir.display());
-        return Err(Failure::new(Ending::SaidNo, told));
+        return without_record(args, &dir);
     };
     let stages = stages(first);
     if args.json {
@@ -73,10 +74,64 @@ pub(in crate::cli) fn why(args: &Args) -> Result<Ending, Failure> {
     Ok(Ending::Fine)
 }
 
+/// A call that was refused for the number of calls may have no record of its own.
+fn without_record(args: &Args, dir: &Path) -> Result<Ending, Failure> {
+    let counted = match CallId::parse(&args.call) {
+        Some(id) => counted_at(dir, id.unix_ms()).map_err(unreadable)?,
+        None => Vec::new(),
+    };
+    let call = &args.call;
+    if args.json {
+        say(&json!({ "call": call, "stages": [], "records": [], "counted": counted }).to_string());
+        return Ok(Ending::SaidNo);
+    }
+    if counted.is_empty() {
+        let told = format!(
+            "no record of call `{call}` in {}; of calls over a rate, or too many at once, only the \
+             first has one, and the others are counted with the next heartbeat",
+            dir.display()
+        );
+        return Err(Failure::new(Ending::SaidNo, told));
+    }
+    say(&format!("call {call} has no record of its own; when it came, these were only counted:"));
+    for record in &counted {
+        let (n, like) = (record.get("count").unwrap_or(&Value::Null), text(record, "call"));
+        say(&format!("  {}: {}, {n} more like {like}", headline(record), text(record, "reason")));
+    }
+    Ok(Ending::SaidNo)
+}
+
+/// From a call's id to its refusal.
+const REFUSED_WITHIN_MS: u64 = 1000;
+
+/// The counts of what was refused then.
+fn counted_at(dir: &Path, at_ms: u64) -> io::Result<Vec<Value>> {
+    let (mut records, mut found) = (Records::all(dir)?, Vec::new());
+    while let Some(line) = records.read()? {
+        if memchr::memmem::find(line, b"\"kind\":\"repeated\"").is_none() {
+            continue;
+        }
+        let record: Value = serde_json::from_slice(line).unwrap_or_default();
+        let ms = |key: &str| record.get(key).and_then(Value::as_u64).unwrap_or_default() / 1000;
+        if ms("since") <= at_ms.saturating_add(REFUSED_WITHIN_MS) && at_ms <= ms("ts") {
+            found.push(record);
+        }
+    }
+    Ok(found)
+}
+
 /// Who asked for what.
 fn headline(record: &Value) -> String {
-    let of =
-        ["tool", "prompt", "resource", "prompt_argument", "template_argument", "asked", "task"];
+    let of = [
+        "tool",
+        "prompt",
+        "resource",
+        "prompt_argument",
+        "template_argument",
+        "asked",
+        "task",
+        "about",
+    ];
     let what = of.iter().find_map(|key| Some((*key, record.get(*key)?.as_str()?)));
     let (kind, name) = what.unwrap_or(("call", ""));
     let (principal, client) = (text(record, "principal"), text(record, "client"));

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use audit::{AuditConfig, Durability, Payloads, WitnessConfig};
-pub use auth::{AuthConfig, AuthMode, JwksPlace, JwtConfig, METADATA_PATH, TlsConfig};
+pub use auth::{AuthConfig, AuthMode};
 use http::HeaderName;
 
 use super::{Policies, Secret, Warning};
@@ -56,8 +56,6 @@ pub struct Digests {
 pub struct Gateway {
     pub listen: Listen,
     pub admin: Listen,
-    /// What `listen` speaks, if that is not plain HTTP.
-    pub tls: Option<TlsConfig>,
     pub names: Names,
     /// The directory with everything that says who may do what.
     pub policies: PathBuf,
@@ -115,6 +113,11 @@ impl Gateway {
         self.state_dir.join("keys.json")
     }
 
+    /// With what fingerprints of credentials are made.
+    pub fn salt(&self) -> PathBuf {
+        self.state_dir.join("fingerprint.salt")
+    }
+
     /// Those of which the audit tells.
     pub fn recorded_keys(&self) -> PathBuf {
         self.state_dir.join("keys.recorded.json")
@@ -143,8 +146,7 @@ pub struct StopConfig {
     pub denials_per_minute: Option<usize>,
 }
 
-/// Where a listener is bound. A TCP address is a loopback one, unless there is TLS and nobody comes
-/// in without proof.
+/// Where a listener is bound. A TCP address is always a loopback one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     Tcp(SocketAddr),

@@ -63,8 +63,6 @@ pub enum Code {
     FailedCase,
     /// C028: ways to prove who one is, none of which can be gone.
     NoWayIn,
-    /// C029: a key without which its table says nothing.
-    MissingKey,
     /// C101: unencrypted HTTP to another machine (warning).
     PlainHttp,
     /// C102: a literal that looks like a key (warning).
@@ -83,7 +81,7 @@ pub enum Severity {
 }
 
 impl Code {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 32] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -112,7 +110,6 @@ impl Code {
         Self::BadPolicy,
         Self::FailedCase,
         Self::NoWayIn,
-        Self::MissingKey,
         Self::PlainHttp,
         Self::LiteralSecret,
         Self::NoServers,
@@ -149,7 +146,6 @@ impl Code {
             Self::BadPolicy => "C026",
             Self::FailedCase => "C027",
             Self::NoWayIn => "C028",
-            Self::MissingKey => "C029",
             Self::PlainHttp => "C101",
             Self::LiteralSecret => "C102",
             Self::NoServers => "C103",

@@ -145,7 +145,7 @@ fn bearer(section: &Section<'_>, lookup: Lookup, headers: &mut Headers, check: &
     const KEY: &str = "bearer_token_env_var";
     let Some(text) = section.text(KEY, &mut check.notes) else { return };
     if let Some(token) = from_variable(&text, lookup, check) {
-        let value = Secret::new(format!("Bearer {}", token.expose()));
+        let value = Secret::referred(format!("Bearer {}", token.expose()));
         let place = section.key_span(KEY).unwrap_or_default();
         add(&At::new("authorization", place), &At::new(value, text.span), headers, check);
     }
@@ -164,7 +164,7 @@ fn from_variable(text: &At<&str>, lookup: Lookup, check: &mut Check<'_>) -> Opti
         return Some(Secret::new(""));
     }
     match variable(text.value, check.around) {
-        Ok(value) => Some(Secret::new(value)),
+        Ok(value) => Some(Secret::referred(value)),
         Err(error) => {
             check.notes.push(unresolved(error, text.span.clone()));
             None

@@ -56,6 +56,11 @@ impl CallId {
             })
             .map(Self)
     }
+
+    /// When it was made.
+    pub fn unix_ms(self) -> u64 {
+        u64::try_from(self.0 >> 80).unwrap_or_default()
+    }
 }
 
 const CHARACTERS: usize = 26;
@@ -114,5 +119,6 @@ mod tests {
         assert_eq!(a.to_string().len(), 26);
         assert_eq!(CallId::parse(&a.to_string()), Some(a));
         assert_eq!(CallId::parse("not an id"), None);
+        assert_eq!((a.unix_ms(), later.unix_ms()), (1_000, 2_000));
     }
 }

@@ -34,7 +34,9 @@ pub const AUDIT_SEGMENT_AGE: Duration = Duration::from_secs(3600);
 pub const AUDIT_IN_FLIGHT_IDS: usize = 1000;
 /// Kinds of requests turned away that are told apart between two signatures.
 pub const AUDIT_REFUSAL_KINDS_MAX: usize = 64;
-/// How often the audit log is signed at least, and counts of requests turned away are on record.
+/// Kinds of calls refused for their number that are told apart between two signatures.
+pub const AUDIT_REPEAT_KINDS_MAX: usize = 256;
+/// How often the audit log is signed at least, and counts of what was refused are on record.
 pub const AUDIT_HEARTBEAT: Duration = Duration::from_secs(60);
 /// How long, and for how many records, one key signs the audit log.
 pub const AUDIT_EPOCH_AGE: Duration = Duration::from_secs(3600);

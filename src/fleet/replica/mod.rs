@@ -327,8 +327,10 @@ impl Replica {
         let standing = up.as_ref().map_or(Standing::Closed, |up| self.standing(up, now));
         let ejected = self.breaker().ejected_since().map(|since| (since, standing));
         let stage = self.stage.borrow().clone();
+        let credentials = self.target.credentials().into_iter();
         ReplicaStatus {
             n: self.n,
+            credentials: credentials.map(|(at, value)| (at, value.clone())).collect(),
             idle: status::idle(&stage, differs_since_us, ejected, now),
             state: stage.state,
             since_us: stage.since_us,

@@ -17,6 +17,7 @@ use super::{
     server::Server,
 };
 use crate::{
+    config::Secret,
     domain::{Generation, ReplicaNo, ServerName},
     sys,
 };
@@ -72,6 +73,8 @@ pub struct ReplicaStatus {
     pub connection: u64,
     pub restarts: u64,
     pub pid: Option<u32>,
+    /// With what it comes to its server, by where that goes. Never to be shown.
+    pub credentials: Vec<(String, Secret)>,
     /// The last lines that it wrote to its standard error, in this life or before.
     pub stderr: Vec<String>,
 }

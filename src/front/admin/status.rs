@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     audit::{WitnessProblem, Witnessed},
+    config::{Salt, Secret},
     domain::ServerName,
     fleet::{Mishap, Quantiles, ReplicaStatus, ServerStatus, State},
     front::{
@@ -83,16 +84,15 @@ pub(in crate::front) fn line(front: &Front) -> String {
 /// Everything an operator asks first, as JSON.
 pub(super) fn status(front: &Front) -> Value {
     let snapshot = front.publisher.load();
-    let (tls, tokens) = front.gatekeeper.troubles();
-    let told = |servers: &[ServerStatus]| servers.iter().map(server).collect::<Vec<_>>();
+    let salt = front.salt.as_ref();
+    let told =
+        |servers: &[ServerStatus]| servers.iter().map(|one| server(one, salt)).collect::<Vec<_>>();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "endpoint": front.endpoint.get(),
         "generation": snapshot.generation.0,
         "config": reload::standing(&front.reloads),
         "stop": estop::told(&front.gate),
-        "tls": { "trouble": tls },
-        "tokens": { "trouble": tokens },
         "audit": audit(front),
         "tools": snapshot.catalog.everything().len(List::Tools),
         "prompts": snapshot.catalog.everything().len(List::Prompts),
@@ -119,7 +119,7 @@ fn audit(front: &Front) -> Value {
     told
 }
 
-fn server(server: &ServerStatus) -> Value {
+fn server(server: &ServerStatus, salt: Option<&Salt>) -> Value {
     let mut line = json!({
         "name": server.server.as_str(),
         "state": server.condition.name,
@@ -130,14 +130,14 @@ fn server(server: &ServerStatus) -> Value {
         "own_sessions": { "open": server.own_sessions, "stderr": server.own_stderr },
         "restarts": server.replicas.iter().map(|replica| replica.restarts).sum::<u64>(),
         "stderr": server.replicas.iter().flat_map(|replica| &replica.stderr).collect::<Vec<_>>(),
-        "replicas": server.replicas.iter().map(replica).collect::<Vec<_>>(),
+        "replicas": server.replicas.iter().map(|one| replica(one, salt)).collect::<Vec<_>>(),
     });
     merge(&mut line, lately(&server.lately));
     merge(&mut line, about(&server.state, server.condition.why.as_deref()));
     line
 }
 
-fn replica(replica: &ReplicaStatus) -> Value {
+fn replica(replica: &ReplicaStatus, salt: Option<&Salt>) -> Value {
     let mishap = |mishap: &Mishap| json!({ "at_us": mishap.at_us, "why": mishap.why });
     let mut line = json!({
         "n": replica.n.0,
@@ -151,12 +151,21 @@ fn replica(replica: &ReplicaStatus) -> Value {
         "in_flight": replica.in_flight,
         "restarts": replica.restarts,
         "pid": replica.pid,
+        "credentials": credentials(replica, salt),
         "stderr": replica.stderr,
     });
     merge(&mut line, lately(&replica.lately));
     let why = replica.idle.as_ref().map(|idle| idle.why.as_str());
     merge(&mut line, about(&replica.state, why));
     line
+}
+
+/// Shows whether one has changed, and not what it is.
+fn credentials(replica: &ReplicaStatus, salt: Option<&Salt>) -> Value {
+    let of = |(at, value): &(String, Secret)| {
+        Some((at.clone(), value.fingerprint(salt?).map(Value::from)?))
+    };
+    replica.credentials.iter().filter_map(of).collect::<serde_json::Map<_, _>>().into()
 }
 
 fn lately(lately: &Quantiles) -> Value {

@@ -2,7 +2,8 @@
 //!
 //! From the audit alone, and from the vault as far as it holds the arguments. A call whose
 //! arguments would make the difference and were not kept is counted as one that nobody can tell
-//! of, never guessed. Records are not verified here; `audit verify` does that.
+//! of, never guessed. Every call counts, so every record is read: the index has no use here.
+//! Records are not verified; `audit verify` does that.
 
 mod recorded;
 
@@ -81,6 +82,9 @@ fn go_through(args: &Args, config: &Config, rules: &Rules) -> std::io::Result<Re
         let record: Value = serde_json::from_slice(line).unwrap_or_default();
         let ts = record.get("ts").and_then(Value::as_u64);
         let is_late = ts.is_some_and(|ts| ts >= args.since);
+        if is_late {
+            replayed.untold += recorded::n_counted(&record);
+        }
         if !is_late || !recorded::is_call(&record) {
             continue;
         }
@@ -136,7 +140,7 @@ impl Replayed {
         let n_changed: u64 = self.changes.values().map(|(n, _)| n).sum();
         let Self { same, untold, unasked, .. } = self;
         say(&format!(
-            "{n_changed} calls would come out otherwise, {same} as they did; of {untold} nobody can tell, because their arguments were not kept or somebody approved; {unasked} were refused before any policy was asked"
+            "{n_changed} calls would come out otherwise, {same} as they did; of {untold} nobody can tell, because their arguments were not kept, somebody approved, or they were only counted; {unasked} were refused before any policy was asked"
         ));
     }
 

@@ -23,6 +23,12 @@ pub(super) fn is_call(record: &Value) -> bool {
     matches!(text(record, "kind"), "intent" | "denied") && record["args_bytes"].is_u64()
 }
 
+/// How many calls the record is of that were over a rate, and have none of their own.
+pub(super) fn n_counted(record: &Value) -> u64 {
+    let is_rate = text(record, "kind") == "repeated" && text(record, "reason") == "rate_limited";
+    record["count"].as_u64().filter(|_| is_rate).unwrap_or_default()
+}
+
 pub(super) fn recorded(record: &Value, arguments: Option<&str>) -> Recorded {
     let waited = matches!(text(record, "reason"), "held" | "approval");
     if waited || record.get("approval").is_some() {

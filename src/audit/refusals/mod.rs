@@ -1,10 +1,14 @@
-//! What is turned away before anything of it could be a call: the first of a kind is on record at
-//! once, the others are counted.
+//! Refusals that come in floods: the first of a kind is on record at once, the others are counted.
+//!
+//! What is turned away before anything of it could be a call is here; calls of which there are too
+//! many are in `calls`.
 //!
 //! With each turn of the notary (a heartbeat at the latest) one record a kind says how many there
 //! were since, so that a flood leaves two records a minute and kind. Promises that no refusal is
 //! uncounted: what the queue does not take stays counted, and at the end the rest is written.
 //! Whoever tells of one waits for no disk. Knows nothing of HTTP.
+
+mod calls;
 
 use std::{
     collections::HashMap,
@@ -12,10 +16,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use calls::Repeat;
+
 use super::{Record, shared::Shared};
 use crate::{
     domain::{
-        Principal,
+        Call, CallId, Caller, DenyReason, Kind, Principal,
         limits::{AUDIT_QUEUE_MAX, AUDIT_REFUSAL_KINDS_MAX},
     },
     sys,
@@ -42,6 +48,23 @@ impl Refusals {
     pub fn note(&self, what: TurnedAway, who: Option<&Principal>) {
         self.0.refused.note(&self.0, what, who);
     }
+
+    /// Whether a refused call is to have a record of its own. If not, it is counted.
+    pub fn is_told(&self, call: &Call, reason: DenyReason) -> bool {
+        let what = Repeat::of_call(call, reason);
+        what.is_none_or(|what| self.0.refused.repeats.is_first(what, call.id))
+    }
+
+    /// The same of what never became a call.
+    pub fn is_asked_told(
+        &self,
+        id: CallId,
+        (caller, about): (&Caller, Kind),
+        reason: DenyReason,
+    ) -> bool {
+        let what = Repeat::of_asked(caller, about, reason);
+        what.is_none_or(|what| self.0.refused.repeats.is_first(what, id))
+    }
 }
 
 impl fmt::Debug for Refusals {
@@ -52,7 +75,10 @@ impl fmt::Debug for Refusals {
 
 /// What was turned away since the last turn, by kind.
 #[derive(Debug, Default)]
-pub(super) struct Tallies(Mutex<HashMap<TurnedAway, Tally>>);
+pub(super) struct Tallies {
+    doors: Mutex<HashMap<TurnedAway, Tally>>,
+    repeats: calls::Repeats,
+}
 
 #[derive(Debug)]
 struct Tally {
@@ -70,7 +96,7 @@ const OTHERS: TurnedAway = TurnedAway { door: "any", at: "other", status: 0, rea
 impl Tallies {
     fn note(&self, shared: &Shared, what: TurnedAway, who: Option<&Principal>) {
         let now = sys::unix_micros();
-        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tallies = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = !tallies.contains_key(&what);
         let what = if is_new && tallies.len() >= AUDIT_REFUSAL_KINDS_MAX { OTHERS } else { what };
         let is_first = !tallies.contains_key(&what);
@@ -84,11 +110,12 @@ impl Tallies {
 
     /// Puts the counts on record; the next of each kind is a first one again.
     pub(super) fn settle(&self, shared: &Shared) {
-        let counted = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.repeats.settle(shared);
+        let counted = mem::take(&mut *self.doors.lock().unwrap_or_else(PoisonError::into_inner));
         for (what, tally) in counted.into_iter().filter(|(_, tally)| tally.count > 0) {
             // They are few: the bound of the queue is for what is many.
             if shared.later(&tally.record(&what), usize::MAX).is_err() {
-                let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut tallies = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
                 let empty = || Tally { count: 0, since: tally.since, who: None };
                 tallies.entry(what).or_insert_with(empty).add(tally);
             }
@@ -181,6 +208,7 @@ mod tests {
         while n_records() < 6 {
             audit.refusals().note(FOREIGN, None);
             n_noted += 1;
+            assert!(n_noted < 1_000_000, "no count is on record");
         }
         thread.finish();
         let told: u64 = in_log(dir.path()).iter().map(|(_, count)| count).sum();
@@ -204,7 +232,7 @@ mod tests {
         refusals.note(FOREIGN, None);
         shared.queue.close();
         shared.refused.settle(&shared);
-        let tallies = shared.refused.0.lock().unwrap();
+        let tallies = shared.refused.doors.lock().unwrap();
         assert_eq!(tallies.get(&FOREIGN).map(|tally| tally.count), Some(1));
     }
 
