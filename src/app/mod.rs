@@ -114,7 +114,8 @@ pub async fn run(
         Mode::Listen => {
             let endpoint =
                 app.front.listen(&config.gateway.listen, (manager, &mut inherited)).await?;
-            info!(endpoint = endpoint_url(&endpoint), "MCP endpoint is open");
+            let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
+            info!(endpoint = endpoint_url(scheme, &endpoint), "MCP endpoint is open");
             close_the_rest(inherited, manager);
             manager.ready();
             app.until_told(signals).await
@@ -156,10 +157,10 @@ fn close_the_rest(inherited: Inherited, manager: Manager) {
     }
 }
 
-fn endpoint_url(address: &str) -> String {
+fn endpoint_url(scheme: &str, address: &str) -> String {
     match address.strip_prefix("unix:") {
         Some(path) => format!("unix:{path} (path /mcp)"),
-        None => format!("http://{address}/mcp"),
+        None => format!("{scheme}://{address}/mcp"),
     }
 }
 

@@ -48,7 +48,7 @@ struct Waiting {
 impl Reloader {
     /// Runs until nobody can ask any more.
     pub(super) async fn run(self, asks: mpsc::Receiver<ReloadAsk>) {
-        self.pulse.clone().carry(self.serve(asks)).await;
+        Box::pin(self.pulse.clone().carry(self.serve(asks))).await;
     }
 
     async fn serve(mut self, mut asks: mpsc::Receiver<ReloadAsk>) {

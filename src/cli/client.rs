@@ -34,6 +34,10 @@ pub(super) struct Client {
 impl Client {
     /// To the MCP endpoint.
     pub(super) async fn endpoint(gateway: &Gateway) -> Result<Self, Failure> {
+        if gateway.tls.is_some() {
+            let told = "the endpoint speaks TLS, which this command does not: use an MCP client";
+            return Err(Failure::new(Ending::Unreachable, told));
+        }
         Ok(Self::connect(&endpoint_of(gateway).await?).await?.with_key())
     }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{ConfigArg, Ending, Failure, load, read, say};
-use crate::config::Colour;
+use crate::{config::Colour, front::look_at_tls};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
@@ -15,7 +15,13 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<Ending, Failure> {
-    match read(&args.config) {
+    let read = read(&args.config);
+    if let Ok((config, _)) = &read
+        && let Err(error) = look_at_tls(config)
+    {
+        return unfit(&Failure::of(Ending::Usage, &error), args);
+    }
+    match read {
         Ok((config, _)) if args.json => {
             let warnings: Vec<_> = config.warnings.iter().map(|w| w.to_json()).collect();
             say(&json!({ "ok": true, "errors": [], "warnings": warnings }).to_string());
@@ -39,4 +45,14 @@ pub(super) fn check(args: &CheckArgs) -> Result<Ending, Failure> {
         }
         Err(_) => load(&args.config).map(|_| Ending::Fine),
     }
+}
+
+/// What the file names is there to be read, but of no use.
+fn unfit(failure: &Failure, args: &CheckArgs) -> Result<Ending, Failure> {
+    if !args.json {
+        return Err(Failure::new(failure.ending, &failure.told));
+    }
+    let told = json!({ "severity": "error", "message": failure.told });
+    say(&json!({ "ok": false, "errors": [told], "warnings": [] }).to_string());
+    Ok(failure.ending)
 }

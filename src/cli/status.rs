@@ -69,6 +69,7 @@ fn show(status: &Value) {
         show_stop(&stop);
     }
     show_witness(status);
+    show_troubles(status);
     show_refusal(status);
     list(status, "servers").chain(list(status, "draining")).for_each(show_server);
 }
@@ -87,6 +88,19 @@ fn show_witness(status: &Value) {
 }
 
 /// A refused reload is news until another one goes well.
+/// What the gateway goes on without, on what it had before.
+fn show_troubles(status: &Value) {
+    for (key, what) in [
+        ("tls", "the old certificate stays in force: the new files are not usable"),
+        ("tokens", "the issuer's keys could not be read"),
+    ] {
+        let why = status.get(key).and_then(|one| one.get("trouble")).and_then(Value::as_str);
+        if let Some(why) = why {
+            say(&format!("{key}: {what}: {why}"));
+        }
+    }
+}
+
 fn show_refusal(status: &Value) {
     let last = status.pointer("/config/last_reload").cloned().unwrap_or_default();
     if text(&last, "result") != "refused" {

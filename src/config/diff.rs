@@ -95,11 +95,11 @@ pub(super) fn needing_restart(
 ) -> Vec<(&'static str, &'static str)> {
     let mut gateway = Differing::default();
     compare!(gateway, Gateway, &before.gateway, &after.gateway, {
-        "listen": listen, "admin": admin, "names": names, "state_dir": state_dir,
+        "listen": listen, "admin": admin, "tls": tls, "names": names, "state_dir": state_dir,
         "hosts": hosts, "origins": origins, "legacy_sse": legacy_sse, "policies": policies,
     }, elsewhere: policy_mode, pinning);
     let mut auth = Differing::default();
-    compare!(auth, AuthConfig, &before.auth, &after.auth, { "modes": modes });
+    compare!(auth, AuthConfig, &before.auth, &after.auth, { "modes": modes, "jwt": jwt });
     let mut audit = Differing::default();
     // The mark's place follows from `state_dir`.
     compare!(audit, AuditConfig, &before.audit, &after.audit, {

@@ -1,8 +1,8 @@
 //! `[gateway]`, `[audit]`, `[stop]` and `[limits]`: where we listen, where we keep things, when we
 //! stop, how much.
 //!
-//! Owns the defaults of directories (systemd's first, then the user's) and the rule that nothing
-//! is reachable from another machine while there is neither TLS nor authentication. Each reader
+//! Owns the defaults of directories (systemd's first, then the user's). What other machines may
+//! reach is judged in `auth`; the admin surface never is, for it. Each reader
 //! returns a usable value even after a mistake: the note that it left refuses the whole file.
 
 use std::{
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, Payloads, PinMode, Pinning,
-    PolicyMode, ScanMode, StopConfig,
+    PolicyMode, ScanMode, StopConfig, auth,
     check::Check,
     report::{Note, Notes},
     section::{At, Section},
@@ -28,9 +28,10 @@ use crate::domain::limits::{
     SOCKET_PATH_BYTES_MAX,
 };
 
-pub(super) const GATEWAY_KEYS: [&str; 11] = [
+pub(super) const GATEWAY_KEYS: [&str; 12] = [
     "listen",
     "admin",
+    "tls",
     "names",
     "policies",
     "policy_mode",
@@ -77,6 +78,7 @@ pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Gateway {
     Gateway {
         listen,
         admin,
+        tls: auth::read_tls(section, check),
         names: section.word("names", &words, &mut check.notes).unwrap_or(Names::Prefixed),
         policies: policies(section, check),
         policy_mode: section.word("policy_mode", &modes, &mut check.notes).unwrap_or_default(),
@@ -242,11 +244,11 @@ fn address(key: &str, text: &At<&str>, runtime_dir: &Path, notes: &mut Notes) ->
         notes.push(note.label("expected IP:PORT or unix:PATH").help(FORMS));
         return None;
     };
-    if !tcp.ip().to_canonical().is_loopback() {
+    if key == "admin" && !tcp.ip().to_canonical().is_loopback() {
         let message = format!("`{key}` on {tcp} would be reachable from other machines");
         notes.push(refuse(Code::ExposedAddress, message).label("not a loopback address").help(
-            "there is no TLS and no authentication yet: listen on 127.0.0.1, [::1] or a \
-                 unix socket, and put a proxy that has both in front",
+            "the admin surface has no TLS: listen on 127.0.0.1, [::1] or a unix socket, and \
+                 come by a tunnel that has",
         ));
         return None;
     }

@@ -29,9 +29,10 @@ pub use foreign::{
 pub use load::{Surroundings, check_text, digest, load, load_gateway, load_next};
 pub use model::{
     Affinity, AuditConfig, AuthConfig, AuthMode, Balance, Config, Digests, Durability, EstopPlaces,
-    Gateway, Health, HttpTarget, Isolation, Limits, Listen, Names, Payloads, PinMode, Pinning,
-    PolicyMode, Program, ProtocolPin, ReplicaConfig, ScanMode, ServerConfig, ServerRates,
-    ServerRisk, StdioTarget, StopConfig, Target, ToolFilter, WitnessConfig,
+    Gateway, Health, HttpTarget, Isolation, JwksPlace, JwtConfig, Limits, Listen, METADATA_PATH,
+    Names, Payloads, PinMode, Pinning, PolicyMode, Program, ProtocolPin, ReplicaConfig, ScanMode,
+    ServerConfig, ServerRates, ServerRisk, StdioTarget, StopConfig, Target, TlsConfig, ToolFilter,
+    WitnessConfig,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,

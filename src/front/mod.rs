@@ -33,6 +33,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Runtime,
     sync::Semaphore,
+    task::spawn_blocking,
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,7 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use admin::{
     Applied, Desk, Heart, Refused, ReloadAsk, Reloaded, Reloads, Standing, open_door, pins_told,
 };
-pub use identity::{Key, KeyError, KeyFile, NewKey, Role};
+pub use identity::{Key, KeyError, KeyFile, NewKey, Role, TlsError, look_at_tls};
 pub use snapshot::Publisher;
 
 use crate::{
@@ -72,6 +73,8 @@ pub enum FrontError {
     Keys(#[from] KeyError),
     #[error("the admin listener cannot have threads of its own")]
     Admin(#[source] io::Error),
+    #[error("TLS cannot be spoken")]
+    Tls(#[from] TlsError),
 }
 
 /// What every connection shares.
@@ -117,7 +120,8 @@ impl Front {
     ) -> Result<Arc<Self>, FrontError> {
         let on_record = (gate.audit().clone(), KeyFile::at(config.gateway.recorded_keys()));
         let keys = KeyFile::at(config.gateway.keys());
-        let gatekeeper = identity::Gatekeeper::new(config.auth.clone(), keys, on_record);
+        let ways = (config.auth.clone(), config.gateway.tls.clone());
+        let gatekeeper = identity::Gatekeeper::new(ways, keys, on_record)?;
         let nonce = getrandom::u32().map_err(|_| FrontError::Random)?;
         Ok(Arc::new(Self {
             gate,
@@ -161,10 +165,12 @@ impl Front {
             answer: move |link, request| http::answer(front.clone(), link, request),
             places: http::Places::new(self.limits.connections, http::VITAL),
             porter: reject::Porter::new("main", self.gate.audit().refusals()),
+            tls: self.gatekeeper.tls(),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };
         self.tasks.spawn(http::serve(listener, serve));
+        self.tasks.spawn(tend(self.clone()));
         self.tasks.spawn(sweep(self.clone()));
         Ok(self.endpoint.get_or_init(|| address).clone())
     }
@@ -189,6 +195,7 @@ impl Front {
             answer: move |link, request| admin::answer(front.clone(), link, request),
             places: http::Places::new(ADMIN_CONNECTIONS_MAX, admin::vital()),
             porter: reject::Porter::new("admin", self.gate.audit().refusals()),
+            tls: None,
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
         };
@@ -258,9 +265,12 @@ fn salt(path: &Path) -> Option<Salt> {
         .ok()
 }
 
-/// Looks at the keys now and then, for whoever changes them without saying so.
+/// Looks at keys and certificates now and then, for whoever changes them without saying so.
 async fn watch_keys(front: Arc<Front>) {
     while tokio::time::timeout(KEYS_POLL, front.drain.cancelled()).await.is_err() {
+        let looking = front.clone();
+        // A look that panics has seen nothing.
+        spawn_blocking(move || looking.gatekeeper.refresh_tls()).await.unwrap_or_default();
         if let Err(error) = front.refresh_keys("file").await {
             tracing::error!(%error, "API keys could not be taken; those that were known stay good");
         }
@@ -290,6 +300,14 @@ impl Drop for Threads {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Has what tokens are judged by at hand, until the end begins.
+async fn tend(front: Arc<Front>) {
+    tokio::select! {
+        () = front.drain.cancelled() => {}
+        () = front.gatekeeper.tend() => {}
     }
 }
 

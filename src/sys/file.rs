@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -65,6 +65,17 @@ pub fn secret_word(path: &Path) -> io::Result<String> {
     let word: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     replace_file(path, format!("{word}\n").as_bytes())?;
     Ok(word)
+}
+
+/// The content of a file that others write; one that is longer is an error.
+pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn put(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {

@@ -38,7 +38,7 @@ use crate::{
 
 pub use connect::{Connector, Steps};
 pub use error::ConnectError;
-pub use http::post;
+pub use http::{get, post};
 pub use news::{Honoured, ListenEnd, News};
 pub use outgoing::{Draft, Manner, Outgoing, Runs};
 pub use pace::Oddities;

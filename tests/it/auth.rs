@@ -2,6 +2,8 @@
 
 mod keys;
 mod roles;
+mod tls;
+mod tokens;
 
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;

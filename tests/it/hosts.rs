@@ -133,3 +133,28 @@ fn an_exported_snippet_imports_as_a_server_that_is_this_gateway() {
     let url = format!("http://127.0.0.1:{}/mcp", inner.port);
     assert_eq!(snippet["context_servers"]["portcullis"]["url"], url);
 }
+
+#[test]
+fn an_export_says_where_the_gateway_is_and_what_has_to_be_brought() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |tables: &str| {
+        let config = write_config(dir.path(), tables);
+        let words = ["export", "--client", "cursor", "--json", "--config"];
+        let output = run(dir.path(), &[&words[..], &[config.to_str().unwrap()]].concat());
+        ends(&output, 0);
+        let told: Value = serde_json::from_str(&out(&output)).unwrap();
+        let remarks = told["remarks"].to_string();
+        let snippet: Value = serde_json::from_str(told["snippet"].as_str().unwrap()).unwrap();
+        (snippet["mcpServers"]["portcullis"]["url"].as_str().unwrap().to_owned(), remarks)
+    };
+    let listen = "[gateway]\nlisten = \"127.0.0.1:7411\"\n";
+    assert_eq!(told(listen), ("http://127.0.0.1:7411/mcp".to_owned(), "[]".to_owned()));
+    let tls = "tls = { cert = \"c.pem\", key = \"k.pem\", client_ca = \"ca.pem\" }\n";
+    let hosts = "hosts = [\"gate.example\"]\n";
+    let auth = "[auth]\nmodes = [\"keys\", \"mtls\"]\n";
+    let (url, remarks) = told(&format!("{listen}{tls}{hosts}{auth}"));
+    assert_eq!(url, "https://gate.example:7411/mcp");
+    for part in ["portcullis keys add", "Authorization: Bearer", "PORTCULLIS_KEY", "client_ca"] {
+        assert!(remarks.contains(part), "{part}: {remarks}");
+    }
+}

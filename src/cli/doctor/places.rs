@@ -13,8 +13,9 @@ use serde_json::Value;
 use super::Check;
 use crate::{
     audit::{self, VerifyError, Wanted},
-    cli::ConfigArg,
-    config::{Gateway, Listen},
+    cli::{ConfigArg, Ending, Failure},
+    config::{Config, Gateway, Listen},
+    front::look_at_tls,
     sys,
 };
 
@@ -28,6 +29,9 @@ const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_OR_OTHERS: u32 = 0o077;
 const HOUR_US: u64 = 3_600_000_000;
+const DAY_S: u64 = 86_400;
+/// What is good for fewer days should be replaced.
+const CERTIFICATE_DAYS_MIN: u64 = 14;
 
 pub(super) fn look(config: &ConfigArg, gateway: &Gateway, status: Option<&Value>) -> Vec<Check> {
     let mut checks = vec![
@@ -73,6 +77,26 @@ fn socket(what: &str, path: &Path, running: Option<&Value>) -> Check {
         Ok(_) => Check::ok(what, format!("{shown} is left over; the next start replaces it")),
         Err(_) => Check::ok(what, format!("{shown} is free")),
     }
+}
+
+/// The certificate that the listener shows, and what goes with it.
+pub(super) fn tls(config: &Config) -> Option<Check> {
+    const WHAT: &str = "TLS";
+    Some(match look_at_tls(config) {
+        Ok(None) => return None,
+        Ok(Some(0)) => Check::fail(WHAT, "the certificate is over", "put a new one in its place"),
+        Ok(Some(left_s)) => {
+            let told = format!("the certificate is good for {} days", left_s / DAY_S);
+            match left_s / DAY_S {
+                ..CERTIFICATE_DAYS_MIN => Check::warn(WHAT, told, "put a new one in its place"),
+                _ => Check::ok(WHAT, told),
+            }
+        }
+        Err(error) => {
+            let told = Failure::of(Ending::Usage, &error).told.replace('\n', " ");
+            Check::fail(WHAT, told, "look at [gateway.tls] and its files")
+        }
+    })
 }
 
 fn file_mode(path: &Path) -> Check {

@@ -2,14 +2,17 @@
 //!
 //! Prints and writes nothing: whose file it is knows best what else stands in it.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{Common, Ending, Failure, client::endpoint_of, complain, find_gateway, say, wait_for},
-    config::Listen,
+    cli::{
+        Common, ConfigArg, Ending, Failure, client::endpoint_of, complain, find_gateway, read, say,
+        wait_for,
+    },
+    config::{AuthMode, Gateway, Listen},
 };
 
 pub(in crate::cli) const EXAMPLES: &str = "\
@@ -94,7 +97,10 @@ pub(in crate::cli) fn export(args: &ExportArgs) -> Result<Ending, Failure> {
     let dials = args.client.dials() && !args.stdio;
     let way = match (&gateway.listen, dials) {
         (Listen::Tcp(_), true) => match wait_for(endpoint_of(&gateway))? {
-            Listen::Tcp(address) => Way::Http(format!("http://{address}/mcp")),
+            Listen::Tcp(address) => {
+                remarks.extend(proofs(&args.common.config));
+                Way::Http(url(&gateway, address))
+            }
             Listen::Unix(_) => own_gateway(&args.common.config.config)?,
         },
         (Listen::Unix(path), true) => {
@@ -124,6 +130,34 @@ pub(in crate::cli) fn export(args: &ExportArgs) -> Result<Ending, Failure> {
         say(text.trim_end());
     }
     Ok(Ending::Fine)
+}
+
+/// As others call the gateway: by a name that its certificate has, as far as we know one.
+fn url(gateway: &Gateway, address: SocketAddr) -> String {
+    let scheme = if gateway.tls.is_some() { "https" } else { "http" };
+    let port = address.port();
+    let host = match gateway.hosts.first().filter(|_| gateway.tls.is_some()) {
+        Some(host) if host.contains(':') => host.clone(),
+        Some(host) => format!("{host}:{port}"),
+        None => address.to_string(),
+    };
+    format!("{scheme}://{host}/mcp")
+}
+
+/// What the program has to bring besides; one of them is enough.
+fn proofs(config: &ConfigArg) -> Vec<String> {
+    let Ok((config, _)) = read(config) else { return Vec::new() };
+    let told = |mode| match mode {
+        AuthMode::Keys => {
+            "it needs a key: make one with `portcullis keys add NAME`, and have the program send \
+             the header `Authorization: Bearer KEY`, best from a variable such as PORTCULLIS_KEY"
+        }
+        AuthMode::Jwt => "it takes access tokens: a program that speaks OAuth finds its way alone",
+        AuthMode::Mtls => "it takes client certificates: give the program one that client_ca made",
+        AuthMode::None | AuthMode::Peer => "",
+    };
+    let told = config.auth.modes.iter().map(|mode| told(*mode).to_owned());
+    told.filter(|text| !text.is_empty()).collect()
 }
 
 fn own_gateway(config: &Path) -> Result<Way, Failure> {

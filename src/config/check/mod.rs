@@ -145,7 +145,7 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
     let gateway_section = top.section("gateway", "[gateway]", &mut check.notes);
     let gateway = gateway::read(&gateway_section, check);
     let auth_section = top.section("auth", "[auth]", &mut check.notes);
-    let auth = auth::read(&auth_section, &gateway, check);
+    let auth = auth::read(&auth_section, (&gateway_section, &gateway), check);
     let audit_section = top.section("audit", "[audit]", &mut check.notes);
     let audit = gateway::read_audit(&audit_section, &gateway.state_dir, check);
     let stop = gateway::read_stop(&top.section("stop", "[stop]", &mut check.notes), check);
@@ -247,6 +247,7 @@ pub(super) fn note_syntax(broken: &[toml::de::Error], notes: &mut Notes) {
             Code::NoServers,
             Code::NoStateDir,
             Code::NeedsRestart,
+            Code::MissingKey,
         ];
         certain.end <= span.start && !missing.contains(&code)
     });

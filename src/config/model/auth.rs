@@ -1,12 +1,14 @@
-//! How applications prove who they are, as checked.
+//! How applications prove who they are, and what the listener shows them, as checked.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// `[auth]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
     /// Each that is open; one is enough for a caller.
     pub modes: BTreeSet<AuthMode>,
+    /// There if `modes` has it.
+    pub jwt: Option<JwtConfig>,
 }
 
 /// A way to prove who one is.
@@ -18,10 +20,45 @@ pub enum AuthMode {
     Peer,
     /// A key of ours, as a bearer token.
     Keys,
+    /// An access token of an authorization server.
+    Jwt,
+    /// A client certificate.
+    Mtls,
+}
+
+/// `[auth.jwt]`: whose tokens count, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtConfig {
+    /// As tokens have it, to the letter.
+    pub issuer: String,
+    /// The name that a token for us is made out to: the endpoint's URL as clients know it.
+    pub resource: String,
+    pub jwks: JwksPlace,
+    /// What every token must have.
+    pub scopes: Vec<String>,
+    /// The claim that names groups.
+    pub groups_claim: String,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JwksPlace {
+    /// `https`, or `http` on this machine.
+    Url(http::Uri),
+    File(PathBuf),
+}
+
+/// `[gateway.tls]`: files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    /// Whose client certificates count.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl AuthMode {
-    pub const ALL: [Self; 3] = [Self::None, Self::Peer, Self::Keys];
+    pub const ALL: [Self; 5] = [Self::None, Self::Peer, Self::Keys, Self::Jwt, Self::Mtls];
 
     /// The word in the file.
     pub fn as_str(self) -> &'static str {
@@ -29,6 +66,8 @@ impl AuthMode {
             Self::None => "none",
             Self::Peer => "peer",
             Self::Keys => "keys",
+            Self::Jwt => "jwt",
+            Self::Mtls => "mtls",
         }
     }
 }
@@ -41,6 +80,19 @@ impl AuthConfig {
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { modes: BTreeSet::from([AuthMode::None, AuthMode::Peer]) }
+        Self { modes: BTreeSet::from([AuthMode::None, AuthMode::Peer]), jwt: None }
+    }
+}
+
+/// Where a protected resource says whose tokens it takes.
+pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
+
+impl JwtConfig {
+    /// RFC 9728: the well-known part stands between the host and the path of the resource.
+    pub fn metadata_url(&self) -> String {
+        let (scheme, rest) = self.resource.split_once("://").unwrap_or(("https", &self.resource));
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let slash = if path.is_empty() { "" } else { "/" };
+        format!("{scheme}://{host}{METADATA_PATH}{slash}{path}")
     }
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use audit::{AuditConfig, Durability, Payloads, WitnessConfig};
-pub use auth::{AuthConfig, AuthMode};
+pub use auth::{AuthConfig, AuthMode, JwksPlace, JwtConfig, METADATA_PATH, TlsConfig};
 use http::HeaderName;
 
 use super::{Policies, Secret, Warning};
@@ -56,6 +56,8 @@ pub struct Digests {
 pub struct Gateway {
     pub listen: Listen,
     pub admin: Listen,
+    /// What `listen` speaks, if that is not plain HTTP.
+    pub tls: Option<TlsConfig>,
     pub names: Names,
     /// The directory with everything that says who may do what.
     pub policies: PathBuf,
@@ -146,7 +148,8 @@ pub struct StopConfig {
     pub denials_per_minute: Option<usize>,
 }
 
-/// Where a listener is bound. A TCP address is always a loopback one.
+/// Where a listener is bound. A TCP address is a loopback one, unless there is TLS and nobody comes
+/// in without proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     Tcp(SocketAddr),

@@ -63,6 +63,8 @@ pub enum Code {
     FailedCase,
     /// C028: ways to prove who one is, none of which can be gone.
     NoWayIn,
+    /// C029: a key without which its table says nothing.
+    MissingKey,
     /// C101: unencrypted HTTP to another machine (warning).
     PlainHttp,
     /// C102: a literal that looks like a key (warning).
@@ -81,7 +83,7 @@ pub enum Severity {
 }
 
 impl Code {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -110,6 +112,7 @@ impl Code {
         Self::BadPolicy,
         Self::FailedCase,
         Self::NoWayIn,
+        Self::MissingKey,
         Self::PlainHttp,
         Self::LiteralSecret,
         Self::NoServers,
@@ -146,6 +149,7 @@ impl Code {
             Self::BadPolicy => "C026",
             Self::FailedCase => "C027",
             Self::NoWayIn => "C028",
+            Self::MissingKey => "C029",
             Self::PlainHttp => "C101",
             Self::LiteralSecret => "C102",
             Self::NoServers => "C103",

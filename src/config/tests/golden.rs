@@ -13,7 +13,7 @@ use crate::config::{
 };
 
 /// For each code a file that has mistakes of this code only.
-const EXAMPLES: [(Code, &str); 25] = [
+const EXAMPLES: [(Code, &str); 26] = [
     (Code::Syntax, "[gateway]\nlisten = \"127.0.0.1:1\nnames = \"plain\"\n"),
     (
         Code::UnknownKey,
@@ -100,6 +100,11 @@ const EXAMPLES: [(Code, &str); 25] = [
              env_http_headers = { authorization = \"TOKEN\" }\n",
     ),
     (Code::NoWayIn, "[auth]\nmodes = [\"peer\"]\n[servers.a]\ncommand = \"git-mcp\"\n"),
+    (
+        Code::MissingKey,
+        "[gateway]\ntls = { cert = \"c.pem\" }\n[auth.jwt]\nissuer = \"https://a.example\"\n\
+             [servers.a]\ncommand = \"git-mcp\"\n",
+    ),
     (Code::PlainHttp, "xyzzy = 1\n[servers.a]\nurl = \"http://a.example/mcp\"\n"),
     (
         Code::LiteralSecret,

@@ -1,4 +1,4 @@
-//! The bounds of what is shown: metrics, and the feed of calls.
+//! The bounds of what is shown: metrics, the feed of calls, and what of a trace passes.
 
 use std::time::Duration;
 
@@ -16,3 +16,8 @@ pub const FEED_EVENTS_MAX: usize = 1024;
 pub const FEED_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Threads of the admin listener's own runtime.
 pub const ADMIN_THREADS: usize = 2;
+/// A `tracestate` that passes; a longer one is left out.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+/// A `baggage` of which allowed members pass; a longer one is left out.
+pub const BAGGAGE_BYTES_MAX: usize = 8192;

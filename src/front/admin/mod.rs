@@ -54,7 +54,7 @@ pub(super) async fn answer(
     let operator = front.gatekeeper.operator(&link, request.headers(), |h| front.desk.knows(h));
     let operator = match operator {
         Ok(operator) => operator,
-        Err(refusal) => return refused(refusal),
+        Err(refusal) => return refused(refusal, refusal.challenge()),
     };
     let who = Principal::new(&operator.who);
     let response = match routes::find(request.uri().path(), request.method()) {

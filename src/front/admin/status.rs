@@ -84,6 +84,7 @@ pub(in crate::front) fn line(front: &Front) -> String {
 /// Everything an operator asks first, as JSON.
 pub(super) fn status(front: &Front) -> Value {
     let snapshot = front.publisher.load();
+    let (tls, tokens) = front.gatekeeper.troubles();
     let salt = front.salt.as_ref();
     let told =
         |servers: &[ServerStatus]| servers.iter().map(|one| server(one, salt)).collect::<Vec<_>>();
@@ -93,6 +94,8 @@ pub(super) fn status(front: &Front) -> Value {
         "generation": snapshot.generation.0,
         "config": reload::standing(&front.reloads),
         "stop": estop::told(&front.gate),
+        "tls": { "trouble": tls },
+        "tokens": { "trouble": tokens },
         "audit": audit(front),
         "tools": snapshot.catalog.everything().len(List::Tools),
         "prompts": snapshot.catalog.everything().len(List::Prompts),

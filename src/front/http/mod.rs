@@ -32,7 +32,10 @@ use super::{
     identity::{Link, Refusal, Visitor},
     reject::{because, of},
 };
-use crate::wire::{Frame, headers, sse_event};
+use crate::{
+    config::METADATA_PATH,
+    wire::{Frame, headers, sse_event},
+};
 
 /// What is answered also when there is no room for more.
 pub(super) const VITAL: &[&str] = &["/health", "/ready"];
@@ -54,38 +57,49 @@ pub(super) async fn answer(
         ("/health", &Method::GET) => return plain(StatusCode::OK, "ok"),
         ("/ready", &Method::GET) => return admin::ready(&front),
         ("/health" | "/ready", _) => return not_allowed("GET"),
+        (path, &Method::GET) if path.starts_with(METADATA_PATH) => return metadata(&front, path),
         _ => {}
     }
-    let visitor = match front.gatekeeper.admit(&link, request.headers()) {
+    let visitor = match front.gatekeeper.admit(&link, request.headers()).await {
         Ok(visitor) => visitor,
-        Err(refusal) => return refused(refusal),
+        Err(refusal) => return refused(refusal, front.gatekeeper.challenge(refusal)),
     };
-    let who = visitor.principal.clone();
-    if !visitor.proof.can_end() {
-        return of(who, route(front, visitor, request).await);
+    let (who, proof) = (visitor.principal.clone(), visitor.proof.clone());
+    let answered = route(front.clone(), visitor, request);
+    if !proof.can_end() {
+        return of(who, answered.await);
     }
-    let proof = visitor.proof.clone();
     tokio::select! {
         biased;
-        () = proof.clone().over() => refused(Refusal::Bad(OVER)),
-        response = route(front, visitor, request) => {
-            of(who, response.map(|body| body.until(proof.over())))
-        }
+        () = proof.clone().over() => refused(OVER, front.gatekeeper.challenge(OVER)),
+        response = answered => of(who, response.map(|body| body.until(proof.over()))),
     }
 }
 
 /// Said to whoever waits for an answer.
-const OVER: &str = "the proof has ended meanwhile";
+const OVER: Refusal = Refusal::Bad("the proof has ended meanwhile");
 
 /// Every refusal of somebody who could not show who he is.
-pub(super) fn refused(refusal: Refusal) -> Response<Body> {
-    let (told, challenge) = match refusal {
-        Refusal::Nobody => ("who are you? Authorization: Bearer is needed", "Bearer"),
-        Refusal::Bad(_) => ("this is good for nothing here", r#"Bearer error="invalid_token""#),
+pub(super) fn refused(refusal: Refusal, challenge: HeaderValue) -> Response<Body> {
+    let (status, told) = match refusal {
+        _ if refusal.lacks_scope() => (StatusCode::FORBIDDEN, "the token lacks a scope"),
+        Refusal::Nobody => {
+            (StatusCode::UNAUTHORIZED, "who are you? Authorization: Bearer is needed")
+        }
+        Refusal::Bad(_) | Refusal::Token(_) => {
+            (StatusCode::UNAUTHORIZED, "what you show is good for nothing here")
+        }
     };
-    let mut response = plain(StatusCode::UNAUTHORIZED, told);
-    set(&mut response, header::WWW_AUTHENTICATE, challenge);
+    let mut response = plain(status, told);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     because(response, refusal.as_str())
+}
+
+fn metadata(front: &Front, path: &str) -> Response<Body> {
+    match front.gatekeeper.metadata(path) {
+        Some(metadata) => json(StatusCode::OK, Body::text(metadata.to_string())),
+        None => plain(StatusCode::NOT_FOUND, "there is no such resource that takes tokens here"),
+    }
 }
 
 /// Every request of somebody who is known.

@@ -226,6 +226,11 @@ pub(super) fn parts(text: &str) -> Option<(&str, &str)> {
     text.strip_prefix(PREFIX)?.split_once('_')
 }
 
+/// Whether a text looks like a key of ours.
+pub(super) fn is_one(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
 /// Whether the secret is the one; takes as long wherever they differ.
 pub(super) fn is_secret(secret: &str, digest: &[u8; 32]) -> bool {
     let given: [u8; 32] = Sha256::digest(secret).into();

@@ -5,28 +5,41 @@
 //! is, never what he may do with servers; of operators, it says which role they have. A key lets
 //! nobody in before it is on record. Speaks to no connection.
 
+mod jwt;
 mod key;
 mod keys;
 mod ledger;
 mod role;
+mod tls;
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, sync::Arc, time::Duration};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use rustix::process::geteuid;
-use tokio::{sync::Mutex, task::spawn_blocking};
+use serde_json::Value;
+use tokio::{
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
+use jwt::{NoToken, Tokens};
 pub use key::{Key, KeyError, KeyFile, NewKey};
 use keys::{Keys, Known, NoKey};
 use ledger::Ledger;
 pub use role::Role;
+pub(super) use tls::{Certified, Tls};
+pub use tls::{TlsError, look_at_tls};
+
+use tls::Asks;
 
 use crate::{
     audit::{Audit, AuditError},
-    config::{AuthConfig, AuthMode},
-    domain::{Principal, Transport},
+    config::{AuthConfig, AuthMode, TlsConfig},
+    domain::{Principal, Transport, limits::PROVEN_NAME_BYTES_MAX},
     sys,
+    wire::is_invisible,
 };
 
 /// What a connection shows of its other end before anything is said.
@@ -36,6 +49,8 @@ pub(super) enum Link {
     Tcp,
     /// The kernel says who has connected.
     Unix { uid: u32 },
+    /// TLS, and what a client certificate says that was verified, if there was one.
+    Tls { certified: Option<Certified> },
 }
 
 /// Somebody who was let in.
@@ -51,6 +66,8 @@ pub(super) struct Visitor {
 pub(super) struct Proof {
     /// Of what can be taken back.
     term: Option<CancellationToken>,
+    /// Of what is over by itself. What was opened with it can be gone on with by another.
+    until: Option<Instant>,
 }
 
 /// Somebody at the admin listener.
@@ -69,6 +86,8 @@ pub(super) enum Refusal {
     Nobody,
     /// What was shown is not good; why, for us and not for him.
     Bad(&'static str),
+    /// A token that is not good, or not enough.
+    Token(NoToken),
 }
 
 /// Decides who somebody is.
@@ -78,36 +97,93 @@ pub(super) struct Gatekeeper {
     keys: Arc<Keys>,
     /// Held while keys are looked at: one after the other.
     ledger: Mutex<Ledger>,
+    tokens: Option<Tokens>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Gatekeeper {
     /// Lets nobody in by a key before `refresh`. `on_record` holds what the audit knows of `keys`.
     pub(super) fn new(
-        auth: AuthConfig,
+        (auth, places): (AuthConfig, Option<TlsConfig>),
         keys: KeyFile,
         (audit, on_record): (Audit, KeyFile),
-    ) -> Self {
+    ) -> Result<Self, TlsError> {
+        let tls = places.map(|places| Tls::open(places, Asks::by(&auth))).transpose()?;
+        let tokens = auth.jwt.clone().map(Tokens::new);
         let ledger = Mutex::new(Ledger::of(audit, on_record));
-        Self { auth, keys: Arc::new(Keys::of(keys)), ledger }
+        let keys = Arc::new(Keys::of(keys));
+        Ok(Self { auth, keys, ledger, tokens, tls: tls.map(Arc::new) })
     }
 
     /// Who an application is.
-    pub(super) fn admit(&self, link: &Link, headers: &HeaderMap) -> Result<Visitor, Refusal> {
+    pub(super) async fn admit(&self, link: &Link, headers: &HeaderMap) -> Result<Visitor, Refusal> {
         let transport = link.transport();
-        if self.auth.has(AuthMode::Keys)
+        let takes = |mode| self.auth.has(mode);
+        if (takes(AuthMode::Keys) || self.tokens.is_some())
             && let Some(token) = bearer(headers)?
         {
-            let known = self.keys.find(token, sys::unix_millis()).map_err(Refusal::from)?;
-            let proof = Proof { term: Some(known.over.clone()) };
-            return Ok(Visitor { principal: known.principal.clone(), transport, proof });
+            let (principal, proof) = self.by_token(token).await?;
+            return Ok(Visitor { principal, transport, proof });
         }
-        let by_kernel = self.auth.has(AuthMode::None) || self.auth.has(AuthMode::Peer);
+        let is_open = takes(AuthMode::None);
+        let mut until = None;
         let principal = match link {
-            Link::Unix { .. } if by_kernel => link.shows(),
-            Link::Tcp if self.auth.has(AuthMode::None) => link.shows(),
-            Link::Unix { .. } | Link::Tcp => return Err(Refusal::Nobody),
+            Link::Unix { .. } if is_open || takes(AuthMode::Peer) => link.shows(),
+            Link::Tls { certified: Some(one) } if takes(AuthMode::Mtls) => {
+                until = Instant::now().checked_add(left_of(one)?);
+                one.who.clone()
+            }
+            Link::Tcp | Link::Tls { .. } if is_open => link.shows(),
+            Link::Unix { .. } | Link::Tcp | Link::Tls { .. } => return Err(Refusal::Nobody),
         };
-        Ok(Visitor { principal, transport, proof: Proof { term: None } })
+        Ok(Visitor { principal, transport, proof: Proof { term: None, until } })
+    }
+
+    /// A key of ours says so by its form; anything else is the issuer's.
+    async fn by_token(&self, token: &str) -> Result<(Principal, Proof), Refusal> {
+        let now_ms = sys::unix_millis();
+        match &self.tokens {
+            Some(tokens) if !key::is_one(token) || !self.auth.has(AuthMode::Keys) => {
+                let told = tokens.read(token, now_ms).await.map_err(Refusal::Token)?;
+                let until = Instant::now().checked_add(told.lasts);
+                Ok((told.principal, Proof { term: None, until }))
+            }
+            Some(_) | None => {
+                let known = self.keys.find(token, now_ms).map_err(Refusal::from)?;
+                let proof = Proof { term: Some(known.over.clone()), until: None };
+                Ok((known.principal.clone(), proof))
+            }
+        }
+    }
+
+    /// What the listener speaks, if that is not plain HTTP.
+    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
+    }
+
+    /// Where clients get tokens for us, if tokens are taken.
+    pub(super) fn metadata(&self, path: &str) -> Option<Value> {
+        self.tokens.as_ref()?.metadata(path)
+    }
+
+    /// What an application that is refused is told to bring.
+    pub(super) fn challenge(&self, refusal: Refusal) -> HeaderValue {
+        let why = match refusal {
+            Refusal::Nobody => None,
+            // It has the form of a token, as far as its bearer knows.
+            Refusal::Bad(_) => Some(NoToken::Form),
+            Refusal::Token(why) => Some(why),
+        };
+        let of_tokens = self.tokens.as_ref().and_then(|tokens| tokens.challenge(why));
+        of_tokens.unwrap_or_else(|| refusal.challenge())
+    }
+
+    /// Has the issuer's keys at hand; runs for ever.
+    pub(super) async fn tend(&self) {
+        match &self.tokens {
+            Some(tokens) => tokens.keys.tend().await,
+            None => pending().await,
+        }
     }
 
     /// Who an operator is. `is_token`: whether the word of the stop was said.
@@ -130,7 +206,7 @@ impl Gatekeeper {
                 let is_owner = *uid == 0 || *uid == geteuid().as_raw();
                 of(&format!("uid:{uid}"), is_owner.then_some(Role::Admin))
             }
-            Link::Tcp => of("local", None),
+            Link::Tcp | Link::Tls { .. } => of("local", None),
         }
     }
 
@@ -163,6 +239,23 @@ impl Gatekeeper {
         (has_ended, told)
     }
 
+    /// Looks whether there are other certificates. Blocks.
+    pub(super) fn refresh_tls(&self) {
+        match self.tls.as_ref().map(|tls| tls.refresh()) {
+            Some(Ok(true)) => tracing::info!("New connections get the new certificate"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "The old certificate stays: the new files are not usable");
+            }
+            Some(Ok(false)) | None => {}
+        }
+    }
+
+    /// What of it an operator has to mend: of the certificates, and of the issuer's keys.
+    pub(super) fn troubles(&self) -> (Option<String>, Option<String>) {
+        let of_tls = self.tls.as_ref().and_then(|tls| tls.trouble());
+        (of_tls, self.tokens.as_ref().and_then(|tokens| tokens.keys.trouble()))
+    }
+
     /// The keys that are known, without anything that is secret.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
         self.keys.list().into_iter().map(|known: Arc<Known>| known.key.clone())
@@ -175,39 +268,54 @@ impl Link {
         match self {
             Self::Tcp => Principal::new("local"),
             Self::Unix { uid } => Principal::new(&format!("uid:{uid}")),
+            Self::Tls { certified: Some(one) } => one.who.clone(),
+            Self::Tls { certified: None } => Principal::new("local"),
         }
     }
 
     fn transport(&self) -> Transport {
         match self {
-            Self::Tcp => Transport::Http,
+            Self::Tcp | Self::Tls { .. } => Transport::Http,
             Self::Unix { .. } => Transport::Unix,
         }
     }
 }
 
 impl Proof {
+    /// Whether what it has opened is over.
     pub(super) fn is_over(&self) -> bool {
         self.term.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 
     /// Whether it can end at all.
     pub(super) fn can_end(&self) -> bool {
-        self.term.is_some()
+        self.term.is_some() || self.until.is_some()
     }
 
     /// Returns when it is good no more.
     pub(super) async fn over(self) {
-        match self.term {
-            Some(term) => term.cancelled_owned().await,
-            None => pending().await,
+        let taken_back = async {
+            match self.term {
+                Some(term) => term.cancelled_owned().await,
+                None => pending().await,
+            }
+        };
+        let by_itself = async {
+            match self.until {
+                Some(until) => sleep_until(until).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = taken_back => {}
+            () = by_itself => {}
         }
     }
 
     /// For tests of what comes after it.
     #[cfg(test)]
     pub(in crate::front) fn of_a_test() -> Self {
-        Self { term: None }
+        Self { term: None, until: None }
     }
 }
 
@@ -217,7 +325,21 @@ impl Refusal {
         match self {
             Self::Nobody => "no credentials",
             Self::Bad(why) => why,
+            Self::Token(why) => why.as_str(),
         }
+    }
+
+    /// What is asked for where only our own keys count.
+    pub(super) fn challenge(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Nobody => "Bearer",
+            Self::Bad(_) | Self::Token(_) => "Bearer error=\"invalid_token\"",
+        })
+    }
+
+    /// Whether more of the same would do.
+    pub(super) fn lacks_scope(self) -> bool {
+        self == Self::Token(NoToken::Scope)
     }
 }
 
@@ -229,6 +351,22 @@ impl From<NoKey> for Refusal {
             NoKey::Expired => "the key is over",
         })
     }
+}
+
+/// How long a certificate is good; a connection may outlive it.
+fn left_of(one: &Certified) -> Result<Duration, Refusal> {
+    let left_ms = one.until_s.saturating_mul(1000).saturating_sub(sys::unix_millis());
+    if left_ms == 0 {
+        Err(Refusal::Bad("the certificate is over"))
+    } else {
+        Ok(Duration::from_millis(left_ms))
+    }
+}
+
+/// What can stand in a log and in a policy, and looks like what it is.
+fn is_name(text: &str) -> bool {
+    let is_odd = |c: char| c != ' ' && is_invisible(c);
+    (1..=PROVEN_NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(is_odd)
 }
 
 /// The bearer token of a request. Two headers have two readings and are none.

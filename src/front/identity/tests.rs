@@ -5,10 +5,12 @@ use std::{fs, path::Path};
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 
-use super::{Gatekeeper, KeyError, KeyFile, Link, NewKey, Refusal, Role};
+use super::{Certified, Gatekeeper, KeyError, KeyFile, Link, NewKey, Refusal, Role, Visitor};
 use crate::{
     audit::{Audit, AuditThread, Durability},
     config::{AuthConfig, AuthMode},
+    domain::Principal,
+    sys,
 };
 
 const KERNEL: Link = Link::Unix { uid: 4711 };
@@ -33,10 +35,10 @@ fn gatekeeper(modes: &[AuthMode], role: Option<Role>) -> (Gatekeeper, String, te
 
 fn gatekeeper_of(modes: &[AuthMode], dir: &Path) -> (Gatekeeper, AuditThread) {
     let file = |name| KeyFile::at(dir.join(name));
-    let auth = AuthConfig { modes: modes.iter().copied().collect() };
+    let auth = AuthConfig { modes: modes.iter().copied().collect(), jwt: None };
     let (audit, thread) = Audit::open(&dir.join("audit"), Durability::Cached).unwrap();
     let on_record = (audit, file("recorded.json"));
-    (Gatekeeper::new(auth, file("keys.json"), on_record), thread)
+    (Gatekeeper::new((auth, None), file("keys.json"), on_record).unwrap(), thread)
 }
 
 fn refresh(gatekeeper: &Gatekeeper) -> Result<(), KeyError> {
@@ -53,19 +55,29 @@ fn recorded(dir: &Path) -> Vec<(String, String)> {
     pairs.filter(|(kind, _)| kind.starts_with("key_") || kind == "keys_taken").collect()
 }
 
+/// It waits for nobody: there is no issuer.
+fn admit(gatekeeper: &Gatekeeper, link: &Link, shown: &HeaderMap) -> Result<Visitor, Refusal> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(gatekeeper.admit(link, shown))
+}
+
+fn certified(until_s: u64) -> Link {
+    Link::Tls { certified: Some(Certified { who: Principal::new("cert:dns:a.example"), until_s }) }
+}
+
 #[track_caller]
 fn check(modes: &[AuthMode], link: &Link, shown: &[&str], want: Result<&str, Refusal>) {
     let (gatekeeper, key, _dir) = gatekeeper(modes, None);
     let shown: Vec<_> = shown.iter().map(|value| value.replace("KEY", &key)).collect();
     let shown: Vec<_> = shown.iter().map(String::as_str).collect();
-    let got = gatekeeper.admit(link, &bearing(&shown));
+    let got = admit(&gatekeeper, link, &bearing(&shown));
     let got = got.as_ref().map(|visitor| visitor.principal.as_str()).map_err(|refusal| *refusal);
     assert_eq!(got, want, "{modes:?} {link:?} {shown:?}");
 }
 
 #[test]
 fn who_somebody_is_follows_from_the_link_and_one_header() {
-    use AuthMode::{Keys, None as Open, Peer};
+    use AuthMode::{Keys, Mtls, None as Open, Peer};
     let form = Refusal::Bad("the Authorization header is not `Bearer TOKEN`");
     let wrong = Refusal::Bad("the key is unknown, revoked or wrong");
     let foreign = Refusal::Bad("the token is no key");
@@ -89,6 +101,18 @@ fn who_somebody_is_follows_from_the_link_and_one_header() {
         check(&[Keys], &link, &["Bearer KEYa"], Err(wrong));
         check(&[Keys], &link, &["Bearer x"], Err(foreign));
     }
+    // A certificate counts where it is asked for; having none is having shown nothing.
+    let shown = certified(u64::MAX);
+    let over = certified(sys::unix_millis() / 1000);
+    let bare = Link::Tls { certified: None };
+    check(&[Mtls], &shown, &[], Ok("cert:dns:a.example"));
+    check(&[Mtls], &over, &[], Err(Refusal::Bad("the certificate is over")));
+    check(&[Mtls], &bare, &[], Err(Refusal::Nobody));
+    check(&[Keys], &shown, &[], Err(Refusal::Nobody));
+    check(&[Keys, Mtls], &shown, &[], Ok("cert:dns:a.example"));
+    check(&[Keys, Mtls], &shown, &["Bearer KEY"], Ok("key:ann"));
+    check(&[Keys, Mtls], &bare, &["Bearer KEY"], Ok("key:ann"));
+    check(&[Open], &bare, &[], Ok("local"));
     // Who shows a key is judged by it, whoever he is otherwise.
     check(&[Keys, Peer], &KERNEL, &[], Ok("uid:4711"));
     check(&[Keys, Peer], &KERNEL, &["Bearer KEY"], Ok("key:ann"));
@@ -161,8 +185,9 @@ fn a_key_that_is_not_on_record_lets_nobody_in_and_a_revoked_one_ends_all_the_sam
     let new = |name: &str| file.add(NewKey { name: name.into(), ..NewKey::default() }, 0).unwrap();
     let (ann, anns) = new("ann");
     let (gatekeeper, thread) = gatekeeper_of(&[AuthMode::Keys], dir.path());
-    let comes =
-        |text: &str| gatekeeper.admit(&Link::Tcp, &bearing(&[&format!("Bearer {text}")])).map(drop);
+    let comes = |text: &str| {
+        admit(&gatekeeper, &Link::Tcp, &bearing(&[&format!("Bearer {text}")])).map(drop)
+    };
     assert!(comes(&anns).is_err(), "nobody has looked yet");
     refresh(&gatekeeper).unwrap();
     assert_eq!(comes(&anns), Ok(()));

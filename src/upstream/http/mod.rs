@@ -9,11 +9,11 @@
 mod answer;
 mod conversation;
 mod core;
+mod errand;
 mod host;
 mod legacy;
 mod line;
 mod open;
-mod post;
 mod socket;
 mod tasks;
 #[cfg(test)]
@@ -48,8 +48,8 @@ use crate::{
     wire::{Frame, RequestId, Response, Version, encode_cancelled},
 };
 
+pub use errand::{get, post};
 pub(super) use open::open;
-pub use post::post;
 
 /// The handle to one HTTP session.
 #[derive(Clone, Debug)]

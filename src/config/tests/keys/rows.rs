@@ -19,7 +19,23 @@ const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 const STOP: Into = Into::Table("stop");
 
-pub(super) const ROWS: [Row; 66] = [
+pub(super) const ROWS: [Row; 68] = [
+    (
+        GATEWAY,
+        "tls",
+        r#"{ cert = "c.pem", key = "/k.pem" }"#,
+        |c| format!("{:?}", c.gateway.tls.as_ref().map(|tls| (&tls.cert, &tls.key))),
+        "None",
+        "Some((\"/etc/portcullis/c.pem\", \"/k.pem\"))",
+    ),
+    (
+        Into::Table("auth"),
+        "jwt",
+        r#"{ issuer = "https://a.example", resource = "https://g.example/mcp", jwks = "k.json" }"#,
+        |c| format!("{:?} {:?}", c.auth.modes, c.auth.jwt.as_ref().map(|jwt| &jwt.jwks)),
+        "{None, Peer} None",
+        "{Peer, Jwt} Some(File(\"/etc/portcullis/k.json\"))",
+    ),
     (
         Into::Table("auth"),
         "modes",

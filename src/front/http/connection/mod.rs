@@ -21,6 +21,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,7 +33,7 @@ use crate::{
         HTTP_HEADERS_MAX, HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
     },
     front::{
-        identity::Link,
+        identity::{Link, Tls},
         reject::{Porter, because},
     },
 };
@@ -45,6 +46,8 @@ pub(in crate::front) struct Serve<A> {
     pub(in crate::front) answer: A,
     pub(in crate::front) places: Places,
     pub(in crate::front) porter: Porter,
+    /// What is spoken by TCP, if that is not plain HTTP.
+    pub(in crate::front) tls: Option<Arc<Tls>>,
     pub(in crate::front) drain: CancellationToken,
     pub(in crate::front) tasks: TaskTracker,
 }
@@ -141,10 +144,28 @@ where
 {
     match arrived {
         Arrived::Tcp(stream) => {
-            serve.tasks.spawn(converse((stream, Link::Tcp), serve.clone(), place));
+            match serve.tls.clone() {
+                None => serve.tasks.spawn(converse((stream, Link::Tcp), serve.clone(), place)),
+                Some(tls) => serve.tasks.spawn(secure(tls, stream, serve.clone(), place)),
+            };
         }
         Arrived::Unix(stream, link) => {
             serve.tasks.spawn(converse((stream, link), serve.clone(), place));
+        }
+    }
+}
+
+/// The same behind a handshake, which has its own time.
+async fn secure<A, F>(tls: Arc<Tls>, stream: TcpStream, serve: Serve<A>, place: Place)
+where
+    A: Fn(Link, Request<Incoming>) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    match tls.accept(stream).await {
+        Ok(shaken) => converse(shaken, serve, place).await,
+        Err(error) => {
+            serve.porter.refuses(("handshake", StatusCode::BAD_REQUEST), "no TLS", None);
+            tracing::debug!(%error, "A TLS handshake failed");
         }
     }
 }
@@ -223,91 +244,4 @@ fn too_many() -> Response<Body> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use http::Response;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        join,
-        sync::Semaphore,
-        time::{Instant, sleep},
-    };
-    use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-    use super::{Body, Link, Place, Places, Porter, Serve, converse};
-    use crate::{
-        audit::{Audit, Durability},
-        domain::limits::{DRAIN_FIRST_REQUEST, HTTP_WRITE_STALL_MAX},
-    };
-
-    /// How long a connection with a long answer on it lasts, for a client that does `read` and
-    /// then takes nothing more.
-    async fn lasts(read: impl AsyncFn(&mut DuplexStream)) -> Duration {
-        let talk = async |mut client: DuplexStream| {
-            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-            read(&mut client).await;
-            client
-        };
-        talked(CancellationToken::new(), talk).await.0
-    }
-
-    /// How long a connection lasts, and what its client has in the end.
-    async fn talked<T>(
-        drain: CancellationToken,
-        talk: impl AsyncFn(DuplexStream) -> T,
-    ) -> (Duration, T) {
-        let (ours, client) = duplex(64);
-        let held = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let place = Place { only: None, _held: held };
-        let dir = tempfile::tempdir().unwrap();
-        let (audit, _thread) = Audit::open(dir.path(), Durability::Cached).unwrap();
-        let serve = Serve {
-            answer: async |_, _| Response::new(Body::text("x".repeat(1 << 20))),
-            places: Places::new(1, &[]),
-            porter: Porter::new("main", audit.refusals()),
-            drain,
-            tasks: TaskTracker::new(),
-        };
-        let began = Instant::now();
-        let connection = async {
-            converse((ours, Link::Tcp), serve, place).await;
-            began.elapsed()
-        };
-        join!(connection, talk(client))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_has_connected_is_answered_although_the_end_has_begun() {
-        let ending = CancellationToken::new();
-        ending.cancel();
-        let late = async |mut client: DuplexStream| {
-            sleep(DRAIN_FIRST_REQUEST / 2).await;
-            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-            let mut text = String::new();
-            client.read_to_string(&mut text).await.unwrap();
-            text
-        };
-        let (_, text) = talked(ending.clone(), late).await;
-        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with('x'), "{} bytes", text.len());
-        let (lasted, _) = talked(ending, async |client: DuplexStream| client).await;
-        let second = Duration::from_secs(1);
-        assert!(lasted >= DRAIN_FIRST_REQUEST && lasted < DRAIN_FIRST_REQUEST + second);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_cut_off_and_a_slow_one_is_not() {
-        let second = Duration::from_secs(1);
-        let deaf = lasts(async |_| ()).await;
-        assert!(deaf >= HTTP_WRITE_STALL_MAX && deaf < HTTP_WRITE_STALL_MAX + second, "{deaf:?}");
-        let slow = lasts(async |client| {
-            for _ in 0..5 {
-                sleep(HTTP_WRITE_STALL_MAX - second).await;
-                client.read_u8().await.unwrap();
-            }
-        });
-        let slow = slow.await;
-        let want = 5 * (HTTP_WRITE_STALL_MAX - second) + HTTP_WRITE_STALL_MAX;
-        assert!(slow >= want && slow < want + second, "{slow:?}");
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! One POST that belongs to no session: an errand for another room.
+//! One request that belongs to no session: an errand for another room.
 //!
 //! A connection of its own, closed with the answer; bounded in time and bytes. Follows no redirect
 //! and sends nothing but what it is given.
@@ -8,7 +8,9 @@ use std::{io, pin::pin, time::Duration};
 use bytes::Bytes;
 use http::{
     Request, StatusCode, Uri,
-    header::{CONNECTION, HOST, USER_AGENT},
+    header::{ACCEPT, CONNECTION, HOST, USER_AGENT},
+    request::Builder,
+    uri::PathAndQuery,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::handshake;
@@ -24,20 +26,41 @@ use super::{
 pub async fn post(
     url: &Uri,
     body: Vec<u8>,
+    limits: (Duration, usize),
+) -> io::Result<(StatusCode, Bytes)> {
+    ask(url, (Request::post(path_of(url)), body), limits).await
+}
+
+/// What is there in JSON, within the time and the bytes given.
+pub async fn get(url: &Uri, limits: (Duration, usize)) -> io::Result<(StatusCode, Bytes)> {
+    let request = Request::get(path_of(url)).header(ACCEPT, "application/json");
+    ask(url, (request, Vec::new()), limits).await
+}
+
+fn path_of(url: &Uri) -> &str {
+    url.path_and_query().map_or("/", PathAndQuery::as_str)
+}
+
+async fn ask(
+    url: &Uri,
+    asked: (Builder, Vec<u8>),
     (wait, bytes_max): (Duration, usize),
 ) -> io::Result<(StatusCode, Bytes)> {
-    let answered = timeout(wait, Box::pin(exchange(url, body, bytes_max))).await;
+    let answered = timeout(wait, Box::pin(exchange(url, asked, bytes_max))).await;
     answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-async fn exchange(url: &Uri, body: Vec<u8>, bytes_max: usize) -> io::Result<(StatusCode, Bytes)> {
+async fn exchange(
+    url: &Uri,
+    (request, body): (Builder, Vec<u8>),
+    bytes_max: usize,
+) -> io::Result<(StatusCode, Bytes)> {
     let address = Address::of(url).ok_or(io::ErrorKind::InvalidInput)?;
     let (socket, _) = Socket::connect(&address).await?;
     let (mut sender, connection) =
         handshake(TokioIo::new(socket)).await.map_err(io::Error::other)?;
-    let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let host = url.authority().map_or("", http::uri::Authority::as_str);
-    let request = Request::post(path)
+    let request = request
         .header(HOST, host)
         .header(USER_AGENT, USER_AGENT_TEXT)
         .header(CONNECTION, "close")

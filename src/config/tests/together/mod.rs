@@ -1,5 +1,7 @@
 //! All mistakes at once, in their order, for people and for programs.
 
+mod auth;
+
 use super::{ONE_SERVER, accepted, places, read, read_with};
 use crate::config::{Config, Listen, Target};
 

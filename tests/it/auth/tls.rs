@@ -1,0 +1,362 @@
+//! TLS at the port: what is spoken, which certificate is shown, and who a client's one stands for.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, Issuer, KeyPair, SanType};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{
+    harness::{Gateway, PORTCULLIS, stdio_server, wait_until, within},
+    keys::tool_call,
+};
+
+/// A certificate authority of a test.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.as_ref().pem()
+    }
+
+    /// Chain and key in PEM.
+    fn issue(&self, names: Vec<SanType>) -> (String, String) {
+        self.issue_until(names, SystemTime::now() + Duration::from_secs(86_400 * 90))
+    }
+
+    fn issue_until(&self, names: Vec<SanType>, ends: SystemTime) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.not_after = ends.into();
+        params.subject_alt_names = names;
+        let key = KeyPair::generate().unwrap();
+        let issuer: &Issuer<'_, KeyPair> = &self.0;
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn server(&self) -> (String, String) {
+        self.issue(vec![SanType::DnsName("localhost".try_into().unwrap())])
+    }
+}
+
+fn put(dir: &Path, (chain, key): &(String, String)) {
+    for (name, text) in [("c.pem", chain), ("k.pem", key)] {
+        let new = dir.join(format!("{name}.new"));
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, dir.join(name)).unwrap();
+    }
+}
+
+/// A gateway with these certificates, ready for nobody in particular.
+fn gateway(ours: &(String, String), client_ca: Option<&str>, more: &str) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), ours);
+    let ca = client_ca.map_or("", |ca| {
+        fs::write(dir.path().join("ca.pem"), ca).unwrap();
+        ", client_ca = \"ca.pem\""
+    });
+    let tls = format!("[gateway]\ntls = {{ cert = \"c.pem\", key = \"k.pem\"{ca} }}\n");
+    Gateway::launch(dir, &format!("{tls}{more}{}", stdio_server("up", &[])))
+}
+
+/// A client that trusts that authority, shows that certificate and speaks those protocols.
+fn client(trusts: &Authority, shows: Option<&(String, String)>, alpn: &[&str]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusts.0.as_ref().der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match shows {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    config.alpn_protocols = alpn.iter().map(|one| one.as_bytes().to_vec()).collect();
+    config
+}
+
+async fn connect(port: u16, config: &ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config.clone())).connect(name, stream).await
+}
+
+/// One request, answered whole; an error if TLS was refused, at once or afterwards.
+async fn ask(port: u16, config: &ClientConfig, request: &str) -> io::Result<String> {
+    let mut stream = connect(port, config).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut bytes = Vec::new();
+    let read = within("an answer", stream.read_to_end(&mut bytes)).await;
+    if bytes.is_empty() {
+        read?;
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(String::from_utf8(bytes).unwrap())
+}
+
+const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+async fn is_ready(port: u16, config: &ClientConfig) {
+    let ready = HEALTH.replace("/health", "/ready");
+    within("the gateway to be ready", async {
+        while !ask(port, config, &ready).await.is_ok_and(|told| told.starts_with("HTTP/1.1 200")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_speaks_http_1_over_tls_and_nothing_else() {
+    let authority = Authority::new();
+    let gateway = gateway(&authority.server(), None, "");
+    for alpn in [&[][..], &["http/1.1"], &["h2", "http/1.1"]] {
+        let told = ask(gateway.port, &client(&authority, None, alpn), HEALTH).await.unwrap();
+        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    }
+    assert!(ask(gateway.port, &client(&authority, None, &["h2"]), HEALTH).await.is_err());
+    assert!(ask(gateway.port, &client(&Authority::new(), None, &[]), HEALTH).await.is_err());
+    let mut plain = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+    plain.write_all(HEALTH.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    within("the end", plain.read_to_end(&mut bytes)).await.unwrap_or_default();
+    assert!(!String::from_utf8_lossy(&bytes).contains("HTTP/1.1"), "{bytes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_shown_at_once_and_a_broken_one_never() {
+    let authority = Authority::new();
+    let (first, second) = (authority.server(), authority.server());
+    let gateway = gateway(&first, None, "");
+    let trusting = client(&authority, None, &[]);
+    let shown = async || {
+        let stream = connect(gateway.port, &trusting).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    };
+    let der = |(chain, _): &(String, String)| {
+        CertificateDer::from_pem_slice(chain.as_bytes()).unwrap().to_vec()
+    };
+    let mut open = connect(gateway.port, &trusting).await.unwrap();
+    assert_eq!(shown().await, der(&first));
+    let trouble = || gateway.status()["tls"]["trouble"].clone();
+    assert_eq!(trouble(), json!(null));
+    put(gateway.dir.path(), &second);
+    within("the new certificate", async {
+        while shown().await != der(&second) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    // A chain whose key is another one, then no PEM at all.
+    for broken in [(first.0.clone(), second.1.clone()), ("x".to_owned(), "y".to_owned())] {
+        put(gateway.dir.path(), &broken);
+        wait_until("the trouble", || trouble().is_string().then_some(()), || gateway.log());
+        assert_eq!(shown().await, der(&second));
+        assert!(gateway.log().contains("The old certificate stays"));
+        put(gateway.dir.path(), &second);
+        wait_until("the end of it", || trouble().is_null().then_some(()), || gateway.log());
+    }
+    // Who was there is served as before.
+    open.write_all(HEALTH.as_bytes()).await.unwrap();
+    let mut told = String::new();
+    within("an answer", open.read_to_string(&mut told)).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_says_who_it_is_and_without_one_nobody_is_served() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let gateway = gateway(&authority.server(), Some(&clients.pem()), "");
+    let uri = || vec![SanType::URI("spiffe://mesh/agent".try_into().unwrap())];
+    let (good, foreign) = (clients.issue(uri()), Authority::new().issue(uri()));
+    let nameless = clients.issue(vec![SanType::IpAddress([127, 0, 0, 1].into())]);
+    let call = tool_call("up__echo", json!({ "text": "x" }));
+    let with = |shows| client(&authority, shows, &[]);
+    is_ready(gateway.port, &with(Some(&good))).await;
+    let told = ask(gateway.port, &with(Some(&good)), &call).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("\"text\":\"x\""), "{told}");
+    let intent = gateway.wait_audit("the intent", |record| record["kind"] == "intent");
+    assert_eq!(intent["principal"], "cert:uri:spiffe://mesh/agent");
+    // `peer` is open as well, so a handshake without a certificate is no mistake yet.
+    for shows in [None, Some(&nameless)] {
+        let told = ask(gateway.port, &with(shows), &call).await.unwrap();
+        assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+    }
+    assert!(ask(gateway.port, &with(Some(&foreign)), &call).await.is_err());
+    let intents = gateway.audit().into_iter().filter(|record| record["kind"] == "intent");
+    assert_eq!(intents.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_over_says_nothing_any_more_on_a_connection_that_is_open() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let gateway = gateway(&authority.server(), Some(&clients.pem()), "");
+    let ends = SystemTime::now() + Duration::from_secs(5);
+    let short = clients.issue_until(vec![SanType::DnsName("a.example".try_into().unwrap())], ends);
+    let mut open = connect(gateway.port, &client(&authority, Some(&short), &[])).await.unwrap();
+    let call = tool_call("up__nothing", json!({})).replace("Connection: close\r\n", "");
+    let mut said = async || {
+        open.write_all(call.as_bytes()).await.unwrap();
+        let mut bytes = vec![0; 16384];
+        let n = within("an answer", open.read(&mut bytes)).await.unwrap();
+        String::from_utf8(bytes[..n].to_vec()).unwrap()
+    };
+    let told = said().await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    within("the end of the certificate", async {
+        while said().await.starts_with("HTTP/1.1 200") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(SystemTime::now() + Duration::from_secs(1) > ends);
+    let told = said().await;
+    assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+}
+
+/// How `serve` ends, and what it says.
+fn fails_to_start(dir: &Path) -> String {
+    let config = dir.join("servers.toml");
+    let mut serve = std::process::Command::new("timeout");
+    let serve = serve.args(["20", PORTCULLIS, "serve", "--config"]).arg(config).output().unwrap();
+    assert!(matches!(serve.status.code(), Some(1 | 2)), "{serve:?}");
+    String::from_utf8(serve.stderr).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_key_that_everybody_can_read_is_not_taken() {
+    let authority = Authority::new();
+    let gateway = gateway(&authority.server(), None, "");
+    let key = gateway.dir.path().join("k.pem");
+    let check = || {
+        let output = gateway.cli(&["check", "--json"]);
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), told["errors"][0]["message"].to_string())
+    };
+    assert_eq!(check().0, 0);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let trouble = || gateway.status()["tls"]["trouble"].clone();
+    let is_told = || trouble().as_str().is_some_and(|why| why.contains("chmod 600")).then_some(());
+    wait_until("the trouble", is_told, || gateway.log());
+    assert!(connect(gateway.port, &client(&authority, None, &[])).await.is_ok());
+    let (code, told) = check();
+    assert!(code == 2 && told.contains("k.pem"), "{told}");
+    let shown = gateway.cli(&["status"]).stdout;
+    assert!(String::from_utf8(shown).unwrap().contains("tls: the old certificate stays"));
+    let doctor = gateway.cli(&["doctor", "--no-servers"]).stdout;
+    assert!(String::from_utf8(doctor).unwrap().contains("fail TLS: everybody"));
+    let (_, dir) = gateway.end();
+    let told = fails_to_start(dir.path());
+    assert!(told.contains("k.pem") && told.contains("chmod 600"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_certificates_count_a_handshake_without_one_fails() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let auth = "[auth]\nmodes = [\"mtls\"]\n";
+    let gateway = gateway(&authority.server(), Some(&clients.pem()), auth);
+    let good = clients.issue(vec![SanType::DnsName("agent.example".try_into().unwrap())]);
+    assert!(ask(gateway.port, &client(&authority, None, &[]), HEALTH).await.is_err());
+    let told = ask(gateway.port, &client(&authority, Some(&good), &[]), HEALTH).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+}
+
+/// The quickest of a few: others use this machine too.
+async fn quickest(of: impl AsyncFn()) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..20 {
+        let began = Instant::now();
+        of().await;
+        best = best.min(began.elapsed());
+    }
+    best
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_dribbles_or_floods_at_the_tls_port_delays_neither_health_nor_the_stop() {
+    let authority = Authority::new();
+    let gateway = gateway(&authority.server(), None, "[limits]\nconnections = 24\n");
+    let trusting = client(&authority, None, &[]);
+    // Silent before the handshake, dribbling a head, sending heads and bodies without an end.
+    let (mut silent, mut dribbling, mut flooding) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..8 {
+        silent.push(TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap());
+        let mut stream = connect(gateway.port, &trusting).await.unwrap();
+        stream.write_all(b"POST /mcp HTTP/1.1\r\nHost: loc").await.unwrap();
+        dribbling.push(stream);
+        let mut stream = connect(gateway.port, &trusting).await.unwrap();
+        flooding.push(tokio::spawn(async move {
+            let head =
+                b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                         Content-Length: 1000000000\r\n\r\n";
+            stream.write_all(head).await.unwrap_or_default();
+            let mut n_bytes = 0_u64;
+            // Until it is hung up on.
+            while stream.write_all(&[b' '; 16384]).await.is_ok() {
+                n_bytes += 16384;
+            }
+            n_bytes
+        }));
+    }
+    let health = quickest(async || {
+        let told = ask(gateway.port, &trusting, HEALTH).await.unwrap();
+        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    })
+    .await;
+    assert!(health < Duration::from_millis(100), "{health:?}");
+    let door = gateway.dir.path().join("state/estop/door.sock");
+    let stop = quickest(async || {
+        let told = crate::keys::get(&door, "/admin/estop");
+        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    })
+    .await;
+    assert!(stop < Duration::from_millis(100), "{stop:?}");
+    // All of it is bounded: in bytes, and in time.
+    for flood in flooding {
+        let n_bytes = within("the end of a flood", flood).await.unwrap();
+        assert!(n_bytes < 64 << 20, "{n_bytes}");
+    }
+    let mut heads = trusting.clone();
+    heads.alpn_protocols.clear();
+    let large =
+        format!("GET /health HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    let told = ask(gateway.port, &heads, &large).await.unwrap_or_default();
+    assert!(!told.starts_with("HTTP/1.1 200"), "{told}");
+    let many = "X: y\r\n".repeat(1000);
+    let many = format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{many}\r\n");
+    let told = ask(gateway.port, &heads, &many).await.unwrap_or_default();
+    assert!(!told.starts_with("HTTP/1.1 200"), "{told}");
+    for stream in &mut silent {
+        within("the end of the silent", stream.read_u8()).await.unwrap_err();
+    }
+    for stream in &mut dribbling {
+        let mut told = Vec::new();
+        within("the end of the slow", stream.read_to_end(&mut told)).await.unwrap_or_default();
+    }
+}
