@@ -55,6 +55,11 @@ async fn foreign_hosts_and_origins_are_turned_away() {
         (&[("host", "evil.example")][..], StatusCode::FORBIDDEN),
         (&[("origin", "http://evil.example")], StatusCode::FORBIDDEN),
         (&[("origin", "null")], StatusCode::FORBIDDEN),
+        // What a page sends whose name has come to mean this machine: DNS rebinding.
+        (
+            &[("host", "evil.example:7411"), ("origin", "http://evil.example:7411")],
+            StatusCode::FORBIDDEN,
+        ),
         (&[("host", "gate.example")], StatusCode::OK),
         (&[("origin", "https://app.example")], StatusCode::OK),
         (&[("origin", "http://localhost:6274")], StatusCode::OK),
