@@ -172,7 +172,7 @@ struct Weighing {
     now: Instant,
 }
 
-fn weighing() -> &'static Weighing {
+fn weighing() -> Weighing {
     let now = Instant::now();
     let (risk, rules) = (Risk::keyed([1, 2]), RiskRules::default());
     let question = question();
@@ -187,20 +187,55 @@ fn weighing() -> &'static Weighing {
     };
     let (_, witness) = risk.weigh(&rules, &call, now, |_| Verdict::Allow.into());
     witness.hear(format!("{{\"text\":\"{words}\"}}").as_bytes(), now);
-    let answer = br#"{"content":[{"type":"text","text":"all is well in docs/README.md"}]}"#;
-    let answer = Bytes::from_static(answer);
-    Box::leak(Box::new(Weighing { risk, rules, call, witness, answer, now }))
+    Weighing { risk, rules, call, witness, answer: Bytes::new(), now }
 }
 
+fn short() -> &'static Weighing {
+    Box::leak(Box::new(weighing()))
+}
+
+/// Words of all kinds.
+fn prose(bytes: usize) -> String {
+    let row = |n| {
+        format!("On day {n} of 2026 she wrote to ann{n}@ours.example about src/lib-{n}.rs, again. ")
+    };
+    let mut text: String = (0..).map(row).take(bytes / 64).collect();
+    text.truncate(bytes);
+    text
+}
+
+/// As pictures and keys are written.
+fn blob(bytes: usize) -> String {
+    "abcdefghijklmnopqrstuvwxyz0123456789".chars().cycle().take(bytes).collect()
+}
+
+fn carrying(text: String) -> &'static Weighing {
+    let weighing = weighing();
+    let arguments = format!(r#"{{"to":"bob@ours.example","body":"{text}"}}"#).into();
+    let call = Call { arguments, ..weighing.call.clone() };
+    Box::leak(Box::new(Weighing { call, ..weighing }))
+}
+
+fn answering(text: String) -> &'static Weighing {
+    let answer = format!(r#"{{"content":[{{"type":"text","text":"{text}"}}]}}"#).into();
+    Box::leak(Box::new(Weighing { answer, ..weighing() }))
+}
+
+const SHORT: &str = "all is well in docs/README.md";
+
 #[library_benchmark]
-#[bench::unlabelled_tool(args = (), setup = weighing, config = at_most(19_300))]
+#[bench::unlabelled_tool(args = (), setup = short, config = at_most(13_900))]
+#[bench::prose_16_kib(args = (prose(16 << 10)), setup = carrying, config = at_most(40_400))]
+#[bench::one_word_16_kib(args = (blob(16 << 10)), setup = carrying, config = at_most(161_700))]
 fn weighed(of: &'static Weighing) -> (Judgement, Witness) {
     let Weighing { risk, rules, call, now, .. } = black_box(of);
     risk.weigh(rules, call, *now, |_| Verdict::Allow.into())
 }
 
 #[library_benchmark]
-#[bench::answer_70_b(args = (), setup = weighing, config = at_most(20_300))]
+#[bench::answer_70_b(args = (SHORT.to_owned()), setup = answering, config = at_most(13_500))]
+#[bench::prose_16_kib(args = (prose(16 << 10)), setup = answering, config = at_most(2_018_000))]
+#[bench::one_word_16_kib(args = (blob(16 << 10)), setup = answering, config = at_most(124_600))]
 fn heard(of: &'static Weighing) {
     let Weighing { witness, answer, now, .. } = black_box(of);
     witness.hear(answer, *now);

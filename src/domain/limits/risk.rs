@@ -20,6 +20,8 @@ pub const RISK_UNTRUSTED_BYTES: usize = 16 * 1024;
 pub const RISK_PRIVATE_BYTES: usize = 8 * 1024;
 /// Words from where nobody else writes that are remembered in one conversation.
 pub const RISK_TRUSTED_WORDS: usize = 1024;
+/// Of a longer word its ends and its length are compared.
+pub const RISK_WORD_BYTES_MAX: usize = 256;
 /// Text of one answer that is read into the index; after a longer one anything counts as read.
 pub const RISK_OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Text of one call's arguments that is looked through.

@@ -107,7 +107,7 @@ impl Look<'_> {
     }
 
     fn look_for_odd(&self, text: &str, found: &mut Found) {
-        if !text.bytes().all(|b| (b' '..0x7f).contains(&b)) && text.chars().any(is_hidden) {
+        if !is_plain(text) && text.chars().any(is_hidden) {
             found.insert(Reason::HiddenUnicode);
         }
         if self.labels.has(Labels::SINK) && holds_secret(text) {
@@ -159,6 +159,11 @@ impl Look<'_> {
                 in_a_row == 2
             })
     }
+}
+
+/// Whether all of it is seen: printable ASCII. Asked of every byte, and of many at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |all, b| all & (b' '..0x7f).contains(&b))
 }
 
 fn triples(words: &Words) -> impl Iterator<Item = u64> {

@@ -120,9 +120,11 @@ pub(super) fn unescape_lossy(written: &str) -> Cow<'_, str> {
 }
 
 fn unescape_with(written: &str, lone: Option<char>) -> Option<Cow<'_, str>> {
-    let Some((plain, mut rest)) = written.split_once('\\') else {
+    // Most texts have none, and some are long.
+    if memchr::memchr(b'\\', written.as_bytes()).is_none() {
         return Some(Cow::Borrowed(written));
-    };
+    }
+    let (plain, mut rest) = written.split_once('\\')?;
     let mut out = String::with_capacity(written.len());
     out.push_str(plain);
     loop {

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Bits of one hash.
-const PROBES: u64 = 4;
 /// Places in `Known` where one hash may be.
 const WAYS: usize = 8;
 
@@ -28,17 +26,16 @@ impl Filter {
     }
 
     pub(super) fn put(&mut self, hash: u64) {
-        for (word, bit) in places(hash, self.now.len()) {
-            if let Some(word) = self.now.get_mut(word) {
-                *word |= bit;
-            }
+        let (word, bits) = place(hash, self.now.len());
+        if let Some(word) = self.now.get_mut(word) {
+            *word |= bits;
         }
     }
 
     pub(super) fn has(&self, hash: u64) -> bool {
         let within = |half: &[u64]| {
-            let mut places = places(hash, half.len());
-            places.all(|(word, bit)| half.get(word).is_some_and(|word| word & bit != 0))
+            let (word, bits) = place(hash, half.len());
+            half.get(word).is_some_and(|word| word & bits == bits)
         };
         within(&self.now) || self.before.as_deref().is_some_and(within)
     }
@@ -57,14 +54,12 @@ impl Filter {
     }
 }
 
-/// The words and bits of a hash; the number of words is a power of two.
-fn places(hash: u64, n_words: usize) -> impl Iterator<Item = (usize, u64)> {
-    let step = (hash >> 32) | 1;
-    (0..PROBES).map(move |n| {
-        let at = hash.wrapping_add(step.wrapping_mul(n));
-        let word = usize::try_from(at >> 6).unwrap_or_default() & n_words.saturating_sub(1);
-        (word, 1 << (at & 63))
-    })
+/// The word of a hash and its four bits there, all in one, so that memory is asked once; the
+/// number of words is a power of two.
+fn place(hash: u64, n_words: usize) -> (usize, u64) {
+    let bit = |n: u32| 1 << (hash >> (6 * n) & 63);
+    let word = usize::try_from(hash >> 24).unwrap_or_default() & n_words.saturating_sub(1);
+    (word, bit(0) | bit(1) | bit(2) | bit(3))
 }
 
 /// A set of hashes that forgets some when it is full.

@@ -5,6 +5,7 @@
 //! counts, and that nothing heard later can push it out. Keeps hashes only, never a text.
 
 mod filter;
+mod kinds;
 mod words;
 
 use std::{collections::HashSet, iter::once, time::Duration};
@@ -12,7 +13,10 @@ use std::{collections::HashSet, iter::once, time::Duration};
 use tokio::time::Instant;
 
 use self::filter::{Filter, Known};
-pub(super) use self::words::{Key, Sort, Words, is_hidden, is_several, read, triple};
+pub(super) use self::{
+    kinds::Sort,
+    words::{Key, Words, is_hidden, is_several, read, triple},
+};
 use crate::{
     domain::{
         Labels,
@@ -55,7 +59,7 @@ impl Heard {
             let known = once(word.hash).chain(word.host);
             if is_untrusted {
                 heard.untrusted.extend(known.chain([triple(last)]));
-            } else {
+            } else if word.is_told_apart() {
                 heard.trusted.extend(known);
             }
             if is_private {

@@ -1,30 +1,24 @@
 //! A text as words that can be compared, whoever wrote it and however it is spelt.
 //!
 //! Case, hidden characters, full-width letters, quotation marks and the escapes of JSON inside a
-//! text make no difference. What names something outside this text (an address, a URL, an account,
-//! a path, a number) is told apart from plain words. Each word leaves as a keyed hash: nobody who
-//! writes texts can choose where it falls.
+//! text make no difference. Each word leaves as a keyed hash: nobody who writes texts can choose
+//! where it falls. A text is gone through once, since every word of every call and answer passes
+//! here; what a word is has its own file.
 
 use std::{
     fmt,
     hash::{DefaultHasher, Hasher as _},
 };
 
+use memchr::{memchr, memmem};
 use smallvec::SmallVec;
+
+use super::kinds::{BLOCK, Kinds, Sort, bare_host, is_iban_head, sort};
+use crate::domain::limits::RISK_WORD_BYTES_MAX;
 
 /// The key under which words are hashed; one a process.
 #[derive(Clone)]
 pub(in crate::gate::risk) struct Key(DefaultHasher);
-
-/// What a word is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::gate::risk) enum Sort {
-    Plain,
-    /// It names something: a file, a host, an id, a long number.
-    Name,
-    /// It names a place outside where something can be sent: a URL, an e-mail address, an IBAN.
-    Address,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::gate::risk) struct Word {
@@ -40,9 +34,6 @@ pub(in crate::gate::risk) type Words = SmallVec<[Word; 16]>;
 /// An account number in groups of four has at least so many characters.
 const GROUPED_CHARS_MIN: usize = 14;
 const GROUP_CHARS: usize = 4;
-const NUMBER_DIGITS_MIN: usize = 6;
-const MIXED_CHARS_MIN: usize = 6;
-const IBAN_CHARS_MIN: usize = 14;
 
 impl Key {
     pub(in crate::gate::risk) fn new(secret: [u64; 2]) -> Self {
@@ -57,12 +48,35 @@ impl Key {
         // Zero means an empty place.
         hasher.finish() | 1 << 63
     }
+
+    /// Of a very long word its ends and its length: another with the same is taken for it.
+    fn hash_word(&self, word: &str) -> u64 {
+        const END: usize = RISK_WORD_BYTES_MAX / 2;
+        let bytes = word.as_bytes();
+        if bytes.len() <= RISK_WORD_BYTES_MAX {
+            return self.hash(bytes);
+        }
+        let mut hasher = self.0.clone();
+        let (head, tail) = (bytes.get(..END), bytes.get(bytes.len().saturating_sub(END)..));
+        hasher.write(head.unwrap_or_default());
+        hasher.write(tail.unwrap_or_default());
+        hasher.write_usize(bytes.len());
+        hasher.finish() | 1 << 63
+    }
 }
 
 /// The secret is not shown.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
+    }
+}
+
+impl Word {
+    /// Whether no other word has its hash. What is taken for another speaks against a call, and
+    /// never for one.
+    pub(super) fn is_told_apart(&self) -> bool {
+        self.chars <= RISK_WORD_BYTES_MAX
     }
 }
 
@@ -86,68 +100,123 @@ pub(in crate::gate::risk) fn read(
     key: &Key,
     text: &str,
     scratch: &mut String,
-    mut each: impl FnMut(Word),
+    each: impl FnMut(Word),
 ) {
     scratch.clear();
     normalise(text, scratch);
-    let mut grouped = String::new();
-    for chunk in scratch.split(|c| !is_in_words(c)) {
-        if chunk.contains("://") || chunk.starts_with("www.") {
-            each(url(key, chunk));
-            continue;
-        }
-        for part in chunk.split([':', '?', '&', '=', '#', '$', '*']) {
-            let part = part.trim_start_matches(['.', '-', '+', '_']);
-            let part = part.trim_end_matches(['.', '-', '+', '_', '/', '%']);
-            if part.is_empty() {
-                continue;
-            }
-            group(key, part, &mut grouped, &mut each);
-            each(Word {
-                hash: key.hash(part.as_bytes()),
-                sort: sort(part),
-                host: bare_host(part).map(|host| key.hash(host.as_bytes())),
-                chars: part.len(),
-            });
-        }
-    }
-    group(key, "", &mut grouped, &mut each);
-}
-
-/// Letters, digits, and what stands in addresses.
-fn is_in_words(c: char) -> bool {
-    let is_mark = matches!(
-        c,
-        '@' | '.' | '_' | '-' | '+' | '%' | '/' | ':' | '?' | '&' | '=' | '#' | '~' | '$' | '*'
-    );
-    is_mark || c.is_alphanumeric()
+    let mut reader = Reader { key, grouped: String::new(), each };
+    pieces(scratch, Kinds::NONE, |chunk, kinds| reader.chunk(chunk, kinds));
+    reader.end_of_group();
 }
 
 /// Whether `read` finds more than one word in it, as far as that is seen at once.
 pub(in crate::gate::risk) fn is_several(text: &str) -> bool {
     let is_word = |part: &&str| part.bytes().any(|b| b.is_ascii_alphanumeric());
-    !text.contains('\\') && text.split(' ').filter(is_word).nth(1).is_some()
+    memchr(b'\\', text.as_bytes()).is_none() && text.split(' ').filter(is_word).nth(1).is_some()
 }
 
-/// Account numbers are written in groups of four; an argument has them in one piece.
-fn group(key: &Key, part: &str, grouped: &mut String, each: &mut impl FnMut(Word)) {
-    let is_group = part.len() <= GROUP_CHARS && part.bytes().all(|b| b.is_ascii_alphanumeric());
-    let begins = part.len() == GROUP_CHARS && is_iban_head(part);
-    if is_group && !part.is_empty() && (begins || !grouped.is_empty()) {
-        grouped.push_str(part);
+struct Reader<'a, F> {
+    key: &'a Key,
+    /// The account number that is being read in groups.
+    grouped: String,
+    each: F,
+}
+
+impl<F: FnMut(Word)> Reader<'_, F> {
+    /// What stands between two characters that are in no word.
+    fn chunk(&mut self, chunk: &str, kinds: Kinds) {
+        let is_url = kinds.has(Kinds::COLON) && memmem::find(chunk.as_bytes(), b"://").is_some();
+        if is_url || kinds.has(Kinds::DOT) && chunk.starts_with("www.") {
+            (self.each)(url(self.key, chunk));
+        } else if kinds.has(Kinds::PARTS) {
+            pieces(chunk, Kinds::PARTS, |part, kinds| self.part(part, kinds));
+        } else {
+            self.part(chunk, kinds);
+        }
     }
-    if grouped.len() >= GROUPED_CHARS_MIN && (!is_group || part.len() < GROUP_CHARS) {
-        let hash = key.hash(grouped.as_bytes());
-        each(Word { hash, sort: Sort::Address, host: None, chars: grouped.len() });
+
+    /// A word, with the kinds in it.
+    fn part(&mut self, part: &str, kinds: Kinds) {
+        let part = if kinds.is_letters_and_digits() { part } else { trimmed(part) };
+        if part.is_empty() {
+            return;
+        }
+        if !self.grouped.is_empty() || part.len() == GROUP_CHARS && kinds.has(Kinds::DIGIT) {
+            self.group(part);
+        }
+        let host = if kinds.has(Kinds::DOT) { bare_host(part) } else { None };
+        (self.each)(Word {
+            hash: self.key.hash_word(part),
+            sort: sort(part, kinds, host),
+            host: host.map(|host| self.key.hash_word(host)),
+            chars: part.len(),
+        });
     }
-    if !is_group || part.len() < GROUP_CHARS {
-        grouped.clear();
+
+    /// Account numbers are written in groups of four; an argument has them in one piece.
+    fn group(&mut self, part: &str) {
+        let is_group = part.len() <= GROUP_CHARS && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        let begins = part.len() == GROUP_CHARS && is_iban_head(part);
+        if is_group && (begins || !self.grouped.is_empty()) {
+            self.grouped.push_str(part);
+        }
+        if !is_group || part.len() < GROUP_CHARS {
+            self.end_of_group();
+        }
     }
+
+    fn end_of_group(&mut self) {
+        if self.grouped.len() >= GROUPED_CHARS_MIN {
+            let hash = self.key.hash(self.grouped.as_bytes());
+            let chars = self.grouped.len();
+            (self.each)(Word { hash, sort: Sort::Address, host: None, chars });
+        }
+        self.grouped.clear();
+    }
+}
+
+/// What stands between characters that are in no word or one of `ends`, with the kinds in it.
+fn pieces(text: &str, ends: Kinds, mut each: impl FnMut(&str, Kinds)) {
+    let bytes = text.as_bytes();
+    let (mut from, mut at, mut kinds) = (0, 0, Kinds::NONE);
+    let mut long = BLOCK;
+    while let Some(byte) = bytes.get(at) {
+        let (kind, n_bytes) = match byte {
+            0..0x80 => (Kinds::of_byte(*byte), 1),
+            _ => text
+                .get(at..)
+                .and_then(|rest| rest.chars().next())
+                .map_or((Kinds::NONE, 1), Kinds::of),
+        };
+        if kind == Kinds::NONE || ends.has(kind) {
+            if from < at {
+                each(text.get(from..at).unwrap_or_default(), kinds);
+            }
+            at += n_bytes;
+            (from, kinds, long) = (at, Kinds::NONE, at + BLOCK);
+            continue;
+        }
+        (at, kinds) = (at + n_bytes, kinds.with(kind));
+        if at >= long {
+            let (plain, within) = Kinds::of_blocks(bytes.get(at..).unwrap_or_default());
+            (at, kinds) = (at + plain, kinds.with(within));
+            long = at + BLOCK;
+        }
+    }
+    if from < at {
+        each(text.get(from..).unwrap_or_default(), kinds);
+    }
+}
+
+/// Without what stands around words.
+fn trimmed(part: &str) -> &str {
+    let part = part.trim_start_matches(['.', '-', '+', '_']);
+    part.trim_end_matches(['.', '-', '+', '_', '/', '%'])
 }
 
 fn normalise(text: &str, out: &mut String) {
     // What nearly every text is.
-    if text.is_ascii() && !text.contains('\\') {
+    if text.is_ascii() && memchr(b'\\', text.as_bytes()).is_none() {
         out.push_str(text);
         out.make_ascii_lowercase();
         return;
@@ -190,60 +259,9 @@ fn url(key: &Key, chunk: &str) -> Word {
     let host = rest.split(['/', '?', '#', ':']).next().unwrap_or(rest);
     let host = host.rsplit('@').next().unwrap_or(host);
     Word {
-        hash: key.hash(rest.as_bytes()),
+        hash: key.hash_word(rest),
         sort: Sort::Address,
-        host: Some(key.hash(host.as_bytes())),
+        host: Some(key.hash_word(host)),
         chars: rest.len(),
     }
-}
-
-/// The host of what may be a URL without scheme: `example.org/path`.
-fn bare_host(part: &str) -> Option<&str> {
-    let host = part.split('/').next()?;
-    let (before, last) = host.rsplit_once('.')?;
-    let is_label =
-        !before.is_empty() && last.len() >= 2 && !last.bytes().any(|b| b.is_ascii_digit());
-    (is_label && !host.contains('@')).then_some(host)
-}
-
-fn sort(part: &str) -> Sort {
-    // What nearly every word is.
-    if part.bytes().all(|b| b.is_ascii_lowercase()) {
-        return Sort::Plain;
-    }
-    let is_mail = |(user, host): (&str, &str)| !user.is_empty() && bare_host(host) == Some(host);
-    if part.rsplit_once('@').is_some_and(is_mail) || is_iban(part) {
-        return Sort::Address;
-    }
-    let digits = part.bytes().filter(u8::is_ascii_digit).count();
-    let has_letter = part.chars().any(char::is_alphabetic);
-    let is_long = !has_letter && digits >= NUMBER_DIGITS_MIN && !is_date(part);
-    let is_mixed = has_letter && digits > 0 && part.len() >= MIXED_CHARS_MIN;
-    let is_path = part.contains('/') && has_letter;
-    if is_long || is_mixed || is_path || bare_host(part).is_some() {
-        return Sort::Name;
-    }
-    Sort::Plain
-}
-
-/// Two letters and two digits.
-fn is_iban_head(part: &str) -> bool {
-    let (country, check) = part.as_bytes().split_at_checked(2).unwrap_or_default();
-    let check = check.get(..2).unwrap_or_default();
-    country.iter().all(u8::is_ascii_lowercase)
-        && check.len() == 2
-        && check.iter().all(u8::is_ascii_digit)
-}
-
-fn is_iban(part: &str) -> bool {
-    is_iban_head(part)
-        && part.len() >= IBAN_CHARS_MIN
-        && part.bytes().all(|b| b.is_ascii_alphanumeric())
-}
-
-/// Days are in every text.
-fn is_date(part: &str) -> bool {
-    let mut parts = part.split(['-', '/', '.']);
-    let lens: SmallVec<[usize; 4]> = parts.by_ref().take(4).map(str::len).collect();
-    matches!(lens.as_slice(), [4, 1 | 2, 1 | 2] | [1 | 2, 1 | 2, 2 | 4])
 }

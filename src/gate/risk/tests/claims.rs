@@ -95,6 +95,25 @@ fn what_a_trusted_answer_names_too_is_not_held_against_a_call() {
 }
 
 #[test]
+fn of_a_very_long_word_the_ends_count_and_one_like_it_vouches_for_nothing() {
+    let long = |middle: &str| format!("secret/{}{middle}{}", "a1".repeat(300), "b2".repeat(300));
+    let talk = house();
+    talk.step("fetch", "{}", &long("x"));
+    let points = |word: &str| {
+        let (standing, _) = talk.ask("send", &format!(r#"{{"to":"{word}"}}"#));
+        standing.points(Reason::Destination)
+    };
+    let others =
+        [long("y"), long("xx"), long("x").replacen("secret", "public", 1), long("x") + "c"];
+    assert_eq!(
+        (points(&long("x")), others.each_ref().map(|word| points(word))),
+        (25, [25, 0, 0, 0])
+    );
+    talk.step("contacts", "{}", &long("y"));
+    assert_eq!(points(&long("x")), 25);
+}
+
+#[test]
 fn what_is_private_is_seen_when_it_leaves() {
     let talk = house();
     talk.step("contacts", "{}", "The code of the front door is XK-4471-B, tell nobody at all");
