@@ -9,6 +9,7 @@ mod estop;
 mod reload;
 mod service;
 mod signals;
+mod spans;
 mod watch;
 mod witness;
 
@@ -34,6 +35,7 @@ use crate::{
 use reload::Reloader;
 use service::Pulse;
 use signals::{Signal, Signals};
+use spans::Exporter;
 use witness::Carrier;
 
 /// How applications reach us.
@@ -87,6 +89,7 @@ struct App {
     manager: Manager,
     /// What goes on beside the calls, until the end begins.
     chores: JoinSet<()>,
+    spans: Exporter,
     thread: AuditThread,
     carrier: Carrier,
 }
@@ -215,6 +218,7 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
     let witness = config.audit.witness.as_ref().zip(thread.take_witness());
     let carrier = witness.map(|(at, witness)| Carrier::start(at.url.clone(), witness));
     let carrier = carrier.unwrap_or_default();
+    let spans = Exporter::start(config.telemetry.otlp.clone());
     let running = Arc::new(config);
     let (fleet_of, audit_of) = (fleet.clone(), audit.clone());
     let manager = Manager::find();
@@ -229,7 +233,7 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
     }
     chores.spawn(reloader.run(asks));
     chores.spawn(approvals.tend());
-    Ok(App { front, fleet, gate, audit, reloads, manager, chores, thread, carrier })
+    Ok(App { front, fleet, gate, audit, reloads, manager, chores, spans, thread, carrier })
 }
 
 /// The stop works before anything is spawned.
@@ -277,6 +281,7 @@ impl App {
         }
         self.thread.finish();
         self.carrier.finish().await;
+        self.spans.finish().await;
         self.gate.latch().saved(ESTOP_SAVED_WAIT);
     }
 }

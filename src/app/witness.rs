@@ -85,7 +85,7 @@ async fn once(url: &Uri, mut witness: Witness) -> Option<(Witness, Option<Heard>
         Ok(None) => return Some((witness, None)),
         Ok(Some(body)) => {
             let limits = (AUDIT_WITNESS_TIMEOUT, AUDIT_WITNESS_ANSWER_BYTES_MAX);
-            post(url, body, limits).await
+            post(url, ("text/plain; charset=utf-8", body), limits).await
         }
         Err(error) => Err(error),
     };

@@ -6,7 +6,7 @@
 
 use super::{
     AuditConfig, AuthConfig, Config, Gateway, HttpTarget, Limits, Pinning, ReplicaConfig,
-    ServerConfig, StdioTarget, StopConfig, Target, ToolFilter,
+    ServerConfig, StdioTarget, StopConfig, Target, TelemetryConfig, ToolFilter,
 };
 use crate::domain::ServerName;
 
@@ -116,12 +116,15 @@ pub(super) fn needing_restart(
         "body_bytes": body_bytes, "in_flight": in_flight, "sessions": sessions,
         "connections": connections,
     }, elsewhere: principal_rate);
+    let mut telemetry = Differing::default();
+    compare!(telemetry, TelemetryConfig, &before.telemetry, &after.telemetry, { "otlp": otlp });
     let tables = [
         ("gateway", gateway),
         ("auth", auth),
         ("audit", audit),
         ("stop", stop),
         ("limits", limits),
+        ("telemetry", telemetry),
     ];
     let named = |(table, differing): (&'static str, Differing)| {
         differing.keys.into_iter().map(move |key| (table, key))

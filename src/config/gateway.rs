@@ -18,9 +18,9 @@ use super::{
     AuditConfig, Code, Durability, Gateway, Limits, Listen, Names, Payloads, PinMode, Pinning,
     PolicyMode, ScanMode, StopConfig, auth,
     check::Check,
+    remote::witness,
     report::{Note, Notes},
     section::{At, Section},
-    witness,
 };
 use crate::domain::limits::{
     AUDIT_RETENTION_DAYS, AUDIT_RETENTION_DAYS_RANGE, BODY_BYTES_RANGE, CONNECTIONS_RANGE,

@@ -13,13 +13,13 @@ mod gateway;
 mod load;
 mod model;
 mod policies;
+mod remote;
 mod report;
 mod secret;
 mod section;
 mod server;
 #[cfg(test)]
 mod tests;
-mod witness;
 
 pub use check::schema;
 pub use diff::{Change, Difference};
@@ -31,8 +31,8 @@ pub use model::{
     Affinity, AuditConfig, AuthConfig, AuthMode, Balance, Config, Digests, Durability, EstopPlaces,
     Gateway, Health, HttpTarget, Isolation, JwksPlace, JwtConfig, Limits, Listen, METADATA_PATH,
     Names, Payloads, PinMode, Pinning, PolicyMode, Program, ProtocolPin, ReplicaConfig, ScanMode,
-    ServerConfig, ServerRates, ServerRisk, StdioTarget, StopConfig, Target, TlsConfig, ToolFilter,
-    WitnessConfig,
+    ServerConfig, ServerRates, ServerRisk, StdioTarget, StopConfig, Target, TelemetryConfig,
+    TlsConfig, ToolFilter, WitnessConfig,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,

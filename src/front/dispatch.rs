@@ -6,7 +6,7 @@
 //! the call at the server and still leaves its outcome in the audit. Knows no transport and
 //! writes no JSON: `reject` turns an `Answer` into bytes.
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
@@ -16,16 +16,14 @@ use super::{
     listen::Watching,
     questions::{self, Asked, GoesOn},
     snapshot::resolve,
+    traced::{Traced, end_of, end_of_body},
 };
 use crate::{
-    domain::{
-        Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal, Sent, SpanId, Subject,
-        TraceParent,
-    },
+    domain::{Call, CallError, CallId, Caller, DenyReason, Kind, Outcome, Refusal, Sent, Subject},
     fleet::{Again, Answered, Prepared, Resolved, Unanswered},
     gate::{Known, Permit, Ticket},
     sys,
-    telemetry::meters,
+    telemetry::{End, meters},
     upstream::NoticeSender,
     wire::{
         Body, CallParams, InputRequired, Object, Progressed, Response, ShownParams, TaskNews,
@@ -78,9 +76,9 @@ pub(super) enum Answer {
 
 /// Which call it is, for us and in its caller's trace.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct Step<'a> {
     id: CallId,
-    trace: Option<TraceParent>,
+    traced: &'a Traced,
     goes_on: GoesOn,
 }
 
@@ -92,24 +90,33 @@ struct Admitted {
 }
 
 impl Front {
-    /// The whole road. The only caller of `Gate::admit` and of `Fleet::call`.
-    pub(super) async fn call(self: Arc<Self>, ask: Ask, notices: Option<NoticeSender>) -> Answer {
+    /// The whole road. The only caller of `Gate::admit` and of `Fleet::call`. No `async fn`, which
+    /// would have room for the request twice.
+    pub(super) fn call(
+        self: Arc<Self>,
+        ask: Ask,
+        notices: Option<NoticeSender>,
+    ) -> impl Future<Output = Answer> + Send {
         let id = self.ids.next(sys::unix_millis());
-        let trace = ask.params.trace_parent().and_then(step);
-        let lines = trace.map_or_else(Span::none, |trace| {
-            let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
-            tracing::info_span!("call", call.id = %id, %trace_id, %span_id)
-        });
-        let step = Step { id, trace, goes_on: GoesOn::default() };
+        let traced = Traced::begin(id, &ask);
         let (began, what) = (Instant::now(), (ask.caller.transport, ask.params.kind()));
-        let answer = self.go(step, ask, notices).instrument(lines).await;
-        meters().operation(what, began.elapsed());
-        answer
+        async move {
+            let lines = traced.ours().map_or_else(Span::none, |trace| {
+                let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
+                tracing::info_span!("call", call.id = %id, %trace_id, %span_id)
+            });
+            let open = traced.serve();
+            let step = Step { id, traced: &traced, goes_on: GoesOn::default() };
+            let answer = self.go(step, ask, notices).instrument(lines).await;
+            open.end(|| end_of(&answer));
+            meters().operation(what, began.elapsed());
+            answer
+        }
     }
 
     async fn go(
         self: Arc<Self>,
-        step: Step,
+        step: Step<'_>,
         mut ask: Ask,
         notices: Option<NoticeSender>,
     ) -> Answer {
@@ -128,6 +135,7 @@ impl Front {
         let (server, subject) = (permit.call().server.clone(), permit.call().subject.clone());
         let under = permit.call().under.clone();
         let epoch = permit.epoch();
+        let open = step.traced.ask(&server);
         let calling = async { self.carry(permit, prepared?, notices.as_ref()).await };
         let answered = tokio::select! {
             biased;
@@ -135,6 +143,10 @@ impl Front {
             () = self.abandon.cancelled() => Err(CallError::Unavailable { sent: Sent::Unknown }),
             answered = calling => answered,
         };
+        open.end(|| match &answered {
+            Ok(answered) => end_of_body(&answered.response.body),
+            Err(error) => End::Error(error.as_str().to_owned()),
+        });
         // Before anybody has it.
         let answered = answered.inspect(|answered| ticket.hear(answered.response.body.raw()));
         // Its server may be gone before the stop is heard of.
@@ -201,8 +213,8 @@ impl Front {
     }
 
     /// While the intent is written, the call is prepared for its server.
-    async fn admit(&self, step: Step, ask: &Ask) -> Result<Admitted, Answer> {
-        let Step { id, trace, goes_on } = step;
+    async fn admit(&self, step: Step<'_>, ask: &Ask) -> Result<Admitted, Answer> {
+        let Step { id, traced, goes_on } = step;
         let snapshot = self.publisher.load();
         let asked = (ask.params.kind(), ask.params.name());
         let task = self.task_meant(&ask.caller, asked);
@@ -234,7 +246,7 @@ impl Front {
             arguments: params.arguments(),
             answers: params.answers().map(Box::new),
             generation: snapshot.generation,
-            trace,
+            trace: traced.onward(),
             at: goes_on.at.or(task.as_ref().map(|task| task.task.at)),
             under: goes_on.under.map(Box::new),
         };
@@ -262,12 +274,6 @@ impl Front {
         let asked = (ask.params.kind(), ask.params.name());
         self.gate.refuse(id, &ask.caller, asked, reason).await
     }
-}
-
-/// A step of our own below `parent`. Without randomness the call goes on untraced.
-fn step(parent: TraceParent) -> Option<TraceParent> {
-    let span = NonZeroU64::new(getrandom::u64().ok()?)?;
-    Some(parent.child(SpanId(span)))
 }
 
 /// A resource is read under its server's own URI, which is what is judged.

@@ -20,6 +20,7 @@ mod session;
 mod snapshot;
 mod stdio;
 mod tasks;
+mod traced;
 
 use std::{
     future::poll_fn,

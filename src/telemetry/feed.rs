@@ -115,7 +115,7 @@ impl Seen {
 }
 
 /// What the caller chose freely is not shown; a name that it made up is short.
-fn shown(kind: Kind, name: &str) -> Option<String> {
+pub(super) fn shown(kind: Kind, name: &str) -> Option<String> {
     match kind {
         Kind::Tool | Kind::Prompt | Kind::PromptArgument => {
             Some(name.chars().take(METRIC_LABEL_CHARS_MAX).collect())

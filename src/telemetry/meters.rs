@@ -37,6 +37,7 @@ pub struct Meters {
     pub audit_lost: Counter,
     pub audit_append: Histogram,
     pub feed_lost: Counter,
+    pub spans_lost: Counter,
     stages: [Histogram; Stage::ALL.len()],
     operations: [[Histogram; METHODS.len()]; 3],
 }
@@ -131,6 +132,7 @@ impl Meters {
             audit_lost: BOARD.counter(&names::AUDIT_LOST, &[]),
             audit_append: histogram(&names::AUDIT_APPEND),
             feed_lost: BOARD.counter(&names::FEED_LOST, &[]),
+            spans_lost: BOARD.counter(&names::SPANS_LOST, &[]),
             stages: Stage::ALL.map(|stage| BOARD.histogram(&names::GATE_STAGE, &[stage.as_str()])),
             operations: TRANSPORTS.each_ref().map(operation),
         }

@@ -104,6 +104,8 @@ table! {
         "Sessions of legacy clients that are open.";
     FEED_LOST = "portcullis_feed_events_lost_total" Counter, [],
         "Events of the feed of calls that a viewer was too slow for.";
+    SPANS_LOST = "portcullis_spans_lost_total" Counter, [],
+        "Spans that no collector took in time.";
     BUILD = "portcullis_build_info" Gauge, ["version"],
         "1, with the version that runs.";
     PIDS = "portcullis_pids" Gauge, [],

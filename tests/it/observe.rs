@@ -2,6 +2,7 @@
 
 mod admin;
 mod journal;
+mod traces;
 
 use std::{
     collections::BTreeMap,

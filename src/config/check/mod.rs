@@ -17,13 +17,15 @@ use super::{
     diff::needing_restart,
     gateway,
     policies::{self, Checked},
+    remote,
     report::{Note, Notes},
     secret::Lookup,
     section::{Section, hide_values},
     server,
 };
 
-pub(super) const TOP_KEYS: [&str; 6] = ["gateway", "auth", "audit", "stop", "limits", "servers"];
+pub(super) const TOP_KEYS: [&str; 7] =
+    ["gateway", "auth", "audit", "stop", "limits", "telemetry", "servers"];
 
 /// The file to check.
 #[derive(Debug)]
@@ -150,6 +152,8 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
     let audit = gateway::read_audit(&audit_section, &gateway.state_dir, check);
     let stop = gateway::read_stop(&top.section("stop", "[stop]", &mut check.notes), check);
     let limits = gateway::read_limits(&top.section("limits", "[limits]", &mut check.notes), check);
+    let telemetry = top.section("telemetry", "[telemetry]", &mut check.notes);
+    let telemetry = remote::telemetry::read(&telemetry, check);
 
     let tables = top.section("servers", "[servers]", &mut check.notes);
     let (mut servers, mut disabled) = (Vec::new(), Vec::new());
@@ -188,6 +192,7 @@ fn read(top: &Section<'_>, check: &mut Check<'_>) -> Config {
         audit,
         stop,
         limits,
+        telemetry,
         servers,
         disabled,
         policies: Policies::default(),

@@ -20,6 +20,13 @@ pub struct AuditConfig {
     pub mark: PathBuf,
 }
 
+/// `[telemetry]`: who collects what we show of calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// Where spans are posted.
+    pub otlp: Option<Uri>,
+}
+
 /// A witness, and how it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WitnessConfig {

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-pub use audit::{AuditConfig, Durability, Payloads, WitnessConfig};
+pub use audit::{AuditConfig, Durability, Payloads, TelemetryConfig, WitnessConfig};
 pub use auth::{AuthConfig, AuthMode, JwksPlace, JwtConfig, METADATA_PATH, TlsConfig};
 use http::HeaderName;
 
@@ -31,6 +31,7 @@ pub struct Config {
     pub audit: AuditConfig,
     pub limits: Limits,
     pub stop: StopConfig,
+    pub telemetry: TelemetryConfig,
     /// The enabled servers, sorted by name.
     pub servers: Vec<ServerConfig>,
     /// Servers with `enabled = false`: written correctly, but never started.

@@ -8,6 +8,7 @@ use super::{ONE_SERVER, keys, papers::uncommented_sample, read};
 use crate::config::{
     check::TOP_KEYS,
     gateway::{AUDIT_KEYS, GATEWAY_KEYS, LIMITS_KEYS, STOP_KEYS},
+    remote::telemetry::TELEMETRY_KEYS,
     schema,
     server::{REPLICA_KEYS, SERVER_KEYS},
 };
@@ -38,6 +39,7 @@ fn every_key_of_the_parser_is_in_the_schema_and_no_other() {
         ("/properties/audit/properties", &AUDIT_KEYS),
         ("/properties/stop/properties", &STOP_KEYS),
         ("/properties/limits/properties", &LIMITS_KEYS),
+        ("/properties/telemetry/properties", &TELEMETRY_KEYS),
         (SERVER, &server),
         (&replica, &REPLICA_KEYS),
     ] {

@@ -1,7 +1,8 @@
 //! Where a call stands in its caller's distributed trace, as W3C Trace Context level 2 says it.
 //!
 //! Owns the form of `traceparent`: read strictly, written in version 00. What cannot be read is no
-//! trace; we never begin one of our own, and whether it is sampled is the caller's decision alone.
+//! trace; whether one is sampled is its caller's decision alone. One of our own is begun only for
+//! spans that are exported.
 
 use std::{fmt, num::NonZeroU64};
 
@@ -23,8 +24,10 @@ pub struct SpanId(pub NonZeroU64);
 
 /// `00-`, 32 digits, `-`, 16 digits, `-`, 2 digits.
 const LENGTH: usize = 55;
-/// Sampled, and random trace id. The others are reserved and have to be zero.
-const KNOWN_FLAGS: u8 = 0b11;
+const SAMPLED: u8 = 0b01;
+const RANDOM: u8 = 0b10;
+/// The others are reserved and have to be zero.
+const KNOWN_FLAGS: u8 = SAMPLED | RANDOM;
 
 impl TraceParent {
     pub fn parse(text: &str) -> Option<Self> {
@@ -45,6 +48,12 @@ impl TraceParent {
         is_whole.then_some(Self { trace: TraceId(trace), span: SpanId(span), flags })
     }
 
+    /// The first step of a trace, which is sampled. No trace has zero as its name.
+    pub fn begin(trace: u128, span: SpanId) -> Option<Self> {
+        let trace = TraceId(trace);
+        (trace.0 != 0).then_some(Self { trace, span, flags: SAMPLED | RANDOM })
+    }
+
     /// The step that `span` is, in the same trace.
     #[must_use]
     pub fn child(self, span: SpanId) -> Self {
@@ -57,6 +66,14 @@ impl TraceParent {
 
     pub fn span_id(&self) -> SpanId {
         self.span
+    }
+
+    pub fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
     }
 }
 

@@ -14,6 +14,18 @@ pub const FEED_VIEWERS_MAX: usize = 16;
 pub const FEED_EVENTS_MAX: usize = 1024;
 /// Between two comments that keep a quiet feed open.
 pub const FEED_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Spans that wait for a collector; what comes later is dropped.
+pub const SPANS_QUEUE_MAX: usize = 4096;
+/// Spans of one export.
+pub const SPANS_BATCH_MAX: usize = 512;
+/// How long a span waits for others.
+pub const SPANS_BATCH_WAIT: Duration = Duration::from_secs(2);
+/// How often one export is tried, with a pause that doubles.
+pub const SPANS_ATTEMPTS: u32 = 3;
+pub const SPANS_PAUSE: Duration = Duration::from_secs(1);
+/// For one attempt; and for all that is left at the end.
+pub const SPANS_TIMEOUT: Duration = Duration::from_secs(5);
+pub const SPANS_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Threads of the admin listener's own runtime.
 pub const ADMIN_THREADS: usize = 2;
 /// A `tracestate` that passes; a longer one is left out.

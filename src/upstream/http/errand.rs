@@ -8,7 +8,7 @@ use std::{io, pin::pin, time::Duration};
 use bytes::Bytes;
 use http::{
     Request, StatusCode, Uri,
-    header::{ACCEPT, CONNECTION, HOST, USER_AGENT},
+    header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT},
     request::Builder,
     uri::PathAndQuery,
 };
@@ -22,13 +22,14 @@ use super::{
     socket::{Address, Socket},
 };
 
-/// What is answered to `body` at `url`, within the time and the bytes given.
+/// What is answered to `body`, which is of that type, within the time and the bytes given.
 pub async fn post(
     url: &Uri,
-    body: Vec<u8>,
+    (content_type, body): (&'static str, Vec<u8>),
     limits: (Duration, usize),
 ) -> io::Result<(StatusCode, Bytes)> {
-    ask(url, (Request::post(path_of(url)), body), limits).await
+    let request = Request::post(path_of(url)).header(CONTENT_TYPE, content_type);
+    ask(url, (request, body), limits).await
 }
 
 /// What is there in JSON, within the time and the bytes given.

@@ -19,7 +19,7 @@ const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 const STOP: Into = Into::Table("stop");
 
-pub(super) const ROWS: [Row; 68] = [
+pub(super) const ROWS: [Row; 69] = [
     (
         GATEWAY,
         "tls",
@@ -138,6 +138,14 @@ pub(super) const ROWS: [Row; 68] = [
         |c| format!("{:?}", c.audit.witness.as_ref().map(|w| w.url.to_string())),
         "None",
         "Some(\"https://w.example/a/add-checkpoint\")",
+    ),
+    (
+        Into::Table("telemetry"),
+        "otlp",
+        r#""http://localhost:4318/""#,
+        |c| format!("{:?}", c.telemetry.otlp.as_ref().map(ToString::to_string)),
+        "None",
+        "Some(\"http://localhost:4318/v1/traces\")",
     ),
     (STOP, "auto_resume", "true", |c| c.stop.auto_resume.to_string(), "false", "true"),
     (STOP, "heartbeat_sec", "2.5", |c| format!("{:?}", c.stop.heartbeat), "None", "Some(2.5s)"),

@@ -1,22 +1,25 @@
 //! `audit.witness`: who cosigns our checkpoints.
 //!
 //! Both or none: without its key nobody could tell a witness from whoever answers in its place.
-//! What is sent there is no secret, but an answer that was changed on the way is none; so it is
-//! https, or this machine.
+//! What is sent there is no secret, but an answer that was changed on the way is none.
 
-use http::Uri;
+use super::{Remote, address};
+use crate::config::{Code, WitnessConfig, check::Check, report::Note, section::Section};
 
-use super::{
-    Code, WitnessConfig,
-    check::Check,
-    report::Note,
-    section::{At, Section},
-    server::is_loopback,
+const WITNESS: Remote = Remote {
+    key: "url",
+    what: "a witness",
+    shape: "write https://HOST[:PORT]/PREFIX; `/add-checkpoint` is added to it",
+    path: "/add-checkpoint",
+    why: "an answer could be changed on the way",
 };
 
 const WITNESS_KEYS: [&str; 2] = ["url", "key"];
 
-pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Option<WitnessConfig> {
+pub(in crate::config) fn read(
+    section: &Section<'_>,
+    check: &mut Check<'_>,
+) -> Option<WitnessConfig> {
     if !section.has("witness") {
         return None;
     }
@@ -35,7 +38,7 @@ pub(super) fn read(section: &Section<'_>, check: &mut Check<'_>) -> Option<Witne
         let help = "it looks like NAME+0123abcd+BASE64, and its witness publishes it";
         check.notes.push(note.label("not a key").help(help));
     }
-    let url = prefix(&url, check)?;
+    let url = address(&WITNESS, &url, check)?;
     Some(WitnessConfig { url, key: key.value.to_owned() })
 }
 
@@ -51,31 +54,3 @@ fn is_key(text: &str) -> bool {
 
 /// Of 33 bytes in base 64.
 const KEY_CHARS: usize = 44;
-
-fn prefix(text: &At<&str>, check: &mut Check<'_>) -> Option<Uri> {
-    let refuse = |what: &str, help: &str| {
-        Note::new(Code::BadUrl, text.span.clone(), format!("`url` {what}"))
-            .label("not usable")
-            .help(help.to_owned())
-    };
-    let shape = "write https://HOST[:PORT]/PREFIX; `/add-checkpoint` is added to it";
-    let written = text.value.trim_end_matches('/');
-    let uri: Option<Uri> = format!("{written}/add-checkpoint").parse().ok();
-    let plain = |uri: &Uri| !text.value.contains(['@', '#', '?']) && uri.host().is_some();
-    let Some(uri) = uri.filter(plain) else {
-        check.notes.push(refuse("is not a URL of a witness", shape));
-        return None;
-    };
-    match (uri.scheme_str(), uri.host().is_some_and(is_loopback)) {
-        (Some("https"), _) | (Some("http"), true) => Some(uri),
-        (Some("http"), false) => {
-            let help = "use https: an answer could be changed on the way";
-            check.notes.push(refuse("is called without encryption", help));
-            None
-        }
-        (_, _) => {
-            check.notes.push(refuse("is neither http nor https", shape));
-            None
-        }
-    }
-}
