@@ -12,8 +12,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    ConfigArg, Ending, Failure, client::Client, complain, find_gateway, mistaken, read, say,
-    wait_for,
+    Common, Ending, Failure, client::Client, complain, find_gateway, mistaken, read, say, wait_for,
 };
 use crate::config::{Config, Gateway};
 
@@ -32,15 +31,6 @@ pub(in crate::cli) struct Args {
     /// Neither start nor dial servers.
     #[arg(long)]
     no_servers: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    config: ConfigArg,
-    /// Print the findings as one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,8 @@
 //! The patience that a connection has with its other end.
 //!
 //! Bounds the time that a request's head may take, and the time for which nothing of an answer is
-//! taken. Knows nothing of HTTP but when a head is whole, which it is told.
+//! taken. The first head has no more time than the rest: who has said nothing is a stranger. Knows
+//! nothing of HTTP but when a head is whole, which it is told.
 
 use std::{
     io,
@@ -27,26 +28,36 @@ pub(super) struct Patient<S> {
     head_is_whole: Arc<AtomicBool>,
     patience: Option<Pin<Box<Sleep>>>,
     /// Runs while the other end takes nothing of what is written.
-    stall: Option<Pin<Box<Sleep>>>,
+    stall: Option<(Held, Pin<Box<Sleep>>)>,
+}
+
+/// What it is that nothing is taken of. Under TLS a write is taken by a buffer of our own: only a
+/// flush tells whether the other end takes anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Write,
+    Flush,
 }
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, head_is_whole: Arc<AtomicBool>) -> Self {
-        Self { stream, head_is_whole, patience: None, stall: None }
+        let patience = Some(Box::pin(tokio::time::sleep(HTTP_HEADER_TIMEOUT)));
+        Self { stream, head_is_whole, patience, stall: None }
     }
 
-    /// A write that is pending for too long fails.
+    /// What is pending for too long fails.
     fn unless_stalled<T>(
         &mut self,
         cx: &mut Context<'_>,
-        wrote: Poll<io::Result<T>>,
+        (what, done): (Held, Poll<io::Result<T>>),
     ) -> Poll<io::Result<T>> {
-        if wrote.is_ready() {
-            self.stall = None;
-            return wrote;
+        if done.is_ready() {
+            // A write says nothing of a flush that is held.
+            self.stall.take_if(|(held, _)| what == Held::Flush || *held == Held::Write);
+            return done;
         }
-        let fresh = || Box::pin(tokio::time::sleep(HTTP_WRITE_STALL_MAX));
-        let stall = self.stall.get_or_insert_with(fresh);
+        let fresh = || (what, Box::pin(tokio::time::sleep(HTTP_WRITE_STALL_MAX)));
+        let (_, stall) = self.stall.get_or_insert_with(fresh);
         std::task::ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -86,15 +97,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.unless_stalled(cx, wrote)
+        self.unless_stalled(cx, (Held::Write, wrote))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.unless_stalled(cx, (Held::Flush, flushed))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.unless_stalled(cx, (Held::Flush, shut))
     }
 
     fn poll_write_vectored(
@@ -103,10 +116,60 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.unless_stalled(cx, wrote)
+        self.unless_stalled(cx, (Held::Write, wrote))
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// As TLS does, it takes every write, and only a flush waits for the other end.
+    struct Buffered;
+
+    impl AsyncWrite for Buffered {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_only_a_buffer_has_taken_is_not_taken() {
+        let mut quiet = Patient::new(Buffered, Arc::default());
+        let began = Instant::now();
+        // A stream on which little is said.
+        let flushed = loop {
+            assert!(began.elapsed() < HTTP_WRITE_STALL_MAX * 2, "it is never given up");
+            quiet.write_all(b": still here\n\n").await.unwrap();
+            let pause = tokio::time::sleep(HTTP_WRITE_STALL_MAX / 4);
+            tokio::select! {
+                flushed = quiet.flush() => break flushed,
+                () = pause => {}
+            }
+        };
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let lasted = began.elapsed();
+        assert!(lasted < HTTP_WRITE_STALL_MAX + Duration::from_secs(1), "{lasted:?}");
+        assert!(lasted >= HTTP_WRITE_STALL_MAX, "{lasted:?}");
     }
 }

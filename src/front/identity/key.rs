@@ -5,6 +5,7 @@
 //! replaced whole; whoever changes it holds its lock. Who is let in by a key is not decided here.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -131,6 +132,10 @@ impl KeyFile {
             return Err(damaged("it is too large".to_owned()));
         }
         let written: Written = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+        let mut ids = HashSet::new();
+        if let Some(twice) = written.keys.iter().find(|key| !ids.insert(key.id.as_str())) {
+            return Err(damaged(format!("key {} is there twice", twice.id)));
+        }
         match written.keys.iter().find(|key| unhex(&key.sha256).is_none()) {
             Some(key) => Err(damaged(format!("key {} has no SHA-256", key.id))),
             None => Ok(Contents { keys: written.keys, sha256: Sha256::digest(&text).into() }),
@@ -303,6 +308,11 @@ mod tests {
         assert!(matches!(file.revoke(&ann), Err(KeyError::Unknown { .. })));
         let left: Vec<_> = file.read().unwrap().into_iter().map(|key| key.id).collect();
         assert_eq!(left, [bob]);
+        // Of two with one id nobody could say which is revoked.
+        let text = fs::read_to_string(file.path()).unwrap();
+        let key = text.get(text.find("    {").unwrap()..text.rfind("\n  ]").unwrap()).unwrap();
+        fs::write(file.path(), text.replace(key, &format!("{key},\n{key}"))).unwrap();
+        assert!(matches!(file.read(), Err(KeyError::Damaged { .. })));
     }
 
     #[test]

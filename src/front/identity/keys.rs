@@ -40,7 +40,7 @@ pub(super) struct Known {
 }
 
 /// What tells a file from the one that it took the place of.
-type Stamp = (u64, u64, i64, i64);
+type Stamp = (u64, u64, i64, i64, i64, i64);
 
 /// Why a key lets nobody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +85,12 @@ impl Keys {
         if *seen == Some(stamp) {
             return Ok(None);
         }
-        // What is damaged is told once, and read again when it is another file.
-        *seen = Some(stamp);
-        self.file.contents().map(Some)
+        let found = self.file.contents();
+        // What is damaged is told once, and read again when it is another file. What could not be
+        // read may hide a revocation: that is looked for until it is found.
+        let is_read = !matches!(found, Err(KeyError::Io { .. }));
+        *seen = is_read.then_some(stamp);
+        found.map(Some)
     }
 
     /// The next look finds the file as if it were new.
@@ -127,7 +130,8 @@ impl Keys {
 
     fn stamp(&self) -> Option<Stamp> {
         let of = fs::metadata(self.file.path()).ok()?;
-        Some((of.ino(), of.len(), of.mtime(), of.mtime_nsec()))
+        let changed = (of.ctime(), of.ctime_nsec());
+        Some((of.ino(), of.len(), of.mtime(), of.mtime_nsec(), changed.0, changed.1))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Option<Stamp>>> {
@@ -148,7 +152,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::{KeyError, KeyFile, Keys, NoKey};
     use crate::front::identity::NewKey;
@@ -209,8 +213,15 @@ mod tests {
         fs::write(file.path(), "{").unwrap();
         assert!(refresh(&keys, 1).is_err() && refresh(&keys, 1).is_ok());
         assert!(keys.find(&ann, 1).is_ok());
+        // Who may read it is part of what it is.
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(refresh(&keys, 1).is_err());
         assert!(Keys::of(file.clone()).look().is_err(), "but nobody starts with it");
         fs::remove_file(file.path()).unwrap();
+        // What cannot be read at all is looked for until it can.
+        fs::create_dir(file.path()).unwrap();
+        assert!(refresh(&keys, 1).is_err() && refresh(&keys, 1).is_err());
+        fs::remove_dir(file.path()).unwrap();
         assert!(refresh(&keys, 1).unwrap(), "no file: no keys");
         assert_eq!(keys.find(&ann, 1).unwrap_err(), NoKey::Wrong);
     }

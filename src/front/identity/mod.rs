@@ -126,17 +126,20 @@ impl Gatekeeper {
             return Ok(Visitor { principal, transport, proof });
         }
         let is_open = takes(AuthMode::None);
-        let mut until = None;
+        let (mut term, mut until) = (None, None);
         let principal = match link {
             Link::Unix { .. } if is_open || takes(AuthMode::Peer) => link.shows(),
             Link::Tls { certified: Some(one) } if takes(AuthMode::Mtls) => {
-                until = Instant::now().checked_add(left_of(one)?);
+                if one.over.is_cancelled() {
+                    return Err(Refusal::Bad("its authority counts no more"));
+                }
+                (term, until) = (Some(one.over.clone()), Instant::now().checked_add(left_of(one)?));
                 one.who.clone()
             }
             Link::Tcp | Link::Tls { .. } if is_open => link.shows(),
             Link::Unix { .. } | Link::Tcp | Link::Tls { .. } => return Err(Refusal::Nobody),
         };
-        Ok(Visitor { principal, transport, proof: Proof { term: None, until } })
+        Ok(Visitor { principal, transport, proof: Proof { term, until } })
     }
 
     /// A key of ours says so by its form; anything else is the issuer's.
@@ -221,8 +224,11 @@ impl Gatekeeper {
         let mut ledger = self.ledger.lock().await;
         let (keys, now_ms) = (self.keys.clone(), sys::unix_millis());
         let mut has_ended = keys.end_over(now_ms);
-        // A look that panics has seen nothing.
-        let looked = spawn_blocking(move || keys.look()).await.unwrap_or(Ok(None));
+        let looked = spawn_blocking(move || keys.look()).await.unwrap_or_else(|_| {
+            // A look that panics has seen nothing.
+            self.keys.look_again();
+            Ok(None)
+        });
         let found = match looked {
             Ok(Some(found)) => found,
             Ok(None) => return (has_ended, Ok(())),

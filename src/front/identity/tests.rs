@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::{Certified, Gatekeeper, KeyError, KeyFile, Link, NewKey, Refusal, Role, Visitor};
 use crate::{
@@ -62,7 +63,8 @@ fn admit(gatekeeper: &Gatekeeper, link: &Link, shown: &HeaderMap) -> Result<Visi
 }
 
 fn certified(until_s: u64) -> Link {
-    Link::Tls { certified: Some(Certified { who: Principal::new("cert:dns:a.example"), until_s }) }
+    let (who, over) = (Principal::new("cert:dns:a.example"), CancellationToken::new());
+    Link::Tls { certified: Some(Certified { who, until_s, over }) }
 }
 
 #[track_caller]

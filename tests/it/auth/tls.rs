@@ -168,6 +168,9 @@ async fn a_new_certificate_is_shown_at_once_and_a_broken_one_never() {
         CertificateDer::from_pem_slice(chain.as_bytes()).unwrap().to_vec()
     };
     let mut open = connect(gateway.port, &trusting).await.unwrap();
+    // Who says nothing at all does not stay.
+    let told = said(&mut open, &HEALTH.replace("Connection: close\r\n", "")).await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
     assert_eq!(shown().await, der(&first));
     let trouble = || gateway.status()["tls"]["trouble"].clone();
     assert_eq!(trouble(), json!(null));
@@ -226,26 +229,55 @@ async fn a_certificate_that_is_over_says_nothing_any_more_on_a_connection_that_i
     let short = clients.issue_until(vec![SanType::DnsName("a.example".try_into().unwrap())], ends);
     let mut open = connect(gateway.port, &client(&authority, Some(&short), &[])).await.unwrap();
     let call = tool_call("up__nothing", json!({})).replace("Connection: close\r\n", "");
-    let mut said = async || {
-        open.write_all(call.as_bytes()).await.unwrap();
-        let mut bytes = vec![0; 16384];
-        let n = within("an answer", open.read(&mut bytes)).await.unwrap();
-        String::from_utf8(bytes[..n].to_vec()).unwrap()
-    };
-    let told = said().await;
+    let told = said(&mut open, &call).await;
     assert!(told.starts_with("HTTP/1.1 200"), "{told}");
-    within("the end of the certificate", async {
-        while said().await.starts_with("HTTP/1.1 200") {
+    is_turned_away(&mut open, &call).await;
+    assert!(SystemTime::now() + Duration::from_secs(1) > ends);
+}
+
+async fn said(open: &mut TlsStream<TcpStream>, call: &str) -> String {
+    open.write_all(call.as_bytes()).await.unwrap();
+    let mut bytes = vec![0; 16384];
+    let n = within("an answer", open.read(&mut bytes)).await.unwrap();
+    String::from_utf8(bytes[..n].to_vec()).unwrap()
+}
+
+/// Sooner or later, on the connection that is open, which ends then.
+async fn is_turned_away(open: &mut TlsStream<TcpStream>, call: &str) {
+    let told = within("the end", async {
+        loop {
+            let told = said(open, call).await;
+            if !told.starts_with("HTTP/1.1 200") {
+                return told;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await;
-    assert!(SystemTime::now() + Duration::from_secs(1) > ends);
-    let told = said().await;
-    assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+    assert!(told.starts_with("HTTP/1.1 401") && told.contains("connection: close"), "{told}");
 }
 
-/// How `serve` ends, and what it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_taken_out_ends_what_its_certificates_opened() {
+    let (authority, theirs, ours) = (Authority::new(), Authority::new(), Authority::new());
+    let both = theirs.pem() + &ours.pem();
+    let gateway = gateway(&authority.server(), Some(&both), "");
+    let agent = || vec![SanType::DnsName("a.example".try_into().unwrap())];
+    let (gone, stays) = (theirs.issue(agent()), ours.issue(agent()));
+    let mut open = connect(gateway.port, &client(&authority, Some(&gone), &[])).await.unwrap();
+    let call = tool_call("up__nothing", json!({})).replace("Connection: close\r\n", "");
+    let told = said(&mut open, &call).await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    fs::write(gateway.dir.path().join("ca.pem"), ours.pem()).unwrap();
+    is_turned_away(&mut open, &call).await;
+    // Who stays comes again.
+    let mut again = connect(gateway.port, &client(&authority, Some(&stays), &[])).await.unwrap();
+    let told = said(&mut again, &call).await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    let refused = ask(gateway.port, &client(&authority, Some(&gone), &[]), &call).await;
+    assert!(refused.is_err(), "{refused:?}");
+}
+
 fn fails_to_start(dir: &Path) -> String {
     let config = dir.join("servers.toml");
     let mut serve = std::process::Command::new("timeout");

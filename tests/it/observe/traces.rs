@@ -4,12 +4,14 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     thread,
 };
 
 use portcullis::telemetry::names;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::wait;
 use crate::{
@@ -106,6 +108,27 @@ fn answer(mut stream: TcpStream, status: &str) {
     stream.write_all(told.as_bytes()).unwrap();
 }
 
+/// A gateway between a server that keeps what it hears and a collector.
+struct House {
+    collector: Collector,
+    gateway: Gateway,
+    heard: PathBuf,
+    _dir: TempDir,
+    _fixture: HttpFixture,
+}
+
+impl House {
+    fn build() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let heard = dir.path().join("journal");
+        let fixture = HttpFixture::start(&["--journal", heard.to_str().unwrap()]);
+        let collector = Collector::start(Manner::Takes);
+        let tables = format!("{}[servers.up]\nurl = {:?}\n", collector.table(), fixture.url);
+        let gateway = Gateway::start(&tables);
+        Self { collector, gateway, heard, _dir: dir, _fixture: fixture }
+    }
+}
+
 fn said<'v>(span: &'v Value, key: &str) -> &'v Value {
     let all = span["attributes"].as_array().unwrap();
     let found = all.iter().find(|one| one["key"] == key);
@@ -123,23 +146,17 @@ fn traceparent(flags: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_a_span_below_its_callers_and_one_above_its_servers() {
-    let dir = tempfile::tempdir().unwrap();
-    let heard = dir.path().join("journal");
-    let (collector, fixture) = (
-        Collector::start(Manner::Takes),
-        HttpFixture::start(&["--journal", heard.to_str().unwrap()]),
-    );
-    let tables = format!("{}[servers.up]\nurl = {:?}\n", collector.table(), fixture.url);
-    let gateway = Gateway::start(&tables);
+    let house = House::build();
+    let House { collector, gateway, heard, .. } = &house;
     let client = Client::http(Kind::ModernHttp, gateway.port).await;
     call(&client, "up__echo", traceparent("01")).await;
-    let [ours, servers] = &collector.wait(&gateway, 2)[..] else { unreachable!() };
+    let [ours, servers] = &collector.wait(gateway, 2)[..] else { unreachable!() };
 
     assert_eq!((&ours["kind"], &servers["kind"]), (&json!(2), &json!(3)));
     assert_eq!((&ours["traceId"], &servers["traceId"]), (&json!(TRACE), &json!(TRACE)));
     assert_eq!((&ours["parentSpanId"], &servers["parentSpanId"]), (&json!(SPAN), &ours["spanId"]));
     assert_eq!(ours["name"], "tools/call up__echo");
-    let calls = journal(&heard);
+    let calls = journal(heard);
     let told = calls.iter().rev().find(|line| line["method"] == "tools/call").unwrap();
     let hears = format!("00-{TRACE}-{}-01", servers["spanId"].as_str().unwrap());
     assert!(told["params"].as_str().unwrap().contains(&hears), "{told} {hears}");
@@ -165,19 +182,13 @@ async fn a_call_is_a_span_below_its_callers_and_one_above_its_servers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_brings_no_trace_begins_one_and_who_says_not_to_is_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let heard = dir.path().join("journal");
-    let (collector, fixture) = (
-        Collector::start(Manner::Takes),
-        HttpFixture::start(&["--journal", heard.to_str().unwrap()]),
-    );
-    let tables = format!("{}[servers.up]\nurl = {:?}\n", collector.table(), fixture.url);
-    let gateway = Gateway::start(&tables);
+    let house = House::build();
+    let House { collector, gateway, heard, .. } = &house;
     let client = Client::http(Kind::LegacyHttp, gateway.port).await;
     call(&client, "up__echo", traceparent("00")).await;
     call(&client, "up__echo", json!({})).await;
     call(&client, "up__echo", json!({})).await;
-    let spans = collector.wait(&gateway, 4);
+    let spans = collector.wait(gateway, 4);
     let (ours, servers) = spans.split_at(2);
     assert!(spans.iter().all(|span| span["traceId"] != TRACE), "{spans:#?}");
     assert_ne!(ours[0]["traceId"], ours[1]["traceId"]);
@@ -186,7 +197,7 @@ async fn who_brings_no_trace_begins_one_and_who_says_not_to_is_left_alone() {
         let below = |one: &&Value| one["parentSpanId"] == span["spanId"];
         assert_eq!(servers.iter().filter(below).count(), 1, "{spans:#?}");
     }
-    let calls = journal(&heard);
+    let calls = journal(heard);
     let told: Vec<_> = calls.iter().filter(|line| line["method"] == "tools/call").collect();
     let n_traced =
         told.iter().filter(|one| one["params"].to_string().contains("traceparent")).count();

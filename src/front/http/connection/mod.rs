@@ -97,8 +97,9 @@ impl Place {
         self.only.is_none_or(|only| only.contains(&path))
     }
 
+    /// Who is not let in holds no place.
     fn ends(&self, mut response: Response<Body>) -> Response<Body> {
-        if self.only.is_some() {
+        if self.only.is_some() || response.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

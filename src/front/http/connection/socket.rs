@@ -1,8 +1,13 @@
 //! A listening socket: handed over by the service manager, or bound here and left with it.
 //!
-//! A unix socket is the owner's alone, and its visitor is named by uid.
+//! A unix socket of our own is the owner's alone, one that was handed over not everybody's; its
+//! visitor is named by uid.
 
-use std::{io, os::unix::fs::FileTypeExt, path::Path};
+use std::{
+    io,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::Path,
+};
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
@@ -11,6 +16,8 @@ use crate::{
     front::{FrontError, identity::Link},
     sys::{Inherited, Manager},
 };
+
+const OTHERS: u32 = 0o007;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -52,6 +59,7 @@ impl Listener {
                 TcpListener::from_std(listener).map(|listener| Some(Self::Tcp(listener)))
             }),
             Listen::Unix(path) => inherited.unix(path).map_or(Ok(None), |listener| {
+                refuse_open(path)?;
                 listener.set_nonblocking(true)?;
                 UnixListener::from_std(listener).map(|listener| Some(Self::Unix(listener)))
             }),
@@ -71,6 +79,16 @@ impl Listener {
             }
         }
     }
+}
+
+/// Who may connect to a socket that was handed over, its unit says; everybody may not.
+fn refuse_open(path: &Path) -> io::Result<()> {
+    let mode = std::fs::symlink_metadata(path)?.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    let told = "everybody on this machine could connect; set SocketMode=0600 in its unit";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, told))
 }
 
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
@@ -110,6 +128,24 @@ pub(super) async fn accept(listener: &Listener) -> io::Result<Arrived> {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred()?.uid();
             Ok(Arrived::Unix(stream, Link::Unix { uid }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::net::UnixListener};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_everybody_may_use_is_not_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        for (mode, is_fit) in [(0o600, true), (0o660, true), (0o666, false), (0o602, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(refuse_open(&path).is_ok(), is_fit, "{mode:o}");
         }
     }
 }

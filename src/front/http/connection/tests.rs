@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Body, Link, Place, Places, Porter, Serve, converse};
 use crate::{
     audit::{Audit, Durability},
-    domain::limits::{DRAIN_FIRST_REQUEST, HTTP_WRITE_STALL_MAX},
+    domain::limits::{DRAIN_FIRST_REQUEST, HTTP_HEADER_TIMEOUT, HTTP_WRITE_STALL_MAX},
 };
 
 /// How long a connection with a long answer on it lasts, for a client that does `read` and
@@ -70,6 +70,14 @@ async fn whoever_has_connected_is_answered_although_the_end_has_begun() {
     let (lasted, _) = talked(ending, async |client: DuplexStream| client).await;
     let second = Duration::from_secs(1);
     assert!(lasted >= DRAIN_FIRST_REQUEST && lasted < DRAIN_FIRST_REQUEST + second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_said_nothing_has_no_more_time_than_a_head() {
+    let talk = async |client: DuplexStream| client;
+    let (lasted, _) = talked(CancellationToken::new(), talk).await;
+    let second = Duration::from_secs(1);
+    assert!(lasted >= HTTP_HEADER_TIMEOUT && lasted < HTTP_HEADER_TIMEOUT + second, "{lasted:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //!
 //! Asks again now and then, and when a token names a key that nobody knows, but never more than
 //! once a minute: tokens that are made up cost the issuer nothing. When it cannot be asked, the
-//! keys that it named last stay good for an hour.
+//! keys that it named last stay good for an hour; when it answers that there are none, none are.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -78,19 +78,28 @@ impl Jwks {
         loop {
             let asked = Instant::now();
             let heard = self.fetch().await;
-            let (pause, refresh) = match &heard {
-                Ok(_) => (JWKS_PAUSE, JWKS_REFRESH),
-                Err(_) => (JWKS_RETRY, JWKS_RETRY),
+            let trouble = match &heard {
+                Ok(keys) if keys.is_empty() => Some("there is no key that can be used".to_owned()),
+                Ok(_) => None,
+                Err(why) => Some(why.clone()),
             };
-            match &heard {
-                Ok(keys) => tracing::info!(keys = keys.len(), "The issuer's keys are known"),
-                Err(why) => {
-                    tracing::warn!(why, "The issuer's keys could not be read; see auth.jwt.jwks");
+            let (pause, refresh) = match &trouble {
+                None => (JWKS_PAUSE, JWKS_REFRESH),
+                Some(_) => (JWKS_RETRY, JWKS_RETRY),
+            };
+            match (&trouble, &heard) {
+                (Some(why), _) => {
+                    tracing::warn!(why, "The issuer's keys are not known; see auth.jwt.jwks");
+                }
+                (None, keys) => {
+                    let keys = keys.as_ref().map_or(0, Vec::len);
+                    tracing::info!(keys, "The issuer's keys are known");
                 }
             }
             self.held.send_modify(|held| {
                 held.again_at = Some(asked + pause);
-                held.trouble = heard.as_ref().err().cloned();
+                held.trouble = trouble;
+                // An issuer that takes back its keys has answered.
                 if let Ok(keys) = heard {
                     (held.keys, held.at) = (keys.into(), Some(asked));
                 }
@@ -108,8 +117,7 @@ impl Jwks {
         let set: Set = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         let written = set.keys.into_iter().take(JWKS_KEYS_MAX);
         let written = written.filter_map(|key| serde_json::from_value::<Written>(key).ok());
-        let keys: Vec<_> = written.filter_map(PublicKey::of).collect();
-        if keys.is_empty() { Err("there is no key that can be used".to_owned()) } else { Ok(keys) }
+        Ok(written.filter_map(PublicKey::of).collect())
     }
 }
 

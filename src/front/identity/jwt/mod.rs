@@ -150,7 +150,7 @@ impl Tokens {
         if self.config.scopes.iter().any(|needed| !scopes.contains(needed)) {
             return Err(NoToken::Scope);
         }
-        let groups = words(claims.get(&self.config.groups_claim));
+        let groups = names(claims.get(&self.config.groups_claim));
         let groups = groups.into_iter().filter(|group| !Principal::is_scope_group(group));
         let scopes = scopes.iter().map(|scope| Principal::scope_group(scope));
         let name = format!("{}|{subject}", self.config.issuer);
@@ -199,12 +199,22 @@ fn seconds(value: Option<&Value>) -> Option<Option<u64>> {
 
 /// One text with words in it, or a list of them.
 fn words(value: Option<&Value>) -> Vec<String> {
-    let all: Vec<_> = match value {
-        Some(Value::String(text)) => text.split_ascii_whitespace().collect(),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-        Some(_) | None => Vec::new(),
+    match value {
+        Some(Value::String(text)) => {
+            text.split_ascii_whitespace().filter(|word| is_name(word)).map(str::to_owned).collect()
+        }
+        other => names(other),
+    }
+}
+
+/// One name, whatever stands in it, or a list of them.
+fn names(value: Option<&Value>) -> Vec<String> {
+    let all = match value {
+        Some(Value::String(_)) => value.map(std::slice::from_ref).unwrap_or_default(),
+        Some(Value::Array(list)) => list,
+        Some(_) | None => &[],
     };
-    all.into_iter().filter(|word| is_name(word)).map(str::to_owned).collect()
+    all.iter().filter_map(Value::as_str).filter(|name| is_name(name)).map(str::to_owned).collect()
 }
 
 fn is_access(typ: &Value) -> bool {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{NoToken, Tokens, unbase64};
 use crate::{
     config::{JwksPlace, JwtConfig},
+    domain::limits::{JWKS_REFRESH, JWKS_RETRY},
     wire::base64,
 };
 
@@ -118,7 +119,7 @@ fn without(key: &str) -> Value {
 struct Room {
     tokens: std::sync::Arc<Tokens>,
     tending: tokio::task::JoinSet<()>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// What reads tokens of that issuer; they need these scopes.
@@ -136,7 +137,7 @@ fn room(issuer: &Issuer, scopes: &[&str]) -> Room {
     let mut tending = tokio::task::JoinSet::new();
     let keys = tokens.clone();
     tending.spawn(async move { keys.keys.tend().await });
-    Room { tokens, tending, _dir: dir }
+    Room { tokens, tending, dir }
 }
 
 impl Room {
@@ -258,6 +259,11 @@ async fn scopes_and_groups_of_a_token_are_groups_and_a_missing_scope_is_named() 
     let groups = ["editors", "scope:mcp:call", "scope:mcp:write"];
     assert_eq!(told.principal.groups(), groups, "no claim makes a scope of a group");
     assert_eq!(told.lasts.as_secs(), 90);
+    // One group that is written as a text is one group, whatever is in its name.
+    claims["groups"] = "Project admins".into();
+    let told = room.tokens.read(&issuer.token(&header, &claims), NOW_S * 1000).await.unwrap();
+    assert_eq!(told.principal.groups()[0], "Project admins");
+    assert_eq!(told.principal.groups().len(), 3);
     for claims in [good(), with("scope", "mcp:write".into()), with("scope", 7.into())] {
         room.check(&issuer.token(&header, &claims), Err(NoToken::Scope)).await;
     }
@@ -277,6 +283,23 @@ async fn scopes_and_groups_of_a_token_are_groups_and_a_missing_scope_is_named() 
         let told = told.map(|told| told["authorization_servers"].clone());
         assert_eq!(told, is_it.then(|| json!([ISSUER])), "{path}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_takes_its_keys_back_is_believed_and_one_that_is_silent_is_not() {
+    let issuer = Issuer::new();
+    let room = room(&issuer, &[]);
+    let token = issuer.token(&json!({ "alg": "EdDSA", "kid": "ed" }), &good());
+    let path = room.dir.path().join("jwks.json");
+    let is_good = async || room.tokens.read(&token, NOW_S * 1000).await.is_ok();
+    assert!(is_good().await);
+    fs::write(&path, "no JSON").unwrap();
+    tokio::time::sleep(JWKS_REFRESH).await;
+    assert!(is_good().await, "for an hour");
+    fs::write(&path, "{\"keys\":[]}").unwrap();
+    tokio::time::sleep(JWKS_RETRY * 2).await;
+    assert!(!is_good().await);
+    assert!(room.tokens.keys.trouble().is_some());
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! email of the alternative names, in this order, else the common name; and when it is over.
 //! Whatever it does not understand gives nobody, and nobody is let in by it.
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{domain::Principal, front::identity::is_name};
 
 /// Somebody who has shown a certificate.
@@ -12,6 +14,8 @@ pub(in crate::front) struct Certified {
     pub(in crate::front::identity) who: Principal,
     /// In seconds since 1970.
     pub(in crate::front::identity) until_s: u64,
+    /// Cancelled when whoever has signed it does not count any more.
+    pub(in crate::front::identity) over: CancellationToken,
 }
 
 /// One value in DER: what it is, and its bytes.
@@ -35,13 +39,16 @@ const VERSION: u8 = 0xa0;
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 /// 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const URI: u8 = 0x86;
 /// Which of the alternative names count, best first: tag, and how the principal says it.
-const NAMES: [(u8, &str); 3] = [(0x86, "uri"), (0x82, "dns"), (0x81, "email")];
+const NAMES: [(u8, &str); 3] = [(URI, "uri"), (0x82, "dns"), (0x81, "email")];
+/// The kinds of texts whose bytes are UTF-8: UTF8String, PrintableString, IA5String.
+const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 
-/// Who the certificate is for, and until when.
-pub(super) fn read(certificate: &[u8]) -> Option<Certified> {
+/// Who the certificate is for, and until when, unless it is `over` before.
+pub(super) fn read(certificate: &[u8], over: &CancellationToken) -> Option<Certified> {
     let members = members(certificate)?;
-    Some(Certified { who: principal(&members)?, until_s: ends(&members)? })
+    Some(Certified { who: principal(&members)?, until_s: ends(&members)?, over: over.clone() })
 }
 
 /// When a certificate is over, in seconds since 1970.
@@ -60,30 +67,36 @@ fn members(certificate: &[u8]) -> Option<Vec<Value<'_>>> {
 }
 
 fn principal(members: &[Value<'_>]) -> Option<Principal> {
-    let named = match alternative(members) {
-        Some(names) => NAMES.into_iter().find_map(|(tag, word)| {
-            let name = names.iter().find(|name| name.tag == tag)?;
-            Some((word, text(name.bytes)?))
-        }),
-        None => common(members).map(|name| ("cn", name)),
+    let names = alternative(members)?;
+    let of = |tag| move |name: &&Value<'_>| name.tag == tag;
+    let (word, name) = match names {
+        Some(names) => {
+            let best = NAMES.into_iter().find(|(tag, _)| names.iter().any(|n| n.tag == *tag));
+            let (tag, word) = best?;
+            // Which of several addresses would be meant, nobody could tell.
+            let is_one = tag != URI || names.iter().filter(of(tag)).count() == 1;
+            (word, text(names.iter().find(of(tag)).filter(|_| is_one)?.bytes)?)
+        }
+        None => ("cn", common(members)?),
     };
-    let (word, name) = named?;
     Some(Principal::new(&format!("cert:{word}:{name}")))
 }
 
-/// The alternative names, if there are any: then no other name counts.
-fn alternative<'a>(members: &[Value<'a>]) -> Option<Vec<Value<'a>>> {
-    let extensions = members.iter().find(|member| member.tag == EXTENSIONS)?;
+/// The alternative names, if there are any: then no other name counts. None if that cannot be told.
+fn alternative<'a>(members: &[Value<'a>]) -> Option<Option<Vec<Value<'a>>>> {
+    let Some(extensions) = members.iter().find(|member| member.tag == EXTENSIONS) else {
+        return Some(None);
+    };
     let (list, _) = take(extensions.bytes)?;
     for extension in values(list.of(SEQUENCE)?)? {
         let parts = values(extension.of(SEQUENCE)?)?;
         let is_it = |part: &Value<'_>| part.tag == OBJECT_ID && part.bytes == ALTERNATIVE_NAMES;
         if parts.first().is_some_and(is_it) {
             let (names, _) = take(parts.last()?.of(OCTETS)?)?;
-            return Some(values(names.of(SEQUENCE)?).unwrap_or_default());
+            return values(names.of(SEQUENCE)?).map(Some);
         }
     }
-    None
+    Some(None)
 }
 
 /// The last common name of the subject, which is the most specific one.
@@ -95,7 +108,7 @@ fn common<'a>(members: &[Value<'a>]) -> Option<&'a str> {
             if let [of, name] = values(pair.of(SEQUENCE)?)?.as_slice()
                 && of.bytes == COMMON_NAME
             {
-                found = text(name.bytes);
+                found = text(name.bytes).filter(|_| TEXTS.contains(&name.tag));
             }
         }
     }
@@ -180,7 +193,7 @@ fn take(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
 mod tests {
     use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 
-    use super::{read, seconds};
+    use super::{CancellationToken, read, seconds};
 
     fn certificate(names: Vec<SanType>, common: Option<&str>) -> Vec<u8> {
         let mut params = CertificateParams::default();
@@ -195,7 +208,7 @@ mod tests {
 
     #[track_caller]
     fn check(names: Vec<SanType>, common: Option<&str>, want: Option<&str>) {
-        let read = read(&certificate(names, common));
+        let read = read(&certificate(names, common), &CancellationToken::new());
         assert_eq!(read.as_ref().map(|one| one.who.as_str()), want);
     }
 
@@ -207,6 +220,10 @@ mod tests {
         let ip = || SanType::IpAddress([127, 0, 0, 1].into());
         check(vec![dns(), email(), uri()], Some("ann"), Some("cert:uri:spiffe://mesh/agent"));
         check(vec![email(), dns()], None, Some("cert:dns:agent.example"));
+        // Nobody could tell which of two is meant, and a worse name does not step in.
+        check(vec![uri(), uri()], None, None);
+        let blank = SanType::URI("spiffe://mesh/\na".try_into().unwrap());
+        check(vec![blank, dns()], Some("ann"), None);
         check(vec![email()], None, Some("cert:email:ann@example.org"));
         check(vec![], Some("ann"), Some("cert:cn:ann"));
         // Where there are other names, the common name does not count.
@@ -235,21 +252,21 @@ mod tests {
         params.not_after = rcgen::date_time_ymd(2049, 12, 31);
         params.distinguished_name.push(DnType::CommonName, "ann");
         let one = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        assert_eq!(read(one.der()).unwrap().until_s, 2_524_521_600);
+        assert_eq!(read(one.der(), &CancellationToken::new()).unwrap().until_s, 2_524_521_600);
         params.not_after = rcgen::date_time_ymd(2051, 1, 1);
         let one = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        assert_eq!(read(one.der()).unwrap().until_s, 2_556_144_000);
+        assert_eq!(read(one.der(), &CancellationToken::new()).unwrap().until_s, 2_556_144_000);
     }
 
     #[test]
     fn what_is_cut_off_or_changed_never_panics() {
         let whole = certificate(vec![], Some("ann"));
         for end in 0..whole.len() {
-            assert!(read(&whole[..end]).is_none());
+            assert!(read(&whole[..end], &CancellationToken::new()).is_none());
             let mut changed = whole.clone();
             changed[end] ^= 0xff;
             // Who it names does not matter: rustls has looked at its signature.
-            drop(read(&changed));
+            drop(read(&changed, &CancellationToken::new()));
         }
     }
 }

@@ -17,11 +17,15 @@ use arc_swap::ArcSwap;
 pub(in crate::front) use certificate::Certified;
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{Error as PemError, PemObject},
+    },
     server::WebPkiClientVerifier,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
 
 use super::Link;
 use crate::{
@@ -35,9 +39,19 @@ use crate::{
 pub(in crate::front) struct Tls {
     places: TlsConfig,
     asks: Asks,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Current>,
     /// The files as they were tried last, and what was wrong with them.
     tried: Mutex<(Vec<Option<Stamp>>, Option<String>)>,
+}
+
+/// What is in force.
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// Whose client certificates count.
+    roots: Vec<CertificateDer<'static>>,
+    /// Cancelled when one of those counts no more.
+    over: CancellationToken,
 }
 
 const OTHERS_READ: u32 = 0o004;
@@ -61,7 +75,7 @@ pub enum TlsError {
     File {
         path: PathBuf,
         #[source]
-        source: rustls::pki_types::pem::Error,
+        source: PemError,
     },
     #[error("everybody on this machine can read the private key `{path}`; chmod 600 it")]
     Exposed { path: PathBuf },
@@ -92,7 +106,7 @@ pub fn look_at_tls(config: &Config) -> Result<Option<u64>, TlsError> {
 impl Tls {
     pub(super) fn open(places: TlsConfig, asks: Asks) -> Result<Self, TlsError> {
         let stamps = stamps(&places);
-        let current = ArcSwap::from(read(&places, asks)?);
+        let current = ArcSwap::from_pointee(read(&places, asks)?);
         Ok(Self { places, asks, current, tried: Mutex::new((stamps, None)) })
     }
 
@@ -101,12 +115,13 @@ impl Tls {
         &self,
         stream: TcpStream,
     ) -> io::Result<(TlsStream<TcpStream>, Link)> {
-        let acceptor = TlsAcceptor::from(self.current.load_full());
+        let current = self.current.load_full();
+        let acceptor = TlsAcceptor::from(current.config.clone());
         let shaken = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
         let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let (_, session) = stream.get_ref();
         let shown = session.peer_certificates().and_then(|chain| chain.first());
-        let certified = shown.and_then(|shown| certificate::read(shown));
+        let certified = shown.and_then(|shown| certificate::read(shown, &current.over));
         Ok((stream, Link::Tls { certified }))
     }
 
@@ -117,8 +132,18 @@ impl Tls {
             return Ok(false);
         }
         let fresh = read(&self.places, self.asks);
-        *self.lock() = (stamps, fresh.as_ref().err().map(ToString::to_string));
-        self.current.store(fresh?);
+        let trouble = fresh.as_ref().err().map(ToString::to_string);
+        // Files that could not be read may say that somebody is let in no more.
+        let is_read = !matches!(fresh, Err(TlsError::File { source: PemError::Io(_), .. }));
+        *self.lock() = (if is_read { stamps } else { Vec::new() }, trouble);
+        let (before, mut fresh) = (self.current.load_full(), fresh?);
+        if before.roots.iter().all(|root| fresh.roots.contains(root)) {
+            fresh.over = before.over.clone();
+            self.current.store(Arc::new(fresh));
+        } else {
+            self.current.store(Arc::new(fresh));
+            before.over.cancel();
+        }
         Ok(true)
     }
 
@@ -132,7 +157,7 @@ impl Tls {
     }
 }
 
-fn read(places: &TlsConfig, asks: Asks) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(places: &TlsConfig, asks: Asks) -> Result<Current, TlsError> {
     let mode = fs::metadata(&places.key).map(|found| found.permissions().mode());
     if mode.is_ok_and(|mode| mode & OTHERS_READ != 0) {
         return Err(TlsError::Exposed { path: places.key.clone() });
@@ -146,14 +171,15 @@ fn read(places: &TlsConfig, asks: Asks) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions)
         .map_err(|error| unfit(&error))?;
+    let (mut roots, mut store) = (Vec::new(), RootCertStore::empty());
     let builder = match (&places.client_ca, asks) {
         (None, _) | (_, Asks::Nobody) => builder.with_no_client_auth(),
         (Some(path), Asks::WhoeverHasOne | Asks::Everybody) => {
-            let mut roots = RootCertStore::empty();
-            for root in certificates(path)? {
-                roots.add(root).map_err(|error| unfit(&error))?;
+            roots = certificates(path)?;
+            for root in &roots {
+                store.add(root.clone()).map_err(|error| unfit(&error))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
             let verifier = match asks {
                 Asks::Everybody => verifier.build(),
                 Asks::Nobody | Asks::WhoeverHasOne => verifier.allow_unauthenticated().build(),
@@ -163,7 +189,7 @@ fn read(places: &TlsConfig, asks: Asks) -> Result<Arc<ServerConfig>, TlsError> {
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|error| unfit(&error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Current { config: Arc::new(config), roots, over: CancellationToken::new() })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -171,7 +197,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all = CertificateDer::pem_file_iter(path).map_err(failed)?;
     let all: Vec<_> = all.collect::<Result<_, _>>().map_err(failed)?;
     match all.is_empty() {
-        true => Err(failed(rustls::pki_types::pem::Error::NoItemsFound)),
+        true => Err(failed(PemError::NoItemsFound)),
         false => Ok(all),
     }
 }
