@@ -1,8 +1,8 @@
-"""The two lists of what is red, and how they are held against what the suite says.
+"""The lists of what is red, and how they are held against what the suite says.
 
 `not-yet-green.txt` is work that is left; `exceptions.txt` is what cannot be where the eras of the two
 sides differ. In both a section `[LEG …]` has lines `REVISION WHAT REASON`; WHAT is a scenario, or
-one check of it as `SCENARIO:CHECK`.
+one check of it as `SCENARIO:CHECK`. `oauth.txt` names the scenarios that are not run: `SCENARIO REVISION…`.
 """
 
 import sys
@@ -12,6 +12,7 @@ from suite import Verdicts
 
 HERE = Path(__file__).resolve().parent
 LISTS = [HERE / "not-yet-green.txt", HERE / "exceptions.txt"]
+OAUTH = HERE / "oauth.txt"
 REVISIONS = ["2026-07-28", "2025-11-25"]
 
 
@@ -33,6 +34,12 @@ def listed(known_legs: set[str]) -> set[tuple[str, str, str]]:
                 sys.exit(f"{path}:{number}: want `REVISION WHAT REASON` below `[LEG …]`, each once")
             found |= entries
     return found
+
+
+def left_out(revision: str) -> set[str]:
+    """The scenarios of that revision that are not run."""
+    lines = [line.split() for line in OAUTH.read_text().splitlines() if not line.startswith("#")]
+    return {scenario for scenario, *revisions in filter(None, lines) if revision in revisions}
 
 
 def compare(verdicts: Verdicts, required: set[str], known: set[str]) -> list[str]:
