@@ -38,7 +38,7 @@ pub use estop::{Desk, Heart, open_door};
 pub use pins::told as pins_told;
 pub use reload::{Applied, Refused, ReloadAsk, Reloaded, Reloads, Standing};
 pub(super) use routes::vital;
-pub(super) use status::{line as status_line, ready};
+pub(super) use status::{is_ready, line as status_line, ready};
 
 /// Every request on the admin listener.
 pub(super) async fn answer(

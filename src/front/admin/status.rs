@@ -25,12 +25,23 @@ use crate::{
 /// So many servers are named in one line.
 const NAMED_MAX: usize = 3;
 
-/// 200, or 503 with the reasons.
+/// 200 or 503, for whoever asks: which servers there are, and what ails us, is not for strangers.
+pub(in crate::front) fn is_ready(front: &Front) -> Response<Body> {
+    let reasons = reasons(front, &front.fleet.states());
+    let body = json!({ "ready": reasons.is_empty() });
+    json_response(readiness(&reasons), Body::text(format!("{body}\n")))
+}
+
+fn readiness(reasons: &[String]) -> StatusCode {
+    if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// The same with the reasons and the servers.
 pub(in crate::front) fn ready(front: &Front) -> Response<Body> {
     let mut states = front.fleet.states();
     states.sort_by(|(one, _), (other, _)| one.cmp(other));
     let reasons = reasons(front, &states);
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = readiness(&reasons);
     let states = states.iter().map(|(name, state)| (name.to_string(), state.as_str().into()));
     let servers: serde_json::Map<String, Value> = states.collect();
     let body = json!({ "ready": reasons.is_empty(), "reasons": reasons, "servers": servers });

@@ -55,7 +55,8 @@ pub(super) async fn answer(
     }
     match (request.uri().path(), request.method()) {
         ("/health", &Method::GET) => return plain(StatusCode::OK, "ok"),
-        ("/ready", &Method::GET) => return admin::ready(&front),
+        ("/ready", &Method::GET) if front.gatekeeper.is_open() => return admin::ready(&front),
+        ("/ready", &Method::GET) => return admin::is_ready(&front),
         ("/health" | "/ready", _) => return not_allowed("GET"),
         (path, &Method::GET) if path.starts_with(METADATA_PATH) => return metadata(&front, path),
         _ => {}

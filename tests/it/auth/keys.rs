@@ -274,3 +274,10 @@ async fn whoever_makes_and_revokes_keys_is_on_record_and_so_is_what_became_while
     let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
     assert!(!log.contains(kept["keys"][0]["sha256"].as_str().unwrap()));
 }
+
+#[test]
+fn whoever_has_no_key_hears_whether_we_are_ready_and_nothing_of_servers() {
+    let gateway = Gateway::start(&format!("{KEYS}{}", stdio_server("good", &[])));
+    let told = gateway.get("/ready");
+    assert!(told.starts_with("HTTP/1.1 200") && told.ends_with("{\"ready\":true}\n"), "{told}");
+}
