@@ -5,6 +5,7 @@
 //! finish, end the servers, close the audit last. Any step that fails at start ends the process
 //! with its reason.
 
+mod errand;
 mod estop;
 mod reload;
 mod service;
@@ -23,7 +24,10 @@ use crate::{
     config::{Config, Durability},
     domain::{
         Generation, ServerName,
-        limits::{ESTOP_SAVED_WAIT, SERVERS_GRACE, STDIO_SETTLE_MAX, TIMER_TICK},
+        limits::{
+            AUDIT_WITNESS_LAST_WAIT, ESTOP_SAVED_WAIT, SERVERS_GRACE, SPANS_TIMEOUT,
+            STDIO_SETTLE_MAX, TIMER_TICK,
+        },
     },
     fleet::Fleet,
     front::{Desk, Front, FrontError, Heart, Publisher, Reloads, Standing, open_door},
@@ -32,11 +36,10 @@ use crate::{
     sys::{self, Inherited, Manager},
     upstream::Connector,
 };
+use errand::Errand;
 use reload::Reloader;
 use service::Pulse;
 use signals::{Signal, Signals};
-use spans::Exporter;
-use witness::Carrier;
 
 /// How applications reach us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +92,9 @@ struct App {
     manager: Manager,
     /// What goes on beside the calls, until the end begins.
     chores: JoinSet<()>,
-    spans: Exporter,
+    spans: Errand,
     thread: AuditThread,
-    carrier: Carrier,
+    witness: Errand,
 }
 
 /// Runs the gateway until it is told to end.
@@ -216,9 +219,10 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
         warn!("Audit durability is `cached`: a power failure can lose the last records");
     }
     let witness = config.audit.witness.as_ref().zip(thread.take_witness());
-    let carrier = witness.map(|(at, witness)| Carrier::start(at.url.clone(), witness));
-    let carrier = carrier.unwrap_or_default();
-    let spans = Exporter::start(config.telemetry.otlp.clone());
+    let witness = witness.map_or_else(Errand::default, |(at, witness)| {
+        Errand::start(|is_last| witness::attend(at.url.clone(), witness, is_last))
+    });
+    let spans = spans::start(config.telemetry.otlp.clone());
     let running = Arc::new(config);
     let (fleet_of, audit_of) = (fleet.clone(), audit.clone());
     let manager = Manager::find();
@@ -233,7 +237,7 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
     }
     chores.spawn(reloader.run(asks));
     chores.spawn(approvals.tend());
-    Ok(App { front, fleet, gate, audit, reloads, manager, chores, spans, thread, carrier })
+    Ok(App { front, fleet, gate, audit, reloads, manager, chores, spans, thread, witness })
 }
 
 /// The stop works before anything is spawned.
@@ -280,8 +284,9 @@ impl App {
             warn!(%error, "The end could not be put on record");
         }
         self.thread.finish();
-        self.carrier.finish().await;
-        self.spans.finish().await;
+        let late = "The witness did not answer about the last checkpoint; it is asked at the start";
+        self.witness.finish(AUDIT_WITNESS_LAST_WAIT, late).await;
+        self.spans.finish(SPANS_TIMEOUT, "The last spans were not exported in time").await;
         self.gate.latch().saved(ESTOP_SAVED_WAIT);
     }
 }

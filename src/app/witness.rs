@@ -7,47 +7,20 @@
 use std::{cmp, io};
 
 use http::Uri;
-use tokio::{
-    task::{JoinSet, spawn_blocking},
-    time::{sleep, timeout},
-};
+use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::{
     audit::{Heard, Witness, WitnessProblem},
     domain::limits::{
-        AUDIT_WITNESS_ANSWER_BYTES_MAX, AUDIT_WITNESS_LAST_WAIT, AUDIT_WITNESS_PAUSE,
-        AUDIT_WITNESS_PAUSE_MAX, AUDIT_WITNESS_TIMEOUT,
+        AUDIT_WITNESS_ANSWER_BYTES_MAX, AUDIT_WITNESS_PAUSE, AUDIT_WITNESS_PAUSE_MAX,
+        AUDIT_WITNESS_TIMEOUT,
     },
     upstream::post,
 };
 
-/// Whoever carries; nobody, if there is no witness.
-#[derive(Debug, Default)]
-pub(super) struct Carrier {
-    task: JoinSet<()>,
-    /// Cancelled when the last checkpoint is signed.
-    is_last: CancellationToken,
-}
-
-impl Carrier {
-    pub(super) fn start(url: Uri, witness: Witness) -> Self {
-        let mut carrier = Self::default();
-        carrier.task.spawn(attend(url, witness, carrier.is_last.clone()));
-        carrier
-    }
-
-    /// Lets the witness have the last checkpoint. It comes with the next start if it cannot be had.
-    pub(super) async fn finish(mut self) {
-        self.is_last.cancel();
-        if timeout(AUDIT_WITNESS_LAST_WAIT, self.task.join_next()).await.is_err() {
-            warn!("The witness did not answer about the last checkpoint; it is asked at the start");
-        }
-    }
-}
-
-async fn attend(url: Uri, mut witness: Witness, is_last: CancellationToken) {
+/// Runs until the last checkpoint is signed (`is_last`) and the witness has had it.
+pub(super) async fn attend(url: Uri, mut witness: Witness, is_last: CancellationToken) {
     let mut pause = AUDIT_WITNESS_PAUSE;
     loop {
         let is_over = is_last.is_cancelled();

@@ -12,6 +12,19 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+/// What tells a file from one that took its place, or that was written or made another's since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp([u64; 2], [i64; 4]);
+
+impl FileStamp {
+    /// None if there is no such file, as far as we see.
+    pub fn of(path: &Path) -> Option<Self> {
+        let of = fs::metadata(path).ok()?;
+        let times = [of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()];
+        Some(Self([of.ino(), of.len()], times))
+    }
+}
+
 /// Creates a directory and its parents for us alone; one that exists is left as it is.
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)

@@ -13,7 +13,7 @@ mod vital;
 
 pub use clock::{unix_micros, unix_millis};
 pub use file::{
-    create_private_dir, memory_file, move_aside, open_again, place_file, read_bounded,
+    FileStamp, create_private_dir, memory_file, move_aside, open_again, place_file, read_bounded,
     replace_file, replace_file_of_owner, rewrite_file, secret_word, sync_dir,
 };
 pub use inherit::Inherited;

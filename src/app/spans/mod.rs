@@ -8,40 +8,19 @@
 mod export;
 
 use http::Uri;
-use tokio::{task::JoinSet, time::timeout};
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
-use crate::domain::limits::SPANS_TIMEOUT;
+use super::errand::Errand;
 
-/// Whoever exports; nobody, if there is no collector.
-#[derive(Debug, Default)]
-pub(super) struct Exporter {
-    task: JoinSet<()>,
-    end: CancellationToken,
+#[cfg(feature = "otlp")]
+pub(super) fn start(url: Option<Uri>) -> Errand {
+    let Some((url, spans)) = url.zip(crate::telemetry::Spans::collect()) else {
+        return Errand::default();
+    };
+    tracing::info!(collector = %url, "Traces are exported");
+    Errand::start(|end| export::export(url, spans, end))
 }
 
-impl Exporter {
-    #[cfg(feature = "otlp")]
-    pub(super) fn start(url: Option<Uri>) -> Self {
-        let mut exporter = Self::default();
-        if let Some((url, spans)) = url.zip(crate::telemetry::Spans::collect()) {
-            tracing::info!(collector = %url, "Traces are exported");
-            exporter.task.spawn(export::export(url, spans, exporter.end.clone()));
-        }
-        exporter
-    }
-
-    #[cfg(not(feature = "otlp"))]
-    pub(super) fn start(_: Option<Uri>) -> Self {
-        Self::default()
-    }
-
-    /// Lets the last spans go out, and ends.
-    pub(super) async fn finish(mut self) {
-        self.end.cancel();
-        if timeout(SPANS_TIMEOUT, self.task.join_next()).await.is_err() {
-            warn!("The last spans were not exported in time");
-        }
-    }
+#[cfg(not(feature = "otlp"))]
+pub(super) fn start(_: Option<Uri>) -> Errand {
+    Errand::default()
 }

@@ -7,8 +7,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,14 +17,14 @@ use super::{
     Role,
     key::{self, Contents, Key, KeyError, KeyFile},
 };
-use crate::domain::Principal;
+use crate::{domain::Principal, sys::FileStamp};
 
 #[derive(Debug)]
 pub(super) struct Keys {
     file: KeyFile,
     known: ArcSwap<HashMap<String, Arc<Known>>>,
     /// The file as it was read last, if it was.
-    seen: Mutex<Option<Option<Stamp>>>,
+    seen: Mutex<Option<Option<FileStamp>>>,
 }
 
 /// One key.
@@ -38,9 +36,6 @@ pub(super) struct Known {
     /// Cancelled when it is good no more.
     pub(super) over: CancellationToken,
 }
-
-/// What tells a file from the one that it took the place of.
-type Stamp = (u64, u64, i64, i64, i64, i64);
 
 /// Why a key lets nobody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +75,7 @@ impl Keys {
 
     /// What the file holds, if it is another one than last time. Blocks.
     pub(super) fn look(&self) -> Result<Option<Contents>, KeyError> {
-        let stamp = self.stamp();
+        let stamp = FileStamp::of(self.file.path());
         let mut seen = self.lock();
         if *seen == Some(stamp) {
             return Ok(None);
@@ -128,13 +123,7 @@ impl Keys {
         self.known.store(Arc::new(of.keys.iter().map(known).collect()));
     }
 
-    fn stamp(&self) -> Option<Stamp> {
-        let of = fs::metadata(self.file.path()).ok()?;
-        let changed = (of.ctime(), of.ctime_nsec());
-        Some((of.ino(), of.len(), of.mtime(), of.mtime_nsec(), changed.0, changed.1))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Option<Stamp>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Option<FileStamp>>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

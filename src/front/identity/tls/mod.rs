@@ -8,7 +8,7 @@ mod certificate;
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -31,7 +31,7 @@ use super::Link;
 use crate::{
     config::{AuthConfig, AuthMode, Config, TlsConfig},
     domain::limits::TLS_HANDSHAKE_TIMEOUT,
-    sys,
+    sys::{self, FileStamp},
 };
 
 /// What the listener shows, and asks for.
@@ -41,7 +41,7 @@ pub(in crate::front) struct Tls {
     asks: Asks,
     current: ArcSwap<Current>,
     /// The files as they were tried last, and what was wrong with them.
-    tried: Mutex<(Vec<Option<Stamp>>, Option<String>)>,
+    tried: Mutex<(Vec<Option<FileStamp>>, Option<String>)>,
 }
 
 /// What is in force.
@@ -64,9 +64,6 @@ pub(super) enum Asks {
     WhoeverHasOne,
     Everybody,
 }
-
-/// Which file, how long, and when it was changed, or its mode.
-type Stamp = (u64, u64, [i64; 4]);
 
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +149,7 @@ impl Tls {
         self.lock().1.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Vec<Option<Stamp>>, Option<String>)> {
+    fn lock(&self) -> MutexGuard<'_, (Vec<Option<FileStamp>>, Option<String>)> {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -202,11 +199,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn stamps(places: &TlsConfig) -> Vec<Option<Stamp>> {
+fn stamps(places: &TlsConfig) -> Vec<Option<FileStamp>> {
     let paths = [Some(&places.cert), Some(&places.key), places.client_ca.as_ref()];
-    let stamp = |path: &PathBuf| {
-        let of = fs::metadata(path).ok()?;
-        Some((of.ino(), of.len(), [of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()]))
-    };
-    paths.into_iter().flatten().map(stamp).collect()
+    paths.into_iter().flatten().map(|path| FileStamp::of(path)).collect()
 }
