@@ -1,9 +1,10 @@
 //! Sessions of legacy clients, and what each has in flight.
 //!
-//! A session belongs to the principal that opened it: for anybody else it does not exist. Ids are
-//! 128 random bits. The number is bounded. When it is full, sessions past their time make room,
-//! then the longest idle ones of whoever has the most; a session with a call or a stream never
-//! does. Modern clients have no sessions.
+//! A session belongs to the bond of whoever opened it (ADR 0046): for anybody else, and for the
+//! same one with other rights or by another key, it does not exist. Ids are 128 random bits. The
+//! number is bounded. When it is full, sessions past their time make room, then the longest idle
+//! ones of whoever has the most; a session with a call or a stream never does. Modern clients have
+//! no sessions.
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    identity::{Proof, Visitor},
+    identity::{Bond, Proof, Visitor},
     listen::Watching,
     questions::Acquaintance,
     replay::{Kept, Replay},
@@ -51,6 +52,7 @@ pub(super) struct LegacySession {
     pub(super) known: Arc<Acquaintance>,
     pub(super) watching: Arc<Watching>,
     pub(super) replay: Arc<Replay>,
+    bond: Bond,
     /// Of whoever opened it: it ends when that does.
     proof: Proof,
     /// Cancelled when the session ends; its streams end with it.
@@ -60,7 +62,14 @@ pub(super) struct LegacySession {
 
 /// The requests of one client that have no answer yet, so that it can withdraw them by id.
 #[derive(Debug, Default)]
-pub(super) struct InFlight(Mutex<HashMap<RequestId, CancellationToken>>);
+pub(super) struct InFlight(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    requests: HashMap<RequestId, CancellationToken>,
+    /// Nobody is there any more to take an answer.
+    is_over: bool,
+}
 
 /// One request in flight; forgets itself when dropped.
 #[derive(Debug)]
@@ -83,7 +92,7 @@ impl Sessions {
     pub(super) fn open(
         &self,
         version: Version,
-        (caller, known, proof): (Caller, Acquaintance, Proof),
+        (caller, known, visitor): (Caller, Acquaintance, &Visitor),
         now_ms: u64,
     ) -> Result<(String, Arc<LegacySession>), NoRoom> {
         if self.open.len() >= self.max {
@@ -107,7 +116,8 @@ impl Sessions {
             known: Arc::new(known),
             watching: Arc::default(),
             replay,
-            proof,
+            bond: visitor.bond(),
+            proof: visitor.proof.clone(),
             ended: CancellationToken::new(),
             used_ms: AtomicU64::new(now_ms),
         });
@@ -115,15 +125,15 @@ impl Sessions {
         Ok((id, session))
     }
 
-    /// The session of that id, if it is this principal's.
+    /// The session of that id, if it is this visitor's.
     pub(super) fn find(
         &self,
         id: &str,
-        principal: &Principal,
+        visitor: &Visitor,
         now_ms: u64,
     ) -> Option<Arc<LegacySession>> {
         let session = self.open.get(id)?;
-        if session.caller.principal != *principal || session.proof.is_over() {
+        if session.bond != visitor.bond() || session.proof.is_over() {
             return None;
         }
         session.used_ms.store(now_ms, Ordering::Relaxed);
@@ -202,14 +212,6 @@ struct Owned {
 }
 
 impl LegacySession {
-    /// Who asks now: the session's own principal, with what this very request has shown.
-    pub(super) fn caller(&self, visitor: &Visitor) -> Arc<Caller> {
-        if self.caller.principal.rights() == visitor.principal.rights() {
-            return self.caller.clone();
-        }
-        Arc::new(Caller { principal: visitor.principal.clone(), ..(*self.caller).clone() })
-    }
-
     fn idle_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed))
     }
@@ -238,21 +240,25 @@ pub(super) fn mint() -> Option<String> {
 }
 
 impl InFlight {
-    /// Notes a request; `None` when the same id is in flight already.
+    /// Notes a request; `None` when the same id is in flight already. One that comes when all of
+    /// them have been withdrawn is withdrawn from its beginning.
     pub(super) fn begin(self: &Arc<Self>, id: &RequestId) -> Option<Ongoing> {
         let withdrawn = CancellationToken::new();
-        let mut requests = self.lock();
-        if requests.contains_key(id) {
+        let mut open = self.lock();
+        if open.requests.contains_key(id) {
             return None;
         }
-        requests.insert(id.clone(), withdrawn.clone());
-        drop(requests);
+        open.requests.insert(id.clone(), withdrawn.clone());
+        if open.is_over {
+            withdrawn.cancel();
+        }
+        drop(open);
         Some(Ongoing { owner: self.clone(), id: id.clone(), withdrawn })
     }
 
     /// Withdraws a request, if it is still in flight.
     pub(super) fn withdraw(&self, id: &RequestId) {
-        let token = self.lock().get(id).cloned();
+        let token = self.lock().requests.get(id).cloned();
         if let Some(token) = token {
             token.cancel();
         }
@@ -260,24 +266,27 @@ impl InFlight {
 
     /// Nobody is there any more to take an answer.
     fn withdraw_all(&self) {
-        let tokens: Vec<_> = self.lock().values().cloned().collect();
+        let mut open = self.lock();
+        open.is_over = true;
+        let tokens: Vec<_> = open.requests.values().cloned().collect();
+        drop(open);
         for token in tokens {
             token.cancel();
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().requests.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Ongoing {
     fn drop(&mut self) {
-        self.owner.lock().remove(&self.id);
+        self.owner.lock().requests.remove(&self.id);
     }
 }
 
@@ -285,7 +294,7 @@ impl Drop for Ongoing {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Acquaintance, InFlight, Proof, Sessions};
+    use super::{Acquaintance, InFlight, NoRoom, Sessions, Visitor};
     use crate::{
         domain::{
             Caller, Era, Principal, Transport,
@@ -294,39 +303,53 @@ mod tests {
         wire::{RequestId, Version},
     };
 
-    fn caller(principal: &str) -> (Caller, Acquaintance, Proof) {
+    fn visitor(principal: &str) -> Visitor {
+        Visitor::of_a_test(Principal::new(principal))
+    }
+
+    /// Opens a session; gives its id.
+    fn open(sessions: &Sessions, visitor: &Visitor, now_ms: u64) -> Result<String, NoRoom> {
         let caller = Caller {
-            principal: Principal::new(principal),
+            principal: visitor.principal.clone(),
             client: "test".into(),
             conversation: None,
             era: Era::Legacy,
             transport: Transport::Http,
         };
-        (caller, Acquaintance::default(), Proof::of_a_test())
+        let of = (caller, Acquaintance::default(), visitor);
+        sessions.open(Version::LATEST_LEGACY, of, now_ms).map(|(id, _)| id)
     }
 
     #[test]
-    fn a_session_exists_only_for_the_principal_that_opened_it() {
+    fn a_session_exists_only_for_whoever_opened_it_with_the_same_rights() {
         let sessions = Sessions::new(10);
-        let (id, open) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 0).unwrap();
-        assert!(!open.caller.conversation.as_ref().unwrap().contains(&id));
-        assert!(sessions.find(&id, &Principal::new("ann"), 1).is_some());
-        assert!(sessions.find(&id, &Principal::new("bob"), 1).is_none());
-        sessions.end(&open);
-        assert!(sessions.find(&id, &Principal::new("ann"), 1).is_none());
+        let with = |groups: &[&str]| {
+            let groups = groups.iter().map(|one| (*one).to_owned());
+            Visitor::of_a_test(Principal::in_groups("ann", groups))
+        };
+        let id = open(&sessions, &with(&["a", "b"]), 0).unwrap();
+        let session = sessions.find(&id, &with(&["b", "a"]), 1).unwrap();
+        assert!(!session.caller.conversation.as_ref().unwrap().contains(&id));
+        for other in [with(&["a"]), with(&["a", "b", "c"]), with(&[]), visitor("bob")] {
+            assert!(sessions.find(&id, &other, 1).is_none(), "{other:?}");
+        }
+        sessions.end(&session);
+        assert!(sessions.find(&id, &with(&["a", "b"]), 1).is_none());
     }
 
     #[test]
     fn a_full_house_makes_room_of_idle_sessions_but_never_of_busy_ones() {
         let sessions = Sessions::new(2);
         let idle_ms = u64::try_from(SESSION_IDLE_MAX.as_millis()).unwrap();
-        let (_, busy) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 0).unwrap();
-        let (idle, _) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 0).unwrap();
+        let (ann, bob) = (visitor("ann"), visitor("bob"));
+        let busy = open(&sessions, &ann, 0).unwrap();
+        let busy = sessions.find(&busy, &ann, 0).unwrap();
+        let idle = open(&sessions, &ann, 0).unwrap();
         let ongoing = busy.in_flight.begin(&RequestId::from_u64(1)).unwrap();
-        assert!(sessions.open(Version::LATEST_LEGACY, caller("bob"), 1).is_err());
+        assert!(open(&sessions, &bob, 1).is_err());
         drop(busy);
-        assert!(sessions.open(Version::LATEST_LEGACY, caller("bob"), idle_ms).is_ok());
-        assert!(sessions.find(&idle, &Principal::new("ann"), idle_ms).is_none());
+        assert!(open(&sessions, &bob, idle_ms).is_ok());
+        assert!(sessions.find(&idle, &ann, idle_ms).is_none());
         assert_eq!(sessions.len(), 2);
         drop(ongoing);
     }
@@ -334,17 +357,16 @@ mod tests {
     #[test]
     fn whoever_has_the_most_makes_room_with_the_longest_idle() {
         let sessions = Sessions::new(4);
-        let open = |who: &str, at_ms: u64| {
-            sessions.open(Version::LATEST_LEGACY, caller(who), at_ms).map(|(id, _)| id)
-        };
+        let open = |who: &str, at_ms: u64| open(&sessions, &visitor(who), at_ms);
         let idle_ms = u64::try_from(SESSION_EVICT_IDLE_MIN.as_millis()).unwrap();
         let bob = open("bob", 0).unwrap();
-        let (streaming, held) = sessions.open(Version::LATEST_LEGACY, caller("ann"), 1).unwrap();
+        let streaming = open("ann", 1).unwrap();
+        let held = sessions.find(&streaming, &visitor("ann"), 1).unwrap();
         let (oldest, newest) = (open("ann", 2).unwrap(), open("ann", 3).unwrap());
         assert!(open("eve", idle_ms).is_err(), "nobody has been idle for long enough");
         assert!(open("eve", idle_ms + 2).is_ok());
         let is_there =
-            |id: &str, who: &str| sessions.find(id, &Principal::new(who), idle_ms + 2).is_some();
+            |id: &str, who: &str| sessions.find(id, &visitor(who), idle_ms + 2).is_some();
         assert!(is_there(&bob, "bob") && is_there(&streaming, "ann") && is_there(&newest, "ann"));
         assert!(!is_there(&oldest, "ann"));
         assert!(!held.ended.is_cancelled());
@@ -361,5 +383,8 @@ mod tests {
         drop(ongoing);
         assert!(in_flight.is_empty());
         in_flight.withdraw(&id);
+        in_flight.withdraw_all();
+        let late = in_flight.begin(&id).unwrap();
+        assert!(late.withdrawn.is_cancelled(), "it would run on for nobody");
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Keys {
 pub(super) struct Known {
     pub(super) key: Key,
     pub(super) principal: Principal,
+    /// The key's own, to be shared.
+    pub(super) id: Arc<str>,
     digest: [u8; 32],
     /// Cancelled when it is good no more.
     pub(super) over: CancellationToken,
@@ -131,7 +133,8 @@ impl Keys {
 impl Known {
     fn new(key: &Key) -> Arc<Self> {
         let (principal, digest) = (key.principal(), key.digest());
-        Arc::new(Self { key: key.clone(), principal, digest, over: CancellationToken::new() })
+        let (id, over) = (key.id.as_str().into(), CancellationToken::new());
+        Arc::new(Self { key: key.clone(), principal, id, digest, over })
     }
 
     pub(super) fn role(&self) -> Option<Role> {

@@ -9,6 +9,7 @@ mod jwt;
 mod key;
 mod keys;
 mod ledger;
+mod proof;
 mod role;
 mod tls;
 
@@ -17,17 +18,13 @@ use std::{future::pending, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, header};
 use rustix::process::geteuid;
 use serde_json::Value;
-use tokio::{
-    sync::Mutex,
-    task::spawn_blocking,
-    time::{Instant, sleep_until},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
 
 use jwt::{NoToken, Tokens};
 pub use key::{Key, KeyError, KeyFile, NewKey};
 use keys::{Keys, Known, NoKey};
 use ledger::Ledger;
+pub(super) use proof::{Bond, Proof, Visitor};
 pub use role::Role;
 pub(super) use tls::{Certified, Tls};
 pub use tls::{TlsError, look_at_tls};
@@ -51,23 +48,6 @@ pub(super) enum Link {
     Unix { uid: u32 },
     /// TLS, and what a client certificate says that was verified, if there was one.
     Tls { certified: Option<Certified> },
-}
-
-/// Somebody who was let in.
-#[derive(Clone, Debug)]
-pub(super) struct Visitor {
-    pub(super) principal: Principal,
-    pub(super) transport: Transport,
-    pub(super) proof: Proof,
-}
-
-/// That somebody was let in, and until when. Nobody else can make one.
-#[derive(Clone, Debug)]
-pub(super) struct Proof {
-    /// Of what can be taken back.
-    term: Option<CancellationToken>,
-    /// Of what is over by itself. What was opened with it can be gone on with by another.
-    until: Option<Instant>,
 }
 
 /// Somebody at the admin listener.
@@ -139,7 +119,7 @@ impl Gatekeeper {
             Link::Tcp | Link::Tls { .. } if is_open => link.shows(),
             Link::Unix { .. } | Link::Tcp | Link::Tls { .. } => return Err(Refusal::Nobody),
         };
-        Ok(Visitor { principal, transport, proof: Proof { term, until } })
+        Ok(Visitor { principal, transport, proof: Proof { term, until, key: None } })
     }
 
     /// A key of ours says so by its form; anything else is the issuer's.
@@ -149,11 +129,12 @@ impl Gatekeeper {
             Some(tokens) if !key::is_one(token) || !self.auth.has(AuthMode::Keys) => {
                 let told = tokens.read(token, now_ms).await.map_err(Refusal::Token)?;
                 let until = Instant::now().checked_add(told.lasts);
-                Ok((told.principal, Proof { term: None, until }))
+                Ok((told.principal, Proof { term: None, until, key: None }))
             }
             Some(_) | None => {
                 let known = self.keys.find(token, now_ms).map_err(Refusal::from)?;
-                let proof = Proof { term: Some(known.over.clone()), until: None };
+                let (term, key) = (Some(known.over.clone()), Some(known.id.clone()));
+                let proof = Proof { term, until: None, key };
                 Ok((known.principal.clone(), proof))
             }
         }
@@ -284,44 +265,6 @@ impl Link {
             Self::Tcp | Self::Tls { .. } => Transport::Http,
             Self::Unix { .. } => Transport::Unix,
         }
-    }
-}
-
-impl Proof {
-    /// Whether what it has opened is over.
-    pub(super) fn is_over(&self) -> bool {
-        self.term.as_ref().is_some_and(CancellationToken::is_cancelled)
-    }
-
-    /// Whether it can end at all.
-    pub(super) fn can_end(&self) -> bool {
-        self.term.is_some() || self.until.is_some()
-    }
-
-    /// Returns when it is good no more.
-    pub(super) async fn over(self) {
-        let taken_back = async {
-            match self.term {
-                Some(term) => term.cancelled_owned().await,
-                None => pending().await,
-            }
-        };
-        let by_itself = async {
-            match self.until {
-                Some(until) => sleep_until(until).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            () = taken_back => {}
-            () = by_itself => {}
-        }
-    }
-
-    /// For tests of what comes after it.
-    #[cfg(test)]
-    pub(in crate::front) fn of_a_test() -> Self {
-        Self { term: None, until: None }
     }
 }
 

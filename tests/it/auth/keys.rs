@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::{KEYS, add_key, call, headers, in_session, modern, session, tools};
 use crate::{
-    client::{Events, post, send},
+    client::{Events, post, send, send_to},
     harness::{Gateway, journal, stdio_server, wait_until, within},
 };
 
 /// A gateway that takes keys only; its server keeps a journal.
-fn gateway(policies: &[(&str, &str)]) -> Gateway {
+fn gateway(policies: &[(&str, &str)], more: &str) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.jsonl");
     for (name, text) in policies {
@@ -20,12 +20,12 @@ fn gateway(policies: &[(&str, &str)]) -> Gateway {
         fs::write(dir.path().join("policies").join(name), text).unwrap();
     }
     let up = stdio_server("up", &["--journal", path.to_str().unwrap()]);
-    Gateway::start_in(dir, &format!("{KEYS}{up}"))
+    Gateway::start_in(dir, &format!("{more}{KEYS}{up}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_good_key_nothing_is_answered_and_nothing_reaches_the_server() {
-    let gateway = gateway(&[]);
+    let gateway = gateway(&[], "");
     let (_, key) = add_key(&gateway, &["ann"]);
     let last = if key.ends_with('0') { "1" } else { "0" };
     let other = format!("{}{last}", key.strip_suffix(|_| true).unwrap());
@@ -64,7 +64,7 @@ async fn without_a_good_key_nothing_is_answered_and_nothing_reaches_the_server()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_revoked_ends_all_that_was_opened_with_it_at_once() {
-    let gateway = gateway(&[]);
+    let gateway = gateway(&[], "");
     let (id, key) = add_key(&gateway, &["ann"]);
     let (_, second) = add_key(&gateway, &["ann"]);
     let port = gateway.port;
@@ -122,7 +122,7 @@ async fn a_key_that_is_revoked_ends_all_that_was_opened_with_it_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_over_opens_nothing_and_ends_what_it_opened() {
-    let gateway = gateway(&[]);
+    let gateway = gateway(&[], "");
     let (_, key) = add_key(&gateway, &["ann", "--expires", "5s"]);
     let id = session(gateway.port, &key).await;
     let stream = send(gateway.port, "GET", "", in_session(&key, &id)).await;
@@ -135,7 +135,7 @@ async fn a_key_that_is_over_opens_nothing_and_ends_what_it_opened() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_of_another_principal_is_404() {
-    let gateway = gateway(&[]);
+    let gateway = gateway(&[], "");
     let ((_, ann), (_, bob)) = (add_key(&gateway, &["ann"]), add_key(&gateway, &["bob"]));
     let id = session(gateway.port, &ann).await;
     let ping = json!({ "jsonrpc": "2.0", "id": 3, "method": "ping" });
@@ -150,14 +150,17 @@ async fn session_of_another_principal_is_404() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_key_sees_and_calls_what_its_groups_and_scopes_allow() {
-    let gateway = gateway(&[
-        ("groups.toml", "[groups]\nreaders = []\n"),
-        (
-            "a.cedar",
-            "permit(principal in Gw::Group::\"readers\", action == Gw::Action::\"up/echo\", resource);\n\
+    let gateway = gateway(
+        &[
+            ("groups.toml", "[groups]\nreaders = []\n"),
+            (
+                "a.cedar",
+                "permit(principal in Gw::Group::\"readers\", action == Gw::Action::\"up/echo\", resource);\n\
              permit(principal in Gw::Group::\"scope:count\", action == Gw::Action::\"up/count\", resource);\n",
-        ),
-    ]);
+            ),
+        ],
+        "",
+    );
     let port = gateway.port;
     let (_, reader) = add_key(&gateway, &["ann", "--group", "readers"]);
     let (_, both) = add_key(&gateway, &["ann", "--group", "readers", "--scope", "count"]);
@@ -173,17 +176,59 @@ async fn each_key_sees_and_calls_what_its_groups_and_scopes_allow() {
     assert_eq!(count(both.clone()).await["result"]["content"][0]["text"], "1");
     assert_eq!(count(reader.clone()).await["error"]["code"], -32602);
     assert_eq!(count(none).await["error"]["code"], -32602);
-    // A session goes by what each request shows, not by what opened it.
-    let id = session(port, &both).await;
-    let list = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list" });
-    let listed = super::json_of(post(port, &list, in_session(&reader, &id)).await).await;
-    assert_eq!(listed["result"]["tools"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+/// Whoever holds the narrower one, or the one that is revoked later, has nothing of the other's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_key_has_opened_does_not_exist_for_another_of_the_same_owner() {
+    let gateway = gateway(&[("groups.toml", "[groups]\nreaders = []\n")], "");
+    let port = gateway.port;
+    let (_, wide) = add_key(&gateway, &["ann", "--group", "readers"]);
+    let (_, narrow) = add_key(&gateway, &["ann"]);
+    let (_, same) = add_key(&gateway, &["ann", "--group", "readers"]);
+    let id = session(port, &wide).await;
+    let sleep = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
+        "name": "up__sleep", "arguments": { "ms": 600_000, "text": "late" } } });
+    for other in [&narrow, &same] {
+        for method in ["GET", "DELETE"] {
+            let stolen = send(port, method, "", in_session(other, &id)).await;
+            assert_eq!(stolen.status(), StatusCode::NOT_FOUND, "{method}");
+        }
+        // It would run on in a session that the end of its own key does not end.
+        let called = within("an answer", post(port, &sleep, in_session(other, &id))).await;
+        assert_eq!(called.status(), StatusCode::NOT_FOUND);
+    }
+    let intents = gateway.audit().into_iter().filter(|record| record["kind"] == "intent");
+    assert_eq!(intents.count(), 0);
+    let ping = json!({ "jsonrpc": "2.0", "id": 3, "method": "ping" });
+    assert_eq!(post(port, &ping, in_session(&wide, &id)).await.status(), StatusCode::OK);
+}
+
+/// The same by the transport of 2024-11-05.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_the_old_transport_takes_nothing_of_another_key_of_its_owner() {
+    let gateway = gateway(&[], "[gateway]\nlegacy_sse = true\n");
+    let (_, first) = add_key(&gateway, &["ann"]);
+    let (_, second) = add_key(&gateway, &["ann"]);
+    let bearer = |key: &str| headers(&[("authorization", &format!("Bearer {key}"))]);
+    let stream = send_to(gateway.port, ("GET", "/sse"), "", bearer(&first)).await;
+    let mut events = Events::of(stream);
+    let endpoint = within("the endpoint", events.next()).await.unwrap().data;
+    let say = async |key: &str| {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2024-11-05", "capabilities": {},
+            "clientInfo": { "name": "it", "version": "1" } } });
+        let to = ("POST", endpoint.as_str());
+        send_to(gateway.port, to, body.to_string(), bearer(key)).await.status()
+    };
+    assert_eq!(say(&second).await, StatusCode::NOT_FOUND);
+    assert_eq!(say(&first).await, StatusCode::ACCEPTED);
 }
 
 /// The key is in no file, no log, no journal of a server, and nothing that a server is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_text_of_a_key_is_nowhere_but_with_its_owner() {
-    let gateway = gateway(&[]);
+    let gateway = gateway(&[], "");
     let (_, key) = add_key(&gateway, &["ann"]);
     let secret = key.rsplit('_').next().unwrap();
     let told = call(gateway.port, &key, "up__echo", json!({ "text": "x" })).await;
@@ -220,7 +265,7 @@ fn a_command_without_a_key_is_told_where_to_put_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_makes_and_revokes_keys_is_on_record_and_so_is_what_became_while_nobody_ran() {
-    let gateway = gateway(&[]);
+    let gateway = gateway(&[], "");
     let words =
         ["ann", "--group", "readers", "--scope", "count", "--role", "viewer", "--expires", "1h"];
     let (anns_id, anns) = add_key(&gateway, &words);

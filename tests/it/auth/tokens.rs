@@ -179,8 +179,39 @@ async fn a_stream_ends_with_its_token_and_the_session_goes_on_with_the_next() {
     let of = |token: &str| post(gateway.port, &ping, in_session(token, &id));
     assert_eq!(of(&short).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(of(&issuer.token(json!({}))).await.status(), StatusCode::OK);
-    let other = issuer.token(json!({ "sub": "bob" }));
-    assert_eq!(of(&other).await.status(), StatusCode::NOT_FOUND);
+    // Nobody else's, and of the same one only with the same rights.
+    for claims in [json!({ "sub": "bob" }), json!({ "scope": "x" }), json!({ "groups": ["a"] })] {
+        assert_eq!(of(&issuer.token(claims)).await.status(), StatusCode::NOT_FOUND);
+    }
+}
+
+/// What a call under a wide token tells is in the session's record, to be read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrower_token_of_the_same_subject_hears_nothing_of_the_wider_ones_session() {
+    let issuer = Issuer::new();
+    let gateway = Gateway::start(&format!("{}{}", issuer.auth(""), stdio_server("up", &[])));
+    let port = gateway.port;
+    let wide = issuer.token(json!({ "scope": "secrets" }));
+    let narrow = issuer.token(json!({}));
+    let id = session(port, &wide).await;
+    let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
+        "name": "up__progress", "arguments": { "steps": 3, "ms": 50 },
+        "_meta": { "progressToken": "p" } } });
+    let mut events = Events::of(post(port, &call, in_session(&wide, &id)).await);
+    let mut last = None;
+    while let Some(event) = within("an event", events.next()).await {
+        last = event.id.or(last);
+    }
+    let last = last.expect("events have ids");
+    let again = async |token: &str, from: &str| {
+        let mut sent = in_session(token, &id);
+        sent.insert("last-event-id", from.parse().unwrap());
+        crate::client::send(port, "GET", "", sent).await.status()
+    };
+    assert_eq!(again(&narrow, &last).await, StatusCode::NOT_FOUND);
+    assert_ne!(again(&wide, &last).await, StatusCode::NOT_FOUND);
+    let ended = crate::client::send(port, "DELETE", "", in_session(&narrow, &id)).await;
+    assert_eq!(ended.status(), StatusCode::NOT_FOUND);
 }
 
 /// Groups and scopes of a token decide what is seen; the token itself is seen by nobody.

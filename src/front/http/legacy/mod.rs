@@ -2,7 +2,7 @@
 //! is sent as events, `old` the transport of 2024-11-05.
 //!
 //! A lost connection does not cancel a legacy call: it runs on to its outcome. A session is
-//! looked up for every request and exists only for the principal that opened it.
+//! looked up for every request and exists only for whoever opened it, with the same rights.
 
 pub(super) mod old;
 mod stream;
@@ -51,7 +51,7 @@ pub(super) async fn answer(asked: Asked, message: Message) -> Response<Body> {
         Ok(session) => session,
         Err(refused) => return *refused,
     };
-    let peer = peer(&session, &asked.visitor);
+    let peer = peer(&session);
     match message {
         Message::Request(request) => {
             let (lines, ears) = asked.heard(peer.wants(&request)).open();
@@ -106,7 +106,7 @@ pub(super) async fn batch(
     }
     let front = asked.front.clone();
     let tasks = asked.front.tasks.clone();
-    let peer = peer(&session, &asked.visitor);
+    let peer = peer(&session);
     let answering = async move {
         let frames = peer.answer_all(front, messages).await;
         (!frames.is_empty()).then(|| Reply::ok(join_batch(&frames)))
@@ -145,8 +145,7 @@ fn open_session(
         transport: visitor.transport,
     };
     let known = Acquaintance::new(request.params.as_ref());
-    let proof = visitor.proof.clone();
-    front.sessions.open(version, (caller, known, proof), sys::unix_millis())
+    front.sessions.open(version, (caller, known, visitor), sys::unix_millis())
 }
 
 /// The session that a request names, if it is this visitor's and speaks a version we know.
@@ -169,14 +168,14 @@ fn find(
     let id = id.to_str().unwrap_or_default();
     front
         .sessions
-        .find(id, &visitor.principal, sys::unix_millis())
+        .find(id, visitor, sys::unix_millis())
         .ok_or_else(|| refused(StatusCode::NOT_FOUND, "session not found; initialize again"))
 }
 
-fn peer(session: &LegacySession, visitor: &Visitor) -> Peer {
+fn peer(session: &LegacySession) -> Peer {
     Peer {
         version: session.version,
-        caller: session.caller(visitor),
+        caller: session.caller.clone(),
         in_flight: session.in_flight.clone(),
         known: session.known.clone(),
         watching: session.watching.clone(),

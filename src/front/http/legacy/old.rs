@@ -3,7 +3,7 @@
 //!
 //! The stream begins with an event that names where to post, and carries every answer; a POST is
 //! taken with 202. The session is as long as the stream, and so are its calls: nobody could ever
-//! hear of them. The word in the endpoint counts only for the principal that opened the stream, and
+//! hear of them. The word in the endpoint counts only for whoever opened the stream, and
 //! is no session id at `/mcp`.
 
 use std::{
@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{open_session, peer, stream};
 use crate::{
     domain::{
-        Era, Principal,
+        Era,
         limits::{NOTICE_QUEUE_MAX, OLD_REQUESTS_MAX},
     },
     front::{
@@ -31,6 +31,7 @@ use crate::{
             modern::{accepted, invalid},
             plain, post, sse,
         },
+        identity::Bond,
         method::{self, Method},
         peer::Peer,
         session::{LegacySession, mint},
@@ -47,7 +48,7 @@ pub(in crate::front) struct OldStreams(DashMap<String, Arc<OldStream>>);
 
 #[derive(Debug)]
 struct OldStream {
-    principal: Principal,
+    bond: Bond,
     out: mpsc::Sender<Bytes>,
     session: OnceLock<Arc<LegacySession>>,
     /// One permit a request that has no answer yet.
@@ -63,7 +64,7 @@ pub(in crate::front::http) fn open(front: &Arc<Front>, visitor: &Visitor) -> Res
     };
     let (out, body) = mpsc::channel(NOTICE_QUEUE_MAX);
     let stream = Arc::new(OldStream {
-        principal: visitor.principal.clone(),
+        bond: visitor.bond(),
         out,
         session: OnceLock::new(),
         places: Arc::new(Semaphore::new(OLD_REQUESTS_MAX)),
@@ -94,7 +95,7 @@ pub(in crate::front::http) async fn message(
     let (parts, body) = request.into_parts();
     let word = parts.uri.path_and_query().and_then(|whole| whole.as_str().strip_prefix(ENDPOINT));
     let stream = word.and_then(|word| Some(front.old_streams.0.get(word)?.value().clone()));
-    let Some(stream) = stream.filter(|stream| stream.principal == visitor.principal) else {
+    let Some(stream) = stream.filter(|stream| stream.bond == visitor.bond()) else {
         return plain(StatusCode::NOT_FOUND, "no such stream; GET /sse opens one");
     };
     if !post::is_json(&parts.headers) {
@@ -121,13 +122,13 @@ pub(in crate::front::http) async fn message(
                 let told = "too many requests of this stream wait for their answers";
                 return plain(StatusCode::TOO_MANY_REQUESTS, told);
             };
-            let peer = peer(session, &visitor);
+            let peer = peer(session);
             let answering = answer(front.clone(), peer, stream.out.clone(), request, place);
             front.tasks.spawn(answering);
             accepted()
         }
         (Ok(Message::Notification(notification)), Some(session)) => {
-            peer(session, &visitor).hear(&front, &notification);
+            peer(session).hear(&front, &notification);
             accepted()
         }
         (Ok(Message::Response(response)), Some(session)) => {
