@@ -11,6 +11,9 @@ const [modules, endpoint, mode] = process.argv.slice(2);
 const require = createRequire(`${modules}/`);
 const { Client, StreamableHTTPClientTransport } = require('@modelcontextprotocol/client');
 const { StdioClientTransport, getDefaultEnvironment } = require('@modelcontextprotocol/client/stdio');
+const { createApplicationInputHandler, createTaskSessionFromClient } = await import(
+  `${modules}/@modelcontextprotocol/ext-tasks/dist/client/index.js`
+);
 
 const modern = mode !== 'legacy';
 let asked = [];
@@ -18,8 +21,16 @@ let logs = [];
 let news = [];
 let wake = () => {};
 
-const capabilities = { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} };
-const client = new Client({ name: 'crossing', version: '1' }, { capabilities, versionNegotiation: { mode } });
+const TRACE = {
+  traceparent: '00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01',
+  tracestate: 'vendor=1',
+  baggage: 'kept=1,dropped=2',
+};
+let root = 'file:///r';
+
+const clientInfo = { name: 'crossing', version: '1' };
+const capabilities = { elicitation: { form: {}, url: {} }, sampling: {}, roots: { listChanged: true } };
+const client = new Client(clientInfo, { capabilities, versionNegotiation: { mode } });
 client.setRequestHandler('elicitation/create', ({ params }) => {
   asked.push(params.mode === 'url' ? 'page' : 'form');
   return params.mode === 'url' ? { action: 'accept' } : { action: 'accept', content: { name: 'Ann' } };
@@ -30,7 +41,7 @@ client.setRequestHandler('sampling/createMessage', () => {
 });
 client.setRequestHandler('roots/list', () => {
   asked.push('roots');
-  return { roots: [{ uri: 'file:///r' }] };
+  return { roots: [{ uri: root }] };
 });
 client.setNotificationHandler('notifications/message', ({ params }) => void logs.push(params.data));
 // The SDK's own `onprogress` loses what comes in one piece with the answer, with or without a gateway.
@@ -58,8 +69,8 @@ async function listening(filter, body) {
   return saw;
 }
 
-async function call(tool, args, options) {
-  const _meta = { progressToken: tool };
+async function call(tool, args, options, more) {
+  const _meta = { progressToken: tool, ...more };
   if (modern) _meta['io.modelcontextprotocol/logLevel'] = 'info';
   const result = await client.callTool({ name: tool, arguments: args, _meta }, options);
   return result.content.map((block) => block.text ?? '').join('\n');
@@ -67,6 +78,45 @@ async function call(tool, args, options) {
 
 async function ask({ tool, arguments: args }) {
   return { text: await call(tool, args), asked };
+}
+
+// The client of 2.3.1 knows the tasks of 2025-11-25 only, and its codecs refuse others. The package for
+// tasks (0.2.2) asks its host for a way past them, which is the transport's.
+const past = new Map();
+
+function rawDispatch(request) {
+  const { transport } = client;
+  const id = `past-${past.size}`;
+  if (!past.size) {
+    const heard = transport.onmessage;
+    transport.onmessage = (message, extra) => (past.get(message.id) ?? ((it) => heard(it, extra)))(message);
+  }
+  return new Promise((resolve, reject) => {
+    past.set(id, ({ result, error }) => resolve(error ? { kind: 'error', error } : { kind: 'result', result }));
+    transport.send({ jsonrpc: '2.0', id, ...request }).catch(reject);
+  });
+}
+
+async function task(tool, args, withdraws) {
+  const never = () => Promise.reject(new Error('not asked here'));
+  const elicitation = () => {
+    asked.push('form');
+    return { action: 'accept', content: { name: 'Ann' } };
+  };
+  const framing = { protocolVersion: '2026-07-28', clientInfo, clientCapabilities: capabilities };
+  const session = createTaskSessionFromClient(client, {
+    endpointId: 'crossing',
+    onInputRequest: withdraws ? () => new Promise(() => {}) : createApplicationInputHandler({ elicitation, sampling: never, roots: never }),
+    ...(modern ? { rawDispatch, v2RequestFraming: framing } : {}),
+  });
+  const tasks = [];
+  const execution = await session.callTool(tool, args);
+  if (withdraws) await execution.cancel();
+  const onEvent = (event) => void (event.task && tasks.push(event.task.status));
+  const { outcome } = await execution.settle({ onEvent });
+  if (execution.kind === 'task') tasks.push(outcome.status);
+  await session.close();
+  return { text: outcome.result?.content.map((block) => block.text).join('\n') ?? '', asked, tasks };
 }
 
 const CHECKS = {
@@ -115,6 +165,26 @@ const CHECKS = {
     await until('notifications/progress');
     withdrawal.abort('not wanted any more');
     return {};
+  },
+  async trace({ tool, arguments: args }) {
+    return { sent: TRACE, text: await call(tool, args, undefined, TRACE) };
+  },
+  task: ({ tool, arguments: args }) => task(tool, args, false),
+  task_withdrawn: ({ tool, arguments: args }) => task(tool, args, true),
+  async roots_changed({ tool, arguments: args }) {
+    await call(tool, args);
+    asked = [];
+    root = 'file:///changed';
+    try {
+      await client.sendRootsListChanged();
+      for (;;) {
+        const text = await call(tool, args);
+        if (text.includes(root)) return { text, asked };
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    } finally {
+      root = 'file:///r';
+    }
   },
   form: ask,
   page: ask,

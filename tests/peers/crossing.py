@@ -27,6 +27,7 @@ UPDATED = "notifications/resources/updated"
 # Server -> check -> what it takes, and what has to be in the answer.
 #   talker, talker-own: python SDK, modern     talker-legacy: the same, held to the old handshake
 #   talker-ts, talker-ts-own: the same names, made with the TypeScript SDK
+#   talker-rmcp, talker-rmcp-own, talker-rmcp-legacy: the same names, made with the Rust SDK
 #   everything: npm, legacy        everything-plain: the same alone, under its own
 #   names and with a session for each caller, without which it is told of nobody to ask
 TABLE = {
@@ -43,6 +44,9 @@ TABLE = {
         "page": ("page", {}, "accept"),
         "sample": ("sample", {}, "it is Paris"),
         "roots": ("roots", {}, ROOT),
+        "trace": ("trace", {}),
+        "task": ("task", {}, "carried out"),
+        "task_withdrawn": ("task", {}),
     },
     "talker-own": {  # one for each caller: only then it is known whose a message on a pipe is
         "form": ("form", {}, "you are Ann"),
@@ -56,6 +60,8 @@ TABLE = {
         "log": ("log", {}),
         "progress": ("progress", {"steps": 3}),
         "cancel": ("sleep", {}),
+        "trace": ("trace", {}),
+        "task": ("task", {}, "carried out"),
     },
     "everything": {
         "prompt": ("args-prompt", {"city": "Oslo"}, "weather in Oslo"),
@@ -66,6 +72,8 @@ TABLE = {
         "list_changed": ("resources", "gzip-file-as-resource", FILE),
         "progress": ("trigger-long-running-operation", {"duration": 1, "steps": 4}),
         "cancel": ("trigger-long-running-operation", {"duration": 600, "steps": 1200}),
+        # It does this as a task or not at all.
+        "task": ("simulate-research-query", {"topic": "gates"}, "Research Report"),
     },
     "everything-plain": {
         "form": ("trigger-elicitation-request", {}, "Name: Ann"),
@@ -74,7 +82,19 @@ TABLE = {
         "roots": ("get-roots-list", {}, ROOT),
     },
 }
-TABLE |= {"talker-ts": TABLE["talker"], "talker-ts-own": TABLE["talker-own"]}
+for made_with in ["ts", "rmcp"]:
+    TABLE |= {f"talker-{made_with}": TABLE["talker"], f"talker-{made_with}-own": TABLE["talker-own"]}
+# The other servers have no ear for roots that changed, or ask at once, while no call runs.
+TABLE["talker-rmcp-legacy"] = TABLE["talker-legacy"] | {
+    "roots_changed": ("roots", {}, "file:///changed after 1 changes")}
+# What only one era of clients has: the other has no word for it.
+ONLY = {"task_withdrawn": "auto", "roots_changed": "legacy"}
+# Where a modern client is given a task; everywhere else the tool runs plainly.
+TASKS = {"talker", "talker-ts", "talker-rmcp"}
+
+
+def checks_of(server: str, mode: str) -> dict:
+    return {check: row for check, row in TABLE[server].items() if ONLY.get(check, mode) == mode}
 
 
 def request(check: str, prefix: str, row: tuple) -> dict:
@@ -97,7 +117,7 @@ def request(check: str, prefix: str, row: tuple) -> dict:
             return {"tool": prefix + row[0], "arguments": row[1]}
 
 
-def right(check: str, prefix: str, row: tuple, saw: dict) -> bool:
+def right(check: str, prefix: str, row: tuple, saw: dict, tasks: bool) -> bool:
     match check:
         case "prompt":
             return prefix + row[0] in saw["listed"] and row[2] in saw["text"]
@@ -118,11 +138,26 @@ def right(check: str, prefix: str, row: tuple, saw: dict) -> bool:
             return True
         case "log":
             return saw["logs"] == ["one message"]
-        case "roots":
+        case "trace":
+            return continued(saw["sent"], json.loads(saw["text"]))
+        case "task" if tasks:
+            states = saw["tasks"]
+            return f"{row[2]} for Ann" in saw["text"] and saw["asked"] == ["form"] and states[-1] == "completed"
+        case "task":
+            return row[2] in saw["text"] and saw["asked"] == saw["tasks"] == []
+        case "task_withdrawn":
+            return saw["tasks"][-1] == "cancelled" and saw["asked"] == []
+        case "roots" | "roots_changed":
             # server-everything asks for them by itself as well, a moment after a session has begun.
-            return row[2] in saw["text"] and set(saw["asked"]) == {check}
+            return row[2] in saw["text"] and set(saw["asked"]) == {"roots"}
         case _:
             return row[2] in saw["text"] and saw["asked"] == [check]
+
+
+def continued(sent: dict, came: dict) -> bool:
+    """A step of the same trace arrived; what is not allowed by name did not."""
+    (_, trace, span, _), (_, same, other, _) = sent["traceparent"].split("-"), came["traceparent"].split("-")
+    return trace == same and span != other and came["tracestate"] == sent["tracestate"] and came["baggage"] == "kept=1"
 
 
 def cancelled(audit: Path) -> int:
@@ -130,18 +165,20 @@ def cancelled(audit: Path) -> int:
     return sum(json.loads(line).get("error") == "cancelled" for line in lines if line.endswith("}"))
 
 
-def crosses(gateway: Gateway, program: list, mode: str, prefix: str, checks: dict, stdio: bool) -> list[str]:
+def crosses(gateway: Gateway, program: list, mode: str, server: str, stdio: bool) -> list[str]:
     """All checks of one server, by one client on one connection; what went wrong, by check."""
     command = {"command": str(gateway.program), "env": gateway.environment(),
                "args": ["serve", "--stdio", "--config", str(gateway.config)]}
     endpoint = json.dumps(command) if stdio else gateway.url
     said = gateway.folder / "client.log"
+    prefix = "" if gateway.names == "plain" else f"{server}__"
+    tasks = mode != "legacy" and server in TASKS
     wrong = []
     with said.open("w") as log, subprocess.Popen(
             [*map(str, program), endpoint, mode], text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as client:
-        for check, row in checks.items():
-            if fault := _checked(gateway, client, check, prefix, row):
+        for check, row in checks_of(server, mode).items():
+            if fault := _checked(gateway, client, check, prefix, row, tasks):
                 wrong.append(f"{check}: {fault}")
         # A client that was too slow is gone.
         with contextlib.suppress(BrokenPipeError):
@@ -150,7 +187,8 @@ def crosses(gateway: Gateway, program: list, mode: str, prefix: str, checks: dic
     return wrong + [f"it said: {said.read_text()[-2000:]}"] if wrong else []
 
 
-def _checked(gateway: Gateway, client: subprocess.Popen, check: str, prefix: str, row: tuple) -> str | None:
+def _checked(gateway: Gateway, client: subprocess.Popen, check: str, prefix: str, row: tuple,
+             tasks: bool) -> str | None:
     audit = gateway.folder / "state/audit"
     before = cancelled(audit)
     late = threading.Timer(PATIENCE, client.kill)
@@ -166,7 +204,7 @@ def _checked(gateway: Gateway, client: subprocess.Popen, check: str, prefix: str
     if not line:
         return "the client is gone"
     saw = json.loads(line)
-    if "failed" in saw or not right(check, prefix, row, saw):
+    if "failed" in saw or not right(check, prefix, row, saw, tasks):
         return f"not what was to be expected: {saw}"
     deadline = time.monotonic() + PATIENCE
     while check == "cancel" and cancelled(audit) == before:

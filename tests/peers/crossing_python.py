@@ -9,17 +9,25 @@ import asyncio
 import json
 import sys
 import traceback
+from typing import Any, Literal
 
 import mcp_types as types
 from mcp import Client
+from mcp.client.extension import ClientExtension, ResultClaim
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from pydantic import TypeAdapter
+
+TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
+         "tracestate": "vendor=1", "baggage": "kept=1,dropped=2"}
 
 
 class Heard:
     """The client's side of what nobody asked for, and of what servers ask."""
 
     def __init__(self):
-        self.logs, self.asked = [], []
+        self.logs, self.asked, self.tasks = [], [], []
+        self.withdraws = False
+        self.root = "file:///r"
         self.news = asyncio.Queue()
 
     async def log(self, params) -> None:
@@ -40,12 +48,52 @@ class Heard:
 
     async def roots(self, context) -> types.ListRootsResult:
         self.asked.append("roots")
-        return types.ListRootsResult(roots=[types.Root(uri="file:///r")])
+        return types.ListRootsResult(roots=[types.Root(uri=self.root)])
 
     async def until(self, method: str):
         while getattr(message := await self.news.get(), "method", None) != method:
             pass
         return message
+
+
+class Begun(types.Result):
+    result_type: Literal["task"]
+    task_id: str
+
+
+class AboutTask(types.Request[dict[str, Any], str]):
+    name_param = "taskId"
+
+
+class Tasks(ClientExtension):
+    """The SDK has no tasks of its own (2.3.0); this is what its extensions are for."""
+
+    identifier = "io.modelcontextprotocol/tasks"
+
+    def __init__(self, heard: Heard):
+        self.heard = heard
+
+    def claims(self):
+        return [ResultClaim(result_type="task", model=Begun, resolve=self.finish)]
+
+    async def finish(self, begun: Begun, context) -> types.CallToolResult:
+        async def ask(what: str, **more) -> dict:
+            about = AboutTask(method=f"tasks/{what}", params={"taskId": begun.task_id, **more})
+            return await context.session.send_request(about, TypeAdapter(dict[str, Any]))
+        if self.heard.withdraws:
+            await ask("cancel")
+        while True:
+            task = await ask("get")
+            self.heard.tasks.append(task["status"])
+            if task["status"] == "completed":
+                return types.CallToolResult.model_validate(task["result"])
+            if task["status"] in ["cancelled", "failed"]:
+                return types.CallToolResult(content=[], is_error=True)
+            for key in task.get("inputRequests", {}):
+                self.heard.asked.append("form")
+                said = {"action": "accept", "content": {"name": "Ann"}}
+                await ask("update", inputResponses={key: said})
+            await asyncio.sleep(task["pollIntervalMs"] / 1000)
 
 
 class Peer:
@@ -120,6 +168,31 @@ class Peer:
 
     form = page = sample = roots = ask
 
+    async def trace(self, tool, arguments):
+        return {"sent": TRACE, "text": await self.call(tool, arguments, meta=dict(TRACE))}
+
+    async def task(self, tool, arguments):
+        text = await self.call(tool, arguments)
+        return {"text": text, "asked": self.heard.asked, "tasks": self.heard.tasks}
+
+    async def task_withdrawn(self, tool, arguments):
+        self.heard.withdraws = True
+        try:
+            return await self.task(tool, arguments)
+        finally:
+            self.heard.withdraws = False
+
+    async def roots_changed(self, tool, arguments):
+        await self.call(tool, arguments)
+        self.heard.asked, self.heard.root = [], "file:///changed"
+        try:
+            await self.client.session.send_roots_list_changed()
+            while "file:///changed" not in (text := await self.call(tool, arguments)):
+                await asyncio.sleep(0.1)
+            return {"text": text, "asked": self.heard.asked}
+        finally:
+            self.heard.root = "file:///r"
+
     async def log(self, tool, arguments):
         if not self.modern:
             await self.client.set_logging_level("info")
@@ -133,11 +206,11 @@ async def main(endpoint: str, mode: str) -> None:
     async with Client(target, mode=mode, read_timeout_seconds=30, log_level="info", cache=None,
                       elicitation_callback=heard.elicit, sampling_callback=heard.sample,
                       list_roots_callback=heard.roots, logging_callback=heard.log,
-                      message_handler=heard.message) as client:
+                      message_handler=heard.message, extensions=[Tasks(heard)]) as client:
         peer = Peer(client, heard, mode != "legacy")
         while line := await asyncio.to_thread(sys.stdin.readline):
             check = json.loads(line)
-            heard.logs, heard.asked = [], []
+            heard.logs, heard.asked, heard.tasks = [], [], []
             try:
                 saw = await getattr(peer, check.pop("check"))(**check)
             except Exception:  # noqa: BLE001 - one check's fault shall not hide the others'

@@ -7,8 +7,9 @@ Five servers (three of npm, two of PyPI, of both eras) stand behind one gateway 
 python `mcp` in three modes over HTTP and stdio, the Inspector and rmcp in both eras must list them
 all and get the right answer from each; one of the servers and one client once more by the transport
 of 2024-11-05. Then whatever else crosses (`crossing.py`): prompts, resources, news, questions, logs,
-between three servers and the clients of the python, TypeScript and Rust SDKs, in both eras, over HTTP and
-stdio. Prints one line for each client; exit status 1 if any failed or if a process survived.
+tasks, traces, between servers and clients of the python, TypeScript and Rust SDKs, in both eras, over
+HTTP and stdio; which rows with whom says docs/PROTOCOL.md. Prints one line for each client; exit
+status 1 if any failed or if a process survived.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from gateway import Gateway, carries, free_port, pids
 from servers import HERE, Place
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
+OWN = {"isolation": "per-session"}
+BAGGAGE = {"baggage": ["kept"]}
 ASKING = ["trigger-elicitation-request", "trigger-sampling-request", "get-roots-list"]
 
 
@@ -79,19 +82,19 @@ def through_the_gateway(report: Report, place: Place, folder: Path, program: Pat
         report.check("closed stdin leaves nothing behind", gone, alone)
 
 
-def crossings(report: Report, place: Place, folder: Path, program: Path, rmcp: Path) -> None:
+def crossings(report: Report, place: Place, folder: Path, program: Path, rmcp: Path, only: str = "") -> None:
     """What crosses besides plain calls, from and to both eras: the table of `crossing.py`."""
     peers = {"python mcp": [place.venv / "python", HERE / "crossing_python.py"],
              "typescript": [place.node, HERE / "crossing.mjs", place.npm.parent],
              "rmcp": [rmcp, "checks"]}
-    pairs = lambda servers: itertools.product(peers, ["auto", "legacy"], servers)
+    wanted = lambda servers: [server for server in servers if only in ["", server]]
+    pairs = lambda servers: itertools.product(peers, ["auto", "legacy"], wanted(servers))
 
     def cross(gateway: Gateway, client: str, mode: str, server: str, over: str) -> None:
-        checks = crossing.TABLE[server]
-        prefix = "" if gateway.names == "plain" else f"{server}__"
         n_failed = report.failed
-        report.check(f"{client}, {mode}, {over}, {server}: {', '.join(checks)}", crossing.crosses,
-                     gateway, peers[client], mode, prefix, checks, over == "stdio")
+        checks = ", ".join(crossing.checks_of(server, mode))
+        report.check(f"{client}, {mode}, {over}, {server}: {checks}", crossing.crosses,
+                     gateway, peers[client], mode, server, over == "stdio")
         if report.failed > n_failed:
             print(gateway.tail())
 
@@ -105,10 +108,9 @@ def crossings(report: Report, place: Place, folder: Path, program: Path, rmcp: P
     talker = {"command": str(place.venv / "python"), "args": [str(HERE / "talker.py")], "env": {}}
     modules = place.npm.parent
     ts = {"command": str(place.node), "args": [str(HERE / "talker.mjs"), str(modules)], "env": {}}
-    # Apart from the other talker, whose URIs it has as well.
-    typescript = {"talker-ts": ts, "talker-ts-own": ts | {"isolation": "per-session"}}
-    children = [*sorts(talker, place.servers()["everything"]), ("prefixed", typescript)]
-    for names, servers in children:
+    rust = {"command": str(rmcp), "args": ["talker"], "env": {}}
+    children = [*sorts(talker, place.servers()["everything"]), typescript(ts), made_with_rmcp(rust)]
+    for names, servers in filter(lambda sort: wanted(sort[1]), children):
         all_over_http("children", names, servers)
         # A desktop host starts a gateway of its own, here with the one server that is asked.
         for client, mode, server in pairs(servers):
@@ -117,24 +119,39 @@ def crossings(report: Report, place: Place, folder: Path, program: Path, rmcp: P
             cross(alone, client, mode, server, "stdio")
             report.check("closed stdin leaves nothing behind", gone, alone)
 
-    port = free_port()
-    talks = serving([talker["command"], *talker["args"], str(port)], port)
     everything_else, url = everything(place, "streamableHttp")
+    processes = [everything_else]
     try:
-        for names, servers in sorts({"url": f"http://127.0.0.1:{port}/mcp"}, {"url": url}):
+        urls = []
+        for child in [talker, ts, rust]:
+            port = free_port()
+            processes.append(serving([child["command"], *child["args"], str(port)], port))
+            urls.append({"url": f"http://127.0.0.1:{port}/mcp"})
+        remote = [*sorts(urls[0], {"url": url}), typescript(urls[1]), made_with_rmcp(urls[2])]
+        for names, servers in filter(lambda sort: wanted(sort[1]), remote):
             all_over_http("http", names, servers)
     finally:
-        for process in [talks, everything_else]:
+        for process in processes:
             process.terminate()
             process.wait()
 
 
+# Apart from the other talker, whose URIs they have as well.
+def typescript(ts: dict) -> tuple[str, dict]:
+    return "prefixed", {"talker-ts": ts | BAGGAGE, "talker-ts-own": ts | OWN}
+
+
+def made_with_rmcp(rust: dict) -> tuple[str, dict]:
+    legacy = rust | OWN | BAGGAGE | {"protocol": "legacy"}
+    return "prefixed", {"talker-rmcp": rust | BAGGAGE, "talker-rmcp-own": rust | OWN,
+                        "talker-rmcp-legacy": legacy}
+
+
 def sorts(talker: dict, everything: dict) -> list[tuple[str, dict]]:
     """The servers of the table, by the names that tools have there."""
-    own = {"isolation": "per-session"}
-    prefixed = {"talker": talker, "talker-own": talker | own,
-                "talker-legacy": talker | own | {"protocol": "legacy"}, "everything": everything}
-    return [("prefixed", prefixed), ("plain", {"everything-plain": everything | own})]
+    prefixed = {"talker": talker | BAGGAGE, "talker-own": talker | OWN,
+                "talker-legacy": talker | OWN | BAGGAGE | {"protocol": "legacy"}, "everything": everything}
+    return [("prefixed", prefixed), ("plain", {"everything-plain": everything | OWN})]
 
 
 def by_the_old_transport(report: Report, place: Place, folder: Path, program: Path) -> None:
@@ -225,6 +242,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Real peers through the gateway.")
     parser.add_argument("--gateway", type=Path, default=target / "release/portcullis")
     parser.add_argument("--peers", type=Path, default=target / "peers")
+    parser.add_argument("--only", default="", help="only what crosses to this server of the table")
     parser.add_argument("--direct", action="store_true", help="the peers among themselves")
     options = parser.parse_args()
     manifest = HERE / "rmcp/Cargo.toml"
@@ -236,6 +254,8 @@ def main() -> int:
         place = Place(Path(folder), options.peers.resolve())
         if options.direct:
             direct(report, place, rmcp)
+        elif options.only:
+            crossings(report, place, Path(folder), options.gateway.resolve(), rmcp, options.only)
         else:
             through_the_gateway(report, place, Path(folder), options.gateway.resolve(), rmcp)
             by_the_old_transport(report, place, Path(folder), options.gateway.resolve())

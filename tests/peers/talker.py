@@ -8,15 +8,76 @@ of it, stands in `crossing.py`.
 """
 
 import asyncio
+import json
 import sys
-from typing import Annotated
+import uuid
+from typing import Annotated, Any
 
 import mcp_types as types
+from mcp import MCPError
+from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve, Sample
 from pydantic import BaseModel
 
-server = MCPServer("talker")
+TASKS = "io.modelcontextprotocol/tasks"
+THEN = "2026-11-22T00:00:00Z"
+FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+WHO = {"method": "elicitation/create", "params": {"mode": "form", "message": "who?", "requestedSchema": FORM}}
+
+
+class AboutTask(types.RequestParams):
+    task_id: str
+    input_responses: dict[str, Any] | None = None
+
+
+class Tasks(Extension):
+    """The SDK has no tasks of its own (2.3.0), but its extensions may answer so: one task asks who
+    it is for, and is done when it knows."""
+
+    identifier = TASKS
+
+    def __init__(self):
+        self.kept: dict[str, dict] = {}
+
+    def methods(self):
+        handlers = {"get": self.get, "update": self.update, "cancel": self.cancel}
+        return [MethodBinding(f"tasks/{name}", AboutTask, handler) for name, handler in handlers.items()]
+
+    async def intercept_tool_call(self, params, ctx, call_next):
+        capabilities = ctx.session.client_capabilities
+        if params.name != "task" or TASKS not in (capabilities and capabilities.extensions or {}):
+            return await call_next(ctx)
+        task = {"taskId": uuid.uuid4().hex, "createdAt": THEN, "lastUpdatedAt": THEN,
+                "ttlMs": 600000, "pollIntervalMs": 50}
+        self.kept[task["taskId"]] = task | {"status": "input_required", "inputRequests": {"who": WHO}}
+        return task | {"resultType": "task", "status": "working"}
+
+    def of(self, params) -> dict:
+        if params.task_id not in self.kept:
+            raise MCPError(code=types.INVALID_PARAMS, message="no such task")
+        return self.kept[params.task_id]
+
+    async def get(self, ctx, params):
+        return {"resultType": "complete", **self.of(params)}
+
+    async def update(self, ctx, params):
+        task = self.of(params)
+        task.pop("inputRequests")
+        text = f"carried out for {params.input_responses['who']['content']['name']}"
+        content = [{"type": "text", "text": text}]
+        result = {"resultType": "complete", "content": content, "structuredContent": {"result": text}}
+        task |= {"status": "completed", "result": result}
+        return {"resultType": "complete"}
+
+    async def cancel(self, ctx, params):
+        task = self.of(params)
+        task.pop("inputRequests", None)
+        task["status"] = "cancelled"
+        return {"resultType": "complete"}
+
+
+server = MCPServer("talker", extensions=[Tasks()])
 
 
 class Who(BaseModel):
@@ -96,6 +157,16 @@ async def grow(name: str, context: Context) -> str:
 async def touch(context: Context) -> str:
     await context.notify_resource_updated("note://one")
     return "touched"
+
+
+@server.tool()
+async def trace(context: Context) -> str:
+    return json.dumps(context.request_context.meta or {})
+
+
+@server.tool()
+async def task() -> str:
+    return "carried out"
 
 
 @server.prompt()

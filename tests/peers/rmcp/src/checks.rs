@@ -3,32 +3,46 @@
 
 #![expect(deprecated, reason = "legacy servers are spoken to by what 2026-07-28 removed")]
 
-use std::io;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rmcp::{
     ClientHandler, ErrorData, RoleClient,
     model::{
-        CallToolRequest, CallToolRequestParams, ClientConfig, ClientRequest,
-        CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams, ElicitResult,
-        ListRootsResult, LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam,
-        ResourceUpdatedNotificationParam, ServerNotification,
+        CallToolRequest, CallToolRequestParams, CallToolResponse, CancelTaskParams, ClientConfig,
+        ClientRequest, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams,
+        ElicitResult, GetTaskParams, ListRootsResult, LoggingLevel,
+        LoggingMessageNotificationParam, ProgressNotificationParam,
+        ResourceUpdatedNotificationParam, ServerNotification, UpdateTaskParams,
     },
     service::{
         NotificationContext, PeerRequestOptions, RequestContext, RunningService, Subscription,
     },
 };
 use serde_json::{Value, from_value, json, to_value};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 
 use crate::{Result, connect};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+const TRACESTATE: &str = "vendor=1";
+const BAGGAGE: &str = "kept=1,dropped=2";
+const CHANGED: &str = "file:///changed";
 
 type Notice = NotificationContext<RoleClient>;
 type Request = RequestContext<RoleClient>;
 
 pub async fn run(endpoint: &str, mode: &str) -> Result<()> {
     let (tell, heard) = mpsc::unbounded_channel();
-    let (client, child) = connect(Ears(tell), endpoint, mode).await?;
-    let mut peer = Peer { client, heard, modern: mode != "legacy" };
+    let moved = Arc::default();
+    let (client, child) = connect(Ears(tell, Arc::clone(&moved)), endpoint, mode).await?;
+    let mut peer = Peer { client, heard, moved, modern: mode != "legacy" };
     let version = peer.client.peer_info().map(|info| info.protocol_version.to_string());
     if (version.as_deref() == Some("2026-07-28")) != peer.modern {
         return Err(format!("speaks {version:?}").into());
@@ -47,8 +61,9 @@ pub async fn run(endpoint: &str, mode: &str) -> Result<()> {
     Ok(())
 }
 
-/// What nobody asked for, and what servers ask, by its kind; a question carries nothing.
-struct Ears(mpsc::UnboundedSender<(&'static str, Value)>);
+/// What nobody asked for, and what servers ask, by its kind; a question carries nothing. The second
+/// says that our root is elsewhere by now.
+struct Ears(mpsc::UnboundedSender<(&'static str, Value)>, Arc<AtomicBool>);
 
 impl Ears {
     fn hear(&self, kind: &'static str, what: Value) {
@@ -61,7 +76,8 @@ impl ClientHandler for Ears {
         from_value(json!({
             "protocolVersion": "2025-11-25",
             "clientInfo": { "name": "crossing", "version": "1" },
-            "capabilities": { "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} },
+            "capabilities": { "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": { "listChanged": true },
+                              "extensions": { "io.modelcontextprotocol/tasks": {} } },
         }))
         .expect("a configuration")
     }
@@ -94,7 +110,8 @@ impl ClientHandler for Ears {
 
     async fn list_roots(&self, _: Request) -> Answer<ListRootsResult> {
         self.hear("roots", Value::Null);
-        answer(json!({"roots": [{"uri": "file:///r"}]}))
+        let root = if self.1.load(Ordering::Relaxed) { CHANGED } else { "file:///r" };
+        answer(json!({"roots": [{ "uri": root }]}))
     }
 
     async fn on_progress(&self, params: ProgressNotificationParam, _: Notice) {
@@ -127,6 +144,7 @@ fn answer<T: serde::de::DeserializeOwned>(result: Value) -> Answer<T> {
 struct Peer {
     client: RunningService<RoleClient, Ears>,
     heard: mpsc::UnboundedReceiver<(&'static str, Value)>,
+    moved: Arc<AtomicBool>,
     modern: bool,
 }
 
@@ -168,6 +186,19 @@ impl Peer {
                 Ok(json!({ "notes": notes }))
             }
             "cancel" => self.cancel(what).await,
+            "trace" => {
+                let mut params = self.params(what)?;
+                let meta = params.meta.get_or_insert_default();
+                meta.set_traceparent(TRACEPARENT);
+                meta.set_tracestate(TRACESTATE);
+                meta.set_baggage(BAGGAGE);
+                let result = to_value(client.call_tool(params).await?)?;
+                let sent = json!({"traceparent": TRACEPARENT, "tracestate": TRACESTATE, "baggage": BAGGAGE});
+                Ok(json!({"sent": sent, "text": each(&result["content"], "text").join("\n")}))
+            }
+            "task" => self.task(what, false).await,
+            "task_withdrawn" => self.task(what, true).await,
+            "roots_changed" => self.roots_changed(what).await,
             "log" => {
                 if !self.modern {
                     client.set_level(from_value(json!({"level": "info"}))?).await?;
@@ -243,6 +274,65 @@ impl Peer {
         self.until("progress").await?;
         call.cancel(None).await?;
         Ok(json!({}))
+    }
+
+    /// The SDK's own way with tasks: `call_tool_once`, and then one asks how it stands.
+    async fn task(&self, what: &Value, withdraws: bool) -> Result<Value> {
+        let begun = match self.client.call_tool_once(self.params(what)?).await? {
+            CallToolResponse::Task(begun) => begun.task.task_id,
+            CallToolResponse::Complete(result) => {
+                let text = each(&to_value(result)?["content"], "text").join("\n");
+                return Ok(json!({"text": text, "asked": [], "tasks": []}));
+            }
+            other => return Err(format!("neither a task nor its result: {other:?}").into()),
+        };
+        if withdraws {
+            self.client.cancel_task(CancelTaskParams::new(&begun)).await?;
+        }
+        let (mut asked, mut tasks) = (Vec::new(), Vec::new());
+        loop {
+            let task = to_value(self.client.get_task(GetTaskParams::new(&begun)).await?)?;
+            tasks.push(task["status"].clone());
+            match task["status"].as_str() {
+                Some("completed") => {
+                    let text = each(&task["result"]["content"], "text").join("\n");
+                    return Ok(json!({"text": text, "asked": asked, "tasks": tasks}));
+                }
+                Some("cancelled" | "failed") => {
+                    return Ok(json!({"text": "", "asked": asked, "tasks": tasks}));
+                }
+                _ => {}
+            }
+            for key in task["inputRequests"].as_object().into_iter().flat_map(|all| all.keys()) {
+                asked.push("form");
+                let said = json!({"action": "accept", "content": {"name": "Ann"}});
+                let said = [(key.clone(), said)].into();
+                self.client.update_task(UpdateTaskParams::new(&begun, said)).await?;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn roots_changed(&mut self, what: &Value) -> Result<Value> {
+        self.call(what).await?;
+        self.drain();
+        self.moved.store(true, Ordering::Relaxed);
+        self.client.notify_roots_list_changed().await?;
+        let text = loop {
+            let text = self.call(what).await?;
+            if text.contains(CHANGED) {
+                break text;
+            }
+            sleep(Duration::from_millis(100)).await;
+        };
+        self.moved.store(false, Ordering::Relaxed);
+        let asked: Vec<_> = self
+            .drain()
+            .into_iter()
+            .filter(|(_, what)| what.is_null())
+            .map(|(kind, _)| kind)
+            .collect();
+        Ok(json!({"text": text, "asked": asked}))
     }
 
     async fn call(&self, what: &Value) -> Result<String> {

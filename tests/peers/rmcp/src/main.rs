@@ -1,10 +1,12 @@
-//! The rmcp client as a peer, in two ways; it judges nothing.
+//! rmcp as a peer: its client in two ways, and a server; it judges nothing.
 //!
 //! `rmcp-peer calls URL auto|legacy|modern` reads calls as a JSON array from standard input, lists
 //! the tools and prints one JSON line for the session and one for each result, for `clients.py`.
 //! `rmcp-peer checks ENDPOINT auto|legacy` makes the checks of `crossing.py`, a line each.
+//! `rmcp-peer talker [PORT]` is a server, on its pipes or over Streamable HTTP.
 
 mod checks;
+mod talker;
 
 use std::{error::Error, io};
 
@@ -25,7 +27,12 @@ async fn main() -> Result<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["calls", url, mode] => calls(url, mode).await,
         ["checks", endpoint, mode] => checks::run(endpoint, mode).await,
-        _ => Err("usage: rmcp-peer calls|checks ENDPOINT auto|legacy|modern".into()),
+        ["talker"] => talker::run(None).await,
+        ["talker", port] => talker::run(Some(port)).await,
+        _ => {
+            Err("usage: rmcp-peer calls|checks ENDPOINT auto|legacy|modern, or talker [PORT]"
+                .into())
+        }
     }
 }
 
