@@ -219,7 +219,8 @@ pub const LEGACY_TASK_POLL_MIN: Duration = Duration::from_millis(100);
 pub const LEGACY_TASK_POLL_MAX: Duration = Duration::from_secs(5);
 /// After this a subscription at a server is opened anew.
 pub const UPSTREAM_LISTEN_MAX: Duration = Duration::from_secs(24 * 3600);
-/// What nobody asked for is read of each pipe or stream of a server at once: so many bytes …
+/// What nobody asked for is read of a pipe of a server, or of all event streams of a session over
+/// HTTP, at once: so many bytes …
 pub const UNASKED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// … and in the long run so many a second. Beyond that the server waits until it is read.
 pub const UNASKED_BYTES_PER_SECOND: u64 = 1024 * 1024;

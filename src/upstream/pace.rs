@@ -5,11 +5,14 @@
 //! too much is read more slowly: then it is the server that waits, not we that work.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::domain::limits::{UNASKED_BYTES_MAX, UNASKED_BYTES_PER_SECOND, UNASKED_LINE_BYTES};
 
@@ -29,11 +32,18 @@ pub(super) enum Turn {
     Suppress,
 }
 
-/// How much of what nobody asked for is read of one pipe or stream.
+/// How much of what nobody asked for is read of one pipe, or of all streams of one session.
 #[derive(Debug)]
 pub(super) struct Allowance {
     /// When all that was read so far is paid for.
     paid: Instant,
+}
+
+/// What has come on one stream of events and is not paid for yet.
+#[derive(Debug, Default)]
+pub(super) struct Tab {
+    n_bytes: usize,
+    n_events: usize,
 }
 
 /// What one server did that it should not have done. Read by the status and by tests.
@@ -97,6 +107,36 @@ impl Allowance {
         self.paid = self.paid.max(now) + price(spent.saturating_add(count(n_bytes)));
         let until = self.paid.checked_sub(price(UNASKED_BYTES_MAX))?;
         (until > now).then_some(until)
+    }
+}
+
+impl Tab {
+    pub(super) fn came(&mut self, n_bytes: usize) {
+        self.n_bytes += n_bytes;
+    }
+
+    /// An event is whole, of which so many bytes are what somebody waits for.
+    pub(super) fn event(&mut self, n_asked: usize) {
+        self.n_bytes = self.n_bytes.saturating_sub(n_asked);
+        self.n_events += usize::from(n_asked == 0);
+    }
+
+    /// Pays for everything but what is not whole yet, of which nobody knows what it will be; waits
+    /// while the session has said too much.
+    pub(super) async fn pay(&mut self, n_waiting: usize, allowance: &Mutex<Allowance>) {
+        let n_bytes = self.n_bytes.saturating_sub(n_waiting);
+        self.n_bytes -= n_bytes;
+        let n_events = std::mem::take(&mut self.n_events);
+        if n_bytes == 0 && n_events == 0 {
+            return;
+        }
+        let spent = {
+            let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
+            allowance.spend(n_bytes, n_events, Instant::now())
+        };
+        if let Some(until) = spent {
+            sleep_until(until).await;
+        }
     }
 }
 

@@ -25,7 +25,10 @@ use crate::{
             UPSTREAM_RESUMES_MAX, UPSTREAM_STREAM_END_GRACE,
         },
     },
-    upstream::inbound::{Heard, MALFORMED, meant, understand},
+    upstream::{
+        inbound::{Heard, MALFORMED, meant, understand},
+        pace::Tab,
+    },
     wire::{Body, Message, Response, SseEvent, SseReader, WireError, decode},
 };
 
@@ -207,12 +210,14 @@ struct Stream<'a> {
     retry: Duration,
     /// Resumptions since the last event.
     fruitless: usize,
+    tab: Tab,
 }
 
 impl<'a> Stream<'a> {
     fn new(core: &'a Arc<Core>, asked: &'a Asked<'a>) -> Self {
         let reader = SseReader::new(UPSTREAM_MESSAGE_BYTES_MAX);
-        Self { core, asked, reader, last_id: None, retry: SSE_RETRY, fruitless: 0 }
+        let tab = Tab::default();
+        Self { core, asked, reader, last_id: None, retry: SSE_RETRY, fruitless: 0, tab }
     }
 
     async fn read(mut self, slot: &mut Slot, body: Incoming) -> Result<Response, CallError> {
@@ -225,15 +230,19 @@ impl<'a> Stream<'a> {
                 continue;
             };
             self.reader.push(&piece);
+            self.tab.came(piece.len());
+            // The answer is the last thing that is read, and free.
             if let Some(answer) = self.take_events() {
                 park(self.core, slot, body);
                 return answer;
             }
+            self.tab.pay(self.reader.n_waiting(), &self.core.unasked).await;
         }
     }
 
     fn take_events(&mut self) -> Option<Result<Response, CallError>> {
         while let Some(event) = self.reader.next() {
+            self.tab.event(0);
             match event {
                 Ok(event) => {
                     if let Some(answer) = self.take(event) {

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -35,7 +35,11 @@ use crate::{
         limits::{REDIAL_PAUSE, UPSTREAM_ERRAND_TIMEOUT},
     },
     gate::{Epoch, Latch},
-    upstream::{NoticeSender, news::News, pace::Counts},
+    upstream::{
+        NoticeSender,
+        news::News,
+        pace::{Allowance, Counts},
+    },
     wire::{
         ClientFace, Frame, Notice, Object, Version,
         headers::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, MCP_SESSION_ID, encode_value},
@@ -59,6 +63,8 @@ pub(super) struct Core {
     pub(super) latch: Latch,
     pub(super) next_id: AtomicU64,
     pub(super) counts: Counts,
+    /// Of what all streams together say unasked.
+    pub(super) unasked: Mutex<Allowance>,
     pub(super) list_changed: watch::Sender<u64>,
     pub(super) news: broadcast::Sender<News>,
     pub(super) over: Over,

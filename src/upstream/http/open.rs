@@ -5,7 +5,7 @@
 //! any other refusal means that the server is legacy. One that takes no `initialize` at its URL is
 //! tried with the transport of 2024-11-05.
 
-use std::sync::{Arc, OnceLock, atomic::AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock, atomic::AtomicU64};
 
 use http::{
     HeaderMap, HeaderValue, StatusCode, Uri,
@@ -33,7 +33,7 @@ use crate::{
         ConnectError,
         connect::reached,
         handshake::{Discovery, Greeting, Refused, declared, discovered, modern_params},
-        pace::Counts,
+        pace::{Allowance, Counts},
     },
     wire::{ClientFace, RequestId, Version, encode_request},
 };
@@ -146,6 +146,7 @@ fn core(
         latch,
         next_id: AtomicU64::new(1),
         counts: Counts::default(),
+        unasked: Mutex::new(Allowance::new()),
         list_changed: watch::Sender::new(0),
         news: broadcast::Sender::new(WATCH_NEWS_MAX),
         tasks: Tasks::new(over.clone()),

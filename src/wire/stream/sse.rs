@@ -62,6 +62,15 @@ impl SseReader {
     pub fn push(&mut self, bytes: &[u8]) {
         self.lines.push(bytes);
     }
+
+    /// How much has come of the event that is not whole yet; nothing of one that is skipped.
+    pub fn n_waiting(&self) -> usize {
+        let data = match &self.state {
+            State::Reading { data, .. } => data.as_ref().map_or(0, BytesMut::len),
+            State::Skipping => 0,
+        };
+        self.lines.n_waiting() + data
+    }
 }
 
 impl Iterator for SseReader {

@@ -84,6 +84,11 @@ impl TextLines {
         Some(())
     }
 
+    /// How much has come of the line that is not whole yet.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.buffer.len()
+    }
+
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.buffer.capacity()

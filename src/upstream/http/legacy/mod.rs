@@ -33,6 +33,7 @@ use crate::{
     upstream::{
         NoticeSender,
         inbound::{Asked, Heard, Question, understand},
+        pace::Tab,
         talk::Ear,
     },
     wire::{Notice, SseEvent, SseReader, Version, decode, headers::LAST_EVENT_ID},
@@ -197,34 +198,44 @@ impl Listener<'_> {
     /// Takes what is said on an open stream, until it ends.
     async fn hear(&mut self, mut slot: Slot, mut reader: SseReader, mut body: Incoming) {
         let Some(line) = slot.line.as_mut() else { return };
+        let mut tab = Tab::default();
         loop {
             for event in reader.by_ref() {
-                match event {
+                let n_bytes = event.as_ref().map_or(0, |event| event.data.len());
+                let is_awaited = match event {
                     Ok(event) => self.take(event),
-                    Err(_) => self.core.counts.noise(),
-                }
+                    Err(_) => {
+                        self.core.counts.noise();
+                        false
+                    }
+                };
+                tab.event(if is_awaited { n_bytes } else { 0 });
             }
+            tab.pay(reader.n_waiting(), &self.core.unasked).await;
             let Some(Ok(piece)) = next_piece(line, &mut body).await else { return };
             reader.push(&piece);
+            tab.came(piece.len());
         }
     }
 
-    fn take(&mut self, event: SseEvent) {
+    /// Whether it is what somebody waits for.
+    fn take(&mut self, event: SseEvent) -> bool {
         self.retry = event.retry.unwrap_or(self.retry).clamp(SSE_RETRY_MIN, SSE_RETRY_MAX);
         self.last_id = event.id.or_else(|| self.last_id.take());
         if event.data.is_empty() || event.event.is_some_and(|kind| kind != "message") {
-            return;
+            return false;
         }
         let Ok(message) = decode(event.data, UPSTREAM_MESSAGE_BYTES_MAX) else {
             self.core.counts.noise();
-            return;
+            return false;
         };
         self.core.counts.hear();
         match understand(message, &self.core.declared) {
             Heard::Answer { id, response } => {
-                if !self.core.old.get().is_some_and(|old| old.answered(id, response)) {
-                    self.core.counts.stray();
+                if self.core.old.get().is_some_and(|old| old.answered(id, response)) {
+                    return true;
                 }
+                self.core.counts.stray();
             }
             Heard::Progress { id, notice } => self.core.route(id, notice),
             // It does not say which call it belongs to.
@@ -240,5 +251,6 @@ impl Listener<'_> {
             // It does not say which call it is about.
             Heard::Asked(asked) => self.core.asked(None, asked, self.version),
         }
+        false
     }
 }

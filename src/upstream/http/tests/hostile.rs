@@ -1,14 +1,25 @@
 //! Servers that lie, break off, hang up or answer what nobody asked.
 
+use std::time::{Duration, Instant};
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
 };
 
-use super::{Rig, answer, config, event, result_of, soon};
+use super::{
+    Opening, Rig, answer, assert_nearly_nothing_is_owed, config, event, result_of, server::Events,
+    soon,
+};
 use crate::{
     config::Target,
-    domain::{CallError, Era, Sent, limits::UPSTREAM_MESSAGE_BYTES_MAX},
+    domain::{
+        CallError, Era, Sent,
+        limits::{
+            UNASKED_BYTES_MAX, UNASKED_BYTES_PER_SECOND, UNASKED_LINE_BYTES,
+            UPSTREAM_MESSAGE_BYTES_MAX,
+        },
+    },
     gate::Latch,
     upstream::handshake,
 };
@@ -77,9 +88,84 @@ async fn an_endless_answer_is_cut_off() {
     events.say(&event("not JSON")).await;
     events.say(&event(&answer(id + 1, "{}"))).await;
     events.say(&event(&answer(id, r#"{"ok":1}"#))).await;
-    assert_eq!(result_of(soon(call).await.unwrap()), r#"{"ok":1}"#);
+    // So much that nobody asked for is read slowly.
+    let answered = tokio::time::timeout(Duration::from_secs(90), call).await.unwrap();
+    assert_eq!(result_of(answered.unwrap()), r#"{"ok":1}"#);
     let oddities = rig.http.counts().read();
     assert_eq!((oddities.n_noise, oddities.n_strays), (2, 1));
+}
+
+/// So many of them that a second and more of them is too much.
+fn flood(of: &str, charged_each: u64) -> impl Iterator<Item = &str> {
+    let n = (UNASKED_BYTES_MAX + UNASKED_BYTES_PER_SECOND * 3 / 2) / charged_each;
+    (0..n).map(move |_| of)
+}
+
+async fn say_all(events: &Events, flood: impl Iterator<Item = &str>) {
+    for one in flood {
+        events.say(one).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_floods_the_stream_of_a_call_is_read_slowly_and_waits() {
+    let noise = event(&"x".repeat(60_000));
+    let comment = format!(": {}\n", "x".repeat(60_000));
+    let lines = u64::try_from(noise.len()).unwrap();
+    for (said, charged) in [(&noise, lines + UNASKED_LINE_BYTES), (&comment, lines)] {
+        let mut rig = Rig::modern().await;
+        let (id, call) = rig.call();
+        let events = rig.server.next().await.stream();
+        let begun = Instant::now();
+        say_all(&events, flood(said, charged)).await;
+        events.say(&event(&answer(id, "{}"))).await;
+        result_of(soon(call).await.unwrap());
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+}
+
+/// Over several streams it may say no more than over one, and its other answers do not wait.
+#[tokio::test]
+async fn a_server_that_floods_its_get_stream_waits_and_its_calls_do_not() {
+    let mut opening = Opening::begin(Some(Era::Legacy)).await;
+    opening.server.greet("s1").await;
+    let stream = opening.server.next().await.stream();
+    let mut rig = opening.done().await;
+    let mut changed = rig.http.list_changed();
+    let changes = event(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+    let noise = event(&"x".repeat(60_000));
+    let begun = Instant::now();
+    let charged = u64::try_from(noise.len()).unwrap() + UNASKED_LINE_BYTES;
+    say_all(&stream, flood(&noise, charged)).await;
+    stream.say(&changes).await;
+    let (_, call) = rig.call();
+    rig.server.next().await.answer("{}");
+    result_of(soon(call).await.unwrap());
+    assert_eq!(*changed.borrow_and_update(), 0, "the call was first");
+    soon(changed.wait_for(|n| *n == 1)).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    let (id, call) = rig.call();
+    let events = rig.server.next().await.stream();
+    let begun = Instant::now();
+    // What the other stream has said is not forgotten yet.
+    say_all(&events, flood(&noise, charged * 3)).await;
+    events.say(&event(&answer(id, "{}"))).await;
+    result_of(soon(call).await.unwrap());
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_answer_on_a_stream_costs_its_server_nothing_however_long_it_is() {
+    let mut rig = Rig::modern().await;
+    let long = format!("{{\"text\":\"{}\"}}", "x".repeat(3 << 20));
+    for _ in 0..3 {
+        let (id, call) = rig.call();
+        let events = rig.server.next().await.stream();
+        events.say(&event(&answer(id, &long))).await;
+        assert_eq!(result_of(soon(call).await.unwrap()).len(), long.len());
+    }
+    assert_nearly_nothing_is_owed(&rig.http);
 }
 
 #[tokio::test]

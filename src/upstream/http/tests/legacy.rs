@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Opening, Rig, answer, event, next_progress, notices, progress, result_of, server::Events, soon,
+    Opening, Rig, answer, assert_nearly_nothing_is_owed, event, next_progress, notices, progress,
+    result_of, server::Events, soon,
 };
 use crate::{
     domain::{CallError, Era, Sent, limits::UPSTREAM_RESUMES_MAX},
@@ -210,6 +211,14 @@ async fn an_old_server_is_posted_to_where_it_says_and_answers_on_its_stream() {
     assert_eq!(result_of(soon(one).await.unwrap()), r#"{"n":1}"#);
     assert_eq!(result_of(soon(other).await.unwrap()), r#"{"n":2}"#);
     assert_eq!(rig.http.counts().read().n_strays, 1, "nobody asked for 99");
+    let long = format!("{{\"text\":\"{}\"}}", "x".repeat(3 << 20));
+    for _ in 0..3 {
+        let (id, call) = rig.call();
+        rig.server.next().await.json(202, "");
+        events.say(&event(&answer(id, &long))).await;
+        assert_eq!(result_of(soon(call).await.unwrap()).len(), long.len());
+    }
+    assert_nearly_nothing_is_owed(&rig.http);
     // A message that is refused is answered by that.
     let (_, refused) = rig.call();
     rig.server.next().await.json(503, "");

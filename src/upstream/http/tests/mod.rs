@@ -18,7 +18,7 @@ use self::server::Server;
 use super::{About, Asked, Http, Progress, open};
 use crate::{
     config::{HttpTarget, Secret, ServerConfig, Target},
-    domain::{CallError, Era, ServerName},
+    domain::{CallError, Era, ServerName, limits::UNASKED_BYTES_MAX},
     gate::{Cause, Latch},
     upstream::{ConnectError, NoticeSender, handshake, handshake::Greeting, talk::Hears},
     wire::{Body, ClientFace, Notice, RequestId, Response, Version, encode_request},
@@ -157,6 +157,13 @@ fn config(url: &str) -> ServerConfig {
 
 fn answer(id: u64, result: &str) -> String {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}")
+}
+
+/// What a session has said unasked would not make it wait for long yet.
+fn assert_nearly_nothing_is_owed(http: &Http) {
+    let most = usize::try_from(UNASKED_BYTES_MAX).unwrap() - (64 << 10);
+    let until = http.0.core.unasked.lock().unwrap().spend(most, 0, tokio::time::Instant::now());
+    assert_eq!(until, None);
 }
 
 fn event(message: &str) -> String {
