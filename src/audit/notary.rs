@@ -22,6 +22,7 @@ use super::{
 use crate::{
     domain::limits,
     sys::{self, spawn_vital},
+    telemetry::FOR_THE_JOURNAL,
     wire::base64,
 };
 
@@ -209,6 +210,8 @@ impl Notary {
         }
         self.disk.replace(&self.place.checkpoint(), note.as_bytes())?;
         self.duties.marks.write(note);
+        let size = self.edge.size();
+        tracing::info!(target: FOR_THE_JOURNAL, { audit.size = size, audit.checkpoint = note }, "Audit log signed");
         self.shared.signed(Signed {
             size: self.edge.size(),
             root: base64::encode(&self.edge.root()),

@@ -16,7 +16,7 @@ mod recorder;
 mod spans;
 
 pub use feed::{Seen, Viewer};
-pub use log::{TelemetryError, init};
+pub use log::{FOR_THE_JOURNAL, TelemetryError, init};
 pub use meter::{KindMeters, Meter, ejections};
 pub use meters::{Lap, Laps, Meters, Stage, meters, method};
 pub use page::Page;

@@ -9,10 +9,16 @@ mod journal;
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use super::recorder::BOARD;
 use journal::Journal;
+
+/// The target of what the journal alone is told, at any level of the log: it keeps it out of reach
+/// of whoever has our files, and nobody reads it on standard error.
+pub const FOR_THE_JOURNAL: &str = "for_the_journal";
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,11 @@ pub fn init() -> Result<(), TelemetryError> {
     let (journal, lack) = match journal.transpose() {
         Ok(journal) => (journal, None),
         Err(error) => (None, Some(error)),
+    };
+    let marks = if journal.is_some() { LevelFilter::INFO } else { LevelFilter::OFF };
+    let filter = match format!("{FOR_THE_JOURNAL}={marks}").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(source) => return Err(TelemetryError::Filter { source }),
     };
     let is_plain = !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
     let on_stderr = || fmt::layer().with_writer(io::stderr).with_ansi(!is_plain);
