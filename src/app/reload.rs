@@ -69,7 +69,7 @@ impl Reloader {
             }
             if !waiting.who.is_empty() {
                 self.manager.reloading();
-                self.reload(waiting).await;
+                Box::pin(self.reload(waiting)).await;
                 self.manager.ready();
             }
         }

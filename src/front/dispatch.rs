@@ -197,8 +197,9 @@ impl Front {
         notices: Option<&NoticeSender>,
     ) -> Result<Answered, CallError> {
         loop {
-            let Unanswered { error, again } = match self.fleet.call(permit, prepared, notices).await
-            {
+            // In a box, the inner half of the road: whatever moves the outer one would copy it.
+            let carried = Box::pin(self.fleet.call(permit, prepared, notices)).await;
+            let Unanswered { error, again } = match carried {
                 Ok(answered) => return Ok(answered),
                 Err(unanswered) => unanswered,
             };

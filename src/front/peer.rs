@@ -177,7 +177,8 @@ impl Peer {
         loop {
             rounds = rounds.saturating_add(1);
             let ask = Ask { caller: caller.clone(), params, shown: None, visitor: visitor.clone() };
-            let calling = front.clone().call(ask, lines.notices.clone());
+            // In a box: it would be moved with everything that waits for it.
+            let calling = Box::pin(front.clone().call(ask, lines.notices.clone()));
             let answer = match (rounds, &lines.voice) {
                 (2.., Some(voice)) => Box::pin(self.telling_visits(calling, voice)).await,
                 (_, _) => calling.await,
@@ -211,8 +212,11 @@ impl Peer {
     }
 
     /// A call that goes on after questions, and on its stream what comes of pages meanwhile.
-    async fn telling_visits(&self, calling: impl Future<Output = Answer>, voice: &Voice) -> Answer {
-        let mut calling = std::pin::pin!(calling);
+    async fn telling_visits(
+        &self,
+        mut calling: impl Future<Output = Answer> + Unpin,
+        voice: &Voice,
+    ) -> Answer {
         loop {
             let visited = tokio::select! {
                 biased;

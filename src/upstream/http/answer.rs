@@ -226,7 +226,7 @@ impl<'a> Stream<'a> {
         loop {
             let line = slot.line.as_mut().ok_or(broken)?;
             let Some(Ok(piece)) = next_piece(line, &mut body).await else {
-                body = self.resume(slot).await?;
+                body = Box::pin(self.resume(slot)).await?;
                 continue;
             };
             self.reader.push(&piece);

@@ -172,7 +172,9 @@ impl Core {
             Meaning::NotTaken => {
                 slot.turn_down();
                 self.renew(standing.n);
-                self.ask_once_more(slot, asked).await.map_err(CallError::of_a_sent_call)
+                // In a box, like everything rare: every call would carry it.
+                let again = Box::pin(self.ask_once_more(slot, asked)).await;
+                again.map_err(CallError::of_a_sent_call)
             }
         }
     }

@@ -137,7 +137,7 @@ impl Core {
 
     /// One failed dial says little: a full queue, a proxy that restarts. Nothing was written, so
     /// the caller tries once more, and only if that fails too is the session over for everybody.
-    async fn dial(&self) -> Result<Line, CallError> {
+    async fn dial(&self) -> Result<Box<Line>, CallError> {
         match self.pool.dial().await {
             Ok(line) => return Ok(line),
             Err(error) => tracing::debug!(server.id = %self.server, %error, "Dialling once more"),

@@ -37,10 +37,10 @@ use crate::domain::{
 #[derive(Debug)]
 pub(super) struct Pool {
     address: Address,
-    idle: Mutex<Vec<(Instant, Line)>>,
+    idle: Mutex<Vec<(Instant, Box<Line>)>>,
 }
 
-/// One connection.
+/// One connection. In a box wherever it goes: it is large, and handed on several times a call.
 #[derive(Debug)]
 pub(super) struct Line {
     sender: SendRequest<Parts>,
@@ -59,7 +59,7 @@ enum State {
 /// The connection of one request, and how far the request got.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    pub(super) line: Option<Line>,
+    pub(super) line: Option<Box<Line>>,
     answered: Answered,
 }
 
@@ -87,7 +87,7 @@ impl Pool {
     }
 
     /// An idle connection that is still good, if there is one.
-    pub(super) async fn idle(&self) -> Option<Line> {
+    pub(super) async fn idle(&self) -> Option<Box<Line>> {
         while let Some(mut line) = self.pop() {
             line.settle().await;
             if line.is_ready() {
@@ -97,12 +97,12 @@ impl Pool {
         None
     }
 
-    pub(super) async fn dial(&self) -> io::Result<Line> {
+    pub(super) async fn dial(&self) -> io::Result<Box<Line>> {
         Line::connect(&self.address).await
     }
 
     /// Takes a connection back whose answer was read to its end.
-    pub(super) async fn check_in(&self, mut line: Line) {
+    pub(super) async fn check_in(&self, mut line: Box<Line>) {
         line.settle().await;
         if !line.is_ready() {
             return;
@@ -126,14 +126,14 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    fn pop(&self) -> Option<Line> {
+    fn pop(&self) -> Option<Box<Line>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop().map(|(_, line)| line)
     }
 }
 
 impl Line {
-    async fn connect(address: &Address) -> io::Result<Self> {
+    async fn connect(address: &Address) -> io::Result<Box<Self>> {
         let (socket, trace) = Socket::connect(address).await?;
         let (sender, connection) = Builder::new()
             .max_buf_size(UPSTREAM_BUFFER_BYTES_MAX)
@@ -141,7 +141,7 @@ impl Line {
             .await
             .map_err(io::Error::other)?;
         let quiet = Arc::default();
-        let mut line = Self { sender, connection, state: State::Open, trace, quiet };
+        let mut line = Box::new(Self { sender, connection, state: State::Open, trace, quiet });
         line.settle().await;
         Ok(line)
     }
@@ -192,12 +192,12 @@ impl Line {
 }
 
 impl Slot {
-    pub(super) fn holding(line: Option<Line>) -> Self {
+    pub(super) fn holding(line: Option<Box<Line>>) -> Self {
         Self { line, answered: Answered::Begun }
     }
 
     /// On another connection the request stays as far as it has got.
-    pub(super) fn take_up(&mut self, line: Line) -> &mut Line {
+    pub(super) fn take_up(&mut self, line: Box<Line>) -> &mut Line {
         self.line.insert(line)
     }
 
@@ -213,7 +213,7 @@ impl Slot {
     pub(super) fn sent(&self) -> Sent {
         match self.answered {
             Answered::Begun | Answered::TurnedDown => Sent::Yes,
-            Answered::NotYet => self.line.as_ref().map_or(Sent::No, Line::sent),
+            Answered::NotYet => self.line.as_ref().map_or(Sent::No, |line| line.sent()),
         }
     }
 
