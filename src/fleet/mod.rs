@@ -342,8 +342,10 @@ impl Fleet {
             (Topic::Task(_), Isolation::PerPrincipal | Isolation::PerSession) => {
                 Err(NotWatched::Refused)
             }
-            // One replica at a time is listened to, and it may run at another.
-            (Topic::Task(_), Isolation::Shared) if server.replicas.len() > 1 => {
+            // It ran at a replica that a reload took away.
+            (Topic::Task(task), Isolation::Shared)
+                if !server.replicas.iter().any(|replica| replica.n == task.at) =>
+            {
                 Err(NotWatched::Refused)
             }
             (Topic::Task(_), Isolation::Shared) | (Topic::Resource(_), _) => {

@@ -148,8 +148,9 @@ def right(check: str, prefix: str, row: tuple, saw: dict, tasks: bool) -> bool:
         case "task_withdrawn":
             return saw["tasks"][-1] == "cancelled" and saw["asked"] == []
         case "roots" | "roots_changed":
-            # server-everything asks for them by itself as well, a moment after a session has begun.
-            return row[2] in saw["text"] and set(saw["asked"]) == {"roots"}
+            # server-everything asks for them by itself as well, a moment after a session has begun, and
+            # then knows them; nobody but the client can have told it.
+            return row[2] in saw["text"] and set(saw["asked"]) <= {"roots"}
         case _:
             return row[2] in saw["text"] and saw["asked"] == [check]
 

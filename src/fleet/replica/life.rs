@@ -26,6 +26,7 @@ use crate::{
         relist::{Listing, keep_listed},
         server::Server,
         stocking::stock,
+        watch::Part,
     },
     gate::{Epoch, Marks, Origin},
     upstream::{Connector, Session},
@@ -159,10 +160,16 @@ impl Life {
         Ended { why, ready_for }
     }
 
-    /// Has what is watched at the server watched in this session, while no other replica does.
+    /// Has what is watched at the server watched in this session: the tasks that run here, and
+    /// everything else while no other replica does.
     async fn attend(&self, session: &Session) {
-        let _floor = self.server.floor.lock().await;
-        self.server.board.attend(session).await;
+        let (board, at) = (&self.server.board, self.replica.n);
+        let _floor = tokio::select! {
+            biased;
+            floor = self.server.floor.lock() => floor,
+            () = board.attend(session, Part::Tasks(at)) => return,
+        };
+        board.attend(session, Part::All(at)).await;
     }
 
     /// Asks for the lists, opens the slot, and asks again whenever the server says so, but not

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Board, Standing,
+    Board, Part, Standing,
     held::{Held, Told},
 };
 use crate::{
@@ -29,24 +29,24 @@ type Listening<'a> = Pin<Box<dyn Future<Output = ListenEnd> + Send + 'a>>;
 
 impl Board {
     /// Runs beside the session; never returns.
-    pub(in crate::fleet) async fn attend(&self, session: &Session) {
-        self.unsettle();
+    pub(in crate::fleet) async fn attend(&self, session: &Session, part: Part) {
+        self.unsettle(part);
         let is_offered =
             if session.is_modern() { session.lets_listen() } else { session.lets_watch() };
         if is_offered && session.is_modern() {
-            self.listen(session).await;
+            self.listen(session, part).await;
         } else if is_offered {
-            self.subscribe(session).await;
+            self.subscribe(session, part).await;
         }
-        self.refuse().await;
+        self.refuse(part).await;
     }
 
     /// The server offers nothing of the kind.
-    async fn refuse(&self) {
+    async fn refuse(&self, part: Part) {
         let mut wanted = self.wanted.subscribe();
         loop {
             wanted.borrow_and_update();
-            self.settle(|_| Some(Standing::Refused));
+            self.settle(part, |_| Some(Standing::Refused));
             if wanted.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -54,19 +54,19 @@ impl Board {
     }
 
     /// A legacy server: each URI by itself.
-    async fn subscribe(&self, session: &Session) {
+    async fn subscribe(&self, session: &Session, part: Part) {
         let mut news = session.news();
         let mut wanted = self.wanted.subscribe();
         let mut held = Held::default();
         let mut memory = session.memory();
         // What was watched before this session may have been updated unheard.
-        let mut unheard = self.uris();
+        let mut unheard = self.uris(part);
         loop {
             let epoch = session.resumed().await;
             wanted.borrow_and_update();
-            let uris = self.uris();
+            let uris = self.uris(part);
             held.plan(&uris);
-            self.settle(|topic| match topic {
+            self.settle(part, |topic| match topic {
                 Topic::Resource(uri) => held.stands(uri).then_some(Standing::Honoured),
                 // It knows none that could be watched.
                 Topic::Task(_) => Some(Standing::Refused),
@@ -76,16 +76,16 @@ impl Board {
                 tokio::select! {
                     told = held.told() => match told {
                         Told::Agreed(uri) => {
-                            self.settle_one(&uri, Standing::Honoured);
+                            self.settle_one(part, &uri, Standing::Honoured);
                             if unheard.remove(&uri) {
                                 self.tell_of_resource(uri.as_str());
                             }
                         }
-                        Told::Refused(uri) => self.settle_one(&uri, Standing::Refused),
+                        Told::Refused(uri) => self.settle_one(part, &uri, Standing::Refused),
                         // It may be wanted again, or be cut off.
                         Told::Nothing => break,
                     },
-                    heard = news.recv() => self.hear(heard).await,
+                    heard = news.recv() => self.hear(part, heard).await,
                     changed = wanted.changed() => match changed {
                         Ok(()) => break,
                         Err(_) => return,
@@ -93,7 +93,7 @@ impl Board {
                     () = session.next_memory(memory) => {
                         memory = session.memory();
                         held = Held::default();
-                        unheard = self.uris();
+                        unheard = self.uris(part);
                         break;
                     }
                 }
@@ -102,7 +102,7 @@ impl Board {
     }
 
     /// A modern server: one listen for everything. Returns when it turns out to have none.
-    async fn listen(&self, session: &Session) {
+    async fn listen(&self, session: &Session, part: Part) {
         let mut news = session.news();
         let mut wanted = self.wanted.subscribe();
         let mut current: Option<Listening<'_>> = None;
@@ -112,34 +112,42 @@ impl Board {
         loop {
             let epoch = session.resumed().await;
             wanted.borrow_and_update();
-            let asked = self.topics();
-            let open = Opening { session, epoch, asked: &asked, current: &mut current };
+            let asked = self.topics(part);
+            if asked.is_empty() && matches!(part, Part::Tasks(_)) {
+                // Nothing runs here that anybody follows.
+                current = None;
+                if wanted.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let open = Opening { session, epoch, part, asked: &asked, current: &mut current };
             match self.open(open, &mut news).await {
                 Ok((next, honoured)) => {
                     // Only now the old one goes.
                     current = Some(next);
-                    self.settle(|topic| match asked.contains(topic) {
+                    self.settle(part, |topic| match asked.contains(topic) {
                         true if honoured.grants(topic) => Some(Standing::Honoured),
                         true => Some(Standing::Refused),
                         false => None,
                     });
                     if std::mem::take(&mut had_gap) {
                         session.lists_may_differ();
-                        self.tell_all();
+                        self.tell_all(part);
                     }
                     pause = RESTART_BACKOFF_MIN;
                 }
                 Err(ListenEnd::NotOffered) => return,
                 Err(ListenEnd::Over) => {
                     had_gap |= current.is_none();
-                    self.wait(pause, &mut news, &mut current).await;
+                    self.wait(part, (pause, &mut news), &mut current).await;
                     pause = pause.saturating_mul(2).min(RESTART_BACKOFF_MAX);
                     continue;
                 }
             }
             loop {
                 tokio::select! {
-                    heard = news.recv() => self.hear(heard).await,
+                    heard = news.recv() => self.hear(part, heard).await,
                     changed = wanted.changed() => match changed {
                         Ok(()) => break,
                         Err(_) => return,
@@ -150,7 +158,7 @@ impl Board {
                         if end == ListenEnd::NotOffered {
                             return;
                         }
-                        self.wait(pause, &mut news, &mut current).await;
+                        self.wait(part, (pause, &mut news), &mut current).await;
                         break;
                     }
                 }
@@ -164,7 +172,7 @@ impl Board {
         opening: Opening<'a, '_>,
         news: &mut broadcast::Receiver<News>,
     ) -> Result<(Listening<'a>, Honoured), ListenEnd> {
-        let Opening { session, epoch, asked, current } = opening;
+        let Opening { session, epoch, part, asked, current } = opening;
         let id = session.draw_own_id();
         let mut next: Listening<'a> = Box::pin(session.listen(id, asked.clone(), epoch));
         let until = Instant::now() + WATCH_ASK_TIMEOUT;
@@ -175,7 +183,7 @@ impl Board {
                     Ok(News::Acknowledged { id: own, honoured }) if own == id => {
                         return Ok((next, honoured));
                     }
-                    heard => self.hear(heard).await,
+                    heard => self.hear(part, heard).await,
                 },
                 end = &mut next => return Err(end),
                 _ = during(current) => *current = None,
@@ -187,36 +195,36 @@ impl Board {
     /// A pause in which what is still open is heard.
     async fn wait(
         &self,
-        pause: Duration,
-        news: &mut broadcast::Receiver<News>,
+        part: Part,
+        (pause, news): (Duration, &mut broadcast::Receiver<News>),
         current: &mut Option<Listening<'_>>,
     ) {
         let until = Instant::now() + pause;
         loop {
             tokio::select! {
-                heard = news.recv() => self.hear(heard).await,
+                heard = news.recv() => self.hear(part, heard).await,
                 _ = during(current) => *current = None,
                 () = sleep_until(until) => return,
             }
         }
     }
 
-    fn uris(&self) -> BTreeSet<ResourceUri> {
-        self.topics().into_iter().filter_map(Topic::into_uri).collect()
+    fn uris(&self, part: Part) -> BTreeSet<ResourceUri> {
+        self.topics(part).into_iter().filter_map(Topic::into_uri).collect()
     }
 
-    fn settle_one(&self, uri: &ResourceUri, stands: Standing) {
+    fn settle_one(&self, part: Part, uri: &ResourceUri, stands: Standing) {
         let is_it = |topic: &Topic| matches!(topic, Topic::Resource(one) if one == uri);
-        self.settle(|topic| is_it(topic).then_some(stands));
+        self.settle(part, |topic| is_it(topic).then_some(stands));
     }
 
-    async fn hear(&self, heard: Result<News, RecvError>) {
+    async fn hear(&self, part: Part, heard: Result<News, RecvError>) {
         match heard {
             Ok(News::Updated(uri)) => self.tell_of_resource(&uri),
-            Ok(News::Task(id)) => self.tell_of_task(&id),
+            Ok(News::Task(id)) => self.tell_of_task(part, &id),
             // Of a listen that was given up; a page, of which only those know who were shown it.
             Ok(News::Acknowledged { .. } | News::Visited(_)) => {}
-            Err(RecvError::Lagged(_)) => self.tell_all(),
+            Err(RecvError::Lagged(_)) => self.tell_all(part),
             // The session is ending; whoever holds it drops us.
             Err(RecvError::Closed) => sleep(RESTART_BACKOFF_MAX).await,
         }
@@ -227,6 +235,7 @@ impl Board {
 struct Opening<'a, 'b> {
     session: &'a Session,
     epoch: Epoch,
+    part: Part,
     asked: &'b BTreeSet<Topic>,
     current: &'b mut Option<Listening<'a>>,
 }

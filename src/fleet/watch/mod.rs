@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::domain::{ResourceUri, Topic, limits::WATCHED_MAX};
+use crate::domain::{ReplicaNo, ResourceUri, Topic, limits::WATCHED_MAX};
 
 /// What one listener has not been told yet.
 #[derive(Debug)]
@@ -86,6 +86,25 @@ pub enum NotWatched {
     Refused,
     /// Its server is down or slow, or too much is watched there.
     Unavailable,
+}
+
+/// What of it one session is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    /// The tasks that run at this replica: no other knows of them.
+    Tasks(ReplicaNo),
+    /// Those and everything that each replica has alike; one of them at a time is asked for it.
+    All(ReplicaNo),
+}
+
+impl Part {
+    fn holds(self, topic: &Topic) -> bool {
+        match (self, topic) {
+            (Self::Tasks(at) | Self::All(at), Topic::Task(task)) => task.at == at,
+            (Self::All(_), Topic::Resource(_)) => true,
+            (Self::Tasks(_), Topic::Resource(_)) => false,
+        }
+    }
 }
 
 /// Everything that is watched at one server.
@@ -196,21 +215,23 @@ impl Board {
         }
     }
 
-    fn topics(&self) -> BTreeSet<Topic> {
-        self.lock().keys().cloned().collect()
+    fn topics(&self, part: Part) -> BTreeSet<Topic> {
+        self.lock().keys().filter(|topic| part.holds(topic)).cloned().collect()
     }
 
     /// Takes in whether the server has agreed; for what it has not been asked, `stands` says none.
-    fn settle(&self, stands: impl Fn(&Topic) -> Option<Standing>) {
-        for (topic, followed) in self.lock().iter_mut() {
+    fn settle(&self, part: Part, stands: impl Fn(&Topic) -> Option<Standing>) {
+        for (topic, followed) in self.lock().iter_mut().filter(|(topic, _)| part.holds(topic)) {
             followed.standing = stands(topic).unwrap_or(followed.standing);
         }
         self.settled.send_modify(|n| *n += 1);
     }
 
     /// A new session knows nothing of what was agreed with the last one.
-    fn unsettle(&self) {
-        self.lock().values_mut().for_each(|followed| followed.standing = Standing::Asked);
+    fn unsettle(&self, part: Part) {
+        let mut topics = self.lock();
+        let ours = topics.iter_mut().filter(|(topic, _)| part.holds(topic));
+        ours.for_each(|(_, followed)| followed.standing = Standing::Asked);
     }
 
     fn tell_of_resource(&self, uri: &str) {
@@ -220,17 +241,21 @@ impl Board {
         }
     }
 
-    fn tell_of_task(&self, id: &str) {
+    /// Another replica may have a task of the same id.
+    fn tell_of_task(&self, part: Part, id: &str) {
         let is_it = |topic: &Topic| matches!(topic, Topic::Task(task) if task.id.as_str() == id);
-        self.lock()
-            .iter()
-            .filter(|(topic, _)| is_it(topic))
-            .for_each(|(_, followed)| followed.tell());
+        self.tell(|topic| part.holds(topic) && is_it(topic));
     }
 
     /// News may have been lost.
-    fn tell_all(&self) {
-        self.lock().values().for_each(Followed::tell);
+    fn tell_all(&self, part: Part) {
+        self.tell(|topic| part.holds(topic));
+    }
+
+    fn tell(&self, is_meant: impl Fn(&Topic) -> bool) {
+        let topics = self.lock();
+        let meant = topics.iter().filter(|(topic, _)| is_meant(topic));
+        meant.for_each(|(_, followed)| followed.tell());
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Topic, Followed>> {
@@ -244,21 +269,19 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Board, Listener, Mailbox, NotWatched, Standing};
-    use crate::domain::{CallIds, Nonce, ResourceUri, Task, TaskId, ToolName, Topic};
+    use super::{Board, Listener, Mailbox, NotWatched, Part, Standing};
+    use crate::domain::{CallIds, Nonce, ReplicaNo, ResourceUri, Task, TaskId, ToolName, Topic};
+
+    const ALL: Part = Part::All(ReplicaNo(0));
 
     fn uri(text: &str) -> Topic {
         Topic::Resource(ResourceUri::parse(text).unwrap())
     }
 
-    fn task(id: &str) -> Topic {
+    fn task(id: &str, at: u16) -> Topic {
         let (tool, id) = (ToolName::parse("t").unwrap(), TaskId::parse(id).unwrap());
-        Topic::Task(Arc::new(Task {
-            tool,
-            id,
-            begun_by: CallIds::new(Nonce(1)).next(1),
-            at: crate::domain::ReplicaNo(0),
-        }))
+        let (begun_by, at) = (CallIds::new(Nonce(1)).next(1), ReplicaNo(at));
+        Topic::Task(Arc::new(Task { tool, id, begun_by, at }))
     }
 
     fn listener(name: &str, mailbox: Arc<Mailbox>) -> Listener {
@@ -280,11 +303,11 @@ mod tests {
         }
         let [first, last] = watches;
         drop(first);
-        assert_eq!((*changes.borrow(), board.topics().len()), (1, 1));
+        assert_eq!((*changes.borrow(), board.topics(ALL).len()), (1, 1));
         board.tell_of_resource("a:b");
         assert!(mailboxes[0].lock().is_empty(), "who left hears nothing");
         drop(last);
-        assert_eq!((*changes.borrow(), board.topics().len()), (2, 0));
+        assert_eq!((*changes.borrow(), board.topics(ALL).len()), (2, 0));
     }
 
     #[tokio::test]
@@ -294,10 +317,10 @@ mod tests {
         let names = ["a:b", "via.s+a:b"];
         let add = |name| board.add(uri("a:b"), listener(name, mailbox.clone())).unwrap();
         let [_plain, prefixed] = names.map(add);
-        assert_eq!(board.topics(), BTreeSet::from([uri("a:b")]), "the server hears of one");
+        assert_eq!(board.topics(ALL), BTreeSet::from([uri("a:b")]), "the server hears of one");
         board.tell_of_resource("a:b");
         assert_eq!(mailbox.heard(|| true).await, names.map(uri).into());
-        board.tell_all();
+        board.tell_all(ALL);
         assert_eq!(mailbox.heard(|| true).await, names.map(uri).into());
         drop(prefixed);
         board.tell_of_resource("a:b");
@@ -314,7 +337,7 @@ mod tests {
         let answer = |topic: &Topic| {
             answers.iter().find(|(asked, _)| asked == topic).map(|(_, stands)| *stands)
         };
-        let settle = async { board.settle(answer) };
+        let settle = async { board.settle(ALL, answer) };
         let (got, ()) = tokio::join!(yes.honoured(until), settle);
         assert_eq!(got, Ok(()));
         assert_eq!(no.honoured(until).await, Err(NotWatched::Refused));
@@ -325,7 +348,7 @@ mod tests {
     async fn a_task_and_a_resource_of_one_name_are_two() {
         let board = Arc::<Board>::default();
         let mailboxes = [Arc::<Mailbox>::default(), Arc::default()];
-        let topics = [uri("a:b"), task("a:b")];
+        let topics = [uri("a:b"), task("a:b", 0)];
         let watch = |(topic, mailbox): (&Topic, &Arc<Mailbox>)| {
             let listener = Listener { name: topic.clone(), mailbox: mailbox.clone() };
             board.add(topic.clone(), listener).unwrap()
@@ -334,8 +357,29 @@ mod tests {
         board.tell_of_resource("a:b");
         assert_eq!(mailboxes[0].heard(|| true).await, BTreeSet::from([uri("a:b")]));
         assert!(mailboxes[1].lock().is_empty());
-        board.tell_of_task("a:b");
-        assert_eq!(mailboxes[1].heard(|| true).await, BTreeSet::from([task("a:b")]));
+        board.tell_of_task(ALL, "a:b");
+        assert_eq!(mailboxes[1].heard(|| true).await, BTreeSet::from([task("a:b", 0)]));
         assert!(mailboxes[0].lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_replica_is_asked_for_its_own_tasks_and_one_for_all_else() {
+        let board = Arc::<Board>::default();
+        let topics = [uri("a:b"), task("one", 0), task("one", 1)];
+        let mailboxes = [(); 3].map(|()| Arc::<Mailbox>::default());
+        let watch = |(topic, mailbox): (&Topic, &Arc<Mailbox>)| {
+            let listener = Listener { name: topic.clone(), mailbox: mailbox.clone() };
+            board.add(topic.clone(), listener).unwrap()
+        };
+        let watches: Vec<_> = topics.iter().zip(&mailboxes).map(watch).collect();
+        let of_second = Part::Tasks(ReplicaNo(1));
+        assert_eq!(board.topics(ALL), topics[..2].iter().cloned().collect());
+        assert_eq!(board.topics(of_second), topics[2..].iter().cloned().collect());
+        board.tell_of_task(of_second, "one");
+        assert_eq!(mailboxes[2].heard(|| true).await.len(), 1);
+        assert!(mailboxes[1].lock().is_empty(), "it is another's");
+        board.settle(of_second, |_| Some(Standing::Refused));
+        let stand = watches.iter().map(super::Watch::standing).collect::<Vec<_>>();
+        assert_eq!(stand, [Standing::Asked, Standing::Asked, Standing::Refused]);
     }
 }

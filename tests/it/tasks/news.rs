@@ -1,6 +1,9 @@
 //! News of tasks: who hears them, what they say, and what reaches a server for them.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde_json::{Value, json};
 
@@ -9,6 +12,7 @@ use crate::{
     client::{Client, Ear, Kind},
     eras::{Cell, Server},
     harness::{Gateway, HttpFixture, audit_in, journal, stdio_server, wait_until},
+    replicas::wait_replicas,
 };
 
 const TOLD: &str = "notifications/tasks";
@@ -212,4 +216,51 @@ async fn every_look_at_a_task_is_a_call_on_record() {
     let is_outcome = |one: &Value| one["kind"] == "outcome" && one["call"] == intents[0]["call"];
     assert_eq!(gateway.wait_audit("its outcome", is_outcome)["outcome"], "answered");
     assert!(gateway.cli(&["audit", "verify"]).status.success());
+}
+
+/// Each replica numbers its tasks alike, and knows of no other's.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_of_several_replicas_are_listened_to_where_they_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, go) = (dir.path().join("journal.jsonl"), dir.path().join("go"));
+    let args = ["--era", "modern", "--journal", path.to_str().unwrap()];
+    let server = format!("{}replicas = 3\n", stdio_server("up", &args));
+    let gateway = Gateway::start_in(dir, &server);
+    wait_replicas(&gateway, "three replicas", |all| all.iter().all(|one| one["state"] == "ready"));
+    let client = Client::able_http(Kind::ModernHttp, gateway.port, able()).await;
+    let mut ids = Vec::new();
+    let of_pid = |method: &str| {
+        let mut found = BTreeMap::<u64, Vec<Value>>::new();
+        for one in journal(&path).into_iter().filter(|one| one["method"] == method) {
+            found.entry(one["pid"].as_u64().unwrap()).or_default().push(one);
+        }
+        found
+    };
+    while of_pid("tools/call").len() < 3 {
+        assert!(ids.len() < 100, "calls are not shared out");
+        let held = json!({ "seconds": 0, "label": "x", "hold_until": go });
+        ids.push(begin(&client, "up__slow_compute", held).await);
+    }
+    let asked: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let (mut ear, honoured) = listen(&client, &asked).await;
+    let all: BTreeSet<&str> = asked.iter().copied().collect();
+    let listened = honoured.as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+    assert_eq!(listened.collect::<BTreeSet<_>>(), all, "{}", gateway.log());
+    let listens = of_pid("subscriptions/listen");
+    for (pid, begun) in of_pid("tools/call") {
+        let last: Value =
+            serde_json::from_str(listens[&pid].last().unwrap()["params"].as_str().unwrap())
+                .unwrap();
+        let own = (1..=begun.len()).map(|n| format!("task-{n}")).collect::<BTreeSet<_>>();
+        let named = last["notifications"]["taskIds"].as_array().unwrap().iter();
+        let named = named.map(|id| id.as_str().unwrap().to_owned());
+        assert_eq!(named.collect::<BTreeSet<_>>(), own, "{pid}");
+    }
+    std::fs::write(&go, "").unwrap();
+    let mut over = BTreeSet::new();
+    while over.len() < ids.len() {
+        let told = hear(&mut ear, "completed").await;
+        over.insert(told["params"]["taskId"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(over, ids.iter().cloned().collect());
 }
