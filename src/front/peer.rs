@@ -161,7 +161,7 @@ impl Peer {
         let first = match self.version.era() {
             Era::Modern => params,
             Era::Legacy => {
-                let sender = self.known.sender(lines.voice.as_ref());
+                let sender = self.known.sender(self.version, lines.voice.as_ref());
                 match Arc::unwrap_or_clone(params).of_session(sender) {
                     Ok(first) => Arc::new(first),
                     Err(error) => return refused(error),

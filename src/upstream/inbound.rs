@@ -113,7 +113,8 @@ fn asked(request: Request, declared: &Object) -> Heard {
 /// parameters at this time; the method exists.
 fn refusal(method: &str, declared: &Object) -> ErrorObject {
     if Asking::is_declared(method, declared) {
-        let told = "nobody can be asked this now: it must be about a call that is under way";
+        let told = "nobody can be asked this now: it must be about a call that is under way, and in \
+                    words that its caller knows";
         return ErrorObject::new(code::INVALID_PARAMS, told);
     }
     ErrorObject::new(code::METHOD_NOT_FOUND, "this client answers no such request")
@@ -217,7 +218,10 @@ mod tests {
         ] {
             let (line, start) = asks(method);
             let told = match code {
-                -32602 => "nobody can be asked this now: it must be about a call that is under way",
+                -32602 => {
+                    "nobody can be asked this now: it must be about a call that is under way, and in \
+                     words that its caller knows"
+                }
                 _ => "this client answers no such request",
             };
             check_on(declared, &line, &format!(r#"{start}{code},"message":"{told}"}}}}"#));

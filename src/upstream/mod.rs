@@ -342,7 +342,8 @@ impl Session {
         }
         let responses = call.params.responses();
         let resume = token.map(|token| talk::Resume { token: token.to_owned(), responses });
-        Some(talk::Talking { can, resume })
+        let able = talk::Able { can, to: call.params.speaks() };
+        Some(talk::Talking { able, resume })
     }
 }
 

@@ -63,6 +63,9 @@ impl Front {
         let parked = asks.state().and_then(|token| {
             self.fleet.parked(&server, &ask.caller, ask.params.declared(), token.as_str())
         });
+        if !asks.is_known_to(ask.params.speaks()) {
+            return Err(CallError::Withheld { reason: DenyReason::Schema });
+        }
         let asks = self.seal(ask, GoesOn { at: Some(at), under }, asks)?;
         let (questions, text) = (&asks.questions, asks.text());
         let permit = self.let_through(call, ask, server, (questions, text)).await?;

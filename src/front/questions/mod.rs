@@ -100,9 +100,9 @@ impl Acquaintance {
     }
 
     /// Its part in every request. Without a stream to ask on, it cannot be asked anything.
-    pub(super) fn sender(&self, voice: Option<&Voice>) -> Sender {
+    pub(super) fn sender(&self, version: Version, voice: Option<&Voice>) -> Sender {
         let capabilities = voice.and_then(|_| self.capabilities.clone());
-        Sender { capabilities, log_level: self.level() }
+        Sender { version, capabilities, log_level: self.level() }
     }
 
     /// What the sessions that are its own are opened with.

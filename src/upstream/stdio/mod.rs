@@ -183,9 +183,9 @@ impl Stdio {
     pub(super) async fn ask(&self, ask: Ask) -> Result<Response, CallError> {
         let Ask { id, frame, epoch, wait, ear, talk } = ask;
         let deadline = Instant::now() + wait;
-        let (can, resume) = talk.map(|talk| (talk.can, talk.resume)).unzip();
+        let (able, resume) = talk.map(|talk| (talk.able, talk.resume)).unzip();
         let asked = |reply: Reply| {
-            let waiting = Waiting { reply, ear, epoch, deadline, can, asked_as: id };
+            let waiting = Waiting { reply, ear, epoch, deadline, able, asked_as: id };
             Event::Asked(Asked { id, frame, waiting, resume: resume.flatten() })
         };
         self.0.door.ask(id, asked).await

@@ -15,7 +15,7 @@ use super::{NoticeSender, inbound::MALFORMED};
 use crate::{
     domain::{CallError, Sent},
     gate::Epoch,
-    wire::{Frame, Object, Request, Response},
+    wire::{Frame, Object, Request, Response, Version},
 };
 
 pub(super) use door::{Door, Left, Uncounted};
@@ -27,10 +27,18 @@ use questions::{Answered, Resumed, Talks};
 /// A call whose caller can be asked.
 #[derive(Clone, Debug)]
 pub(super) struct Talking {
-    /// What the session has declared.
-    pub(super) can: Object,
+    pub(super) able: Able,
     /// The answers to what it was asked, if it was.
     pub(super) resume: Option<Resume>,
+}
+
+/// What somebody can be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Able {
+    /// What the session has declared.
+    pub(super) can: Object,
+    /// The revision in which the caller is asked.
+    pub(super) to: Version,
 }
 
 /// The answers to what a parked call was asked.
@@ -109,8 +117,8 @@ impl Calls {
             // Withdrawn before it was looked at.
             return settled;
         }
-        if let Some(can) = &waiting.can {
-            self.can = Some(can.clone());
+        if let Some(able) = &waiting.able {
+            self.can = Some(able.can.clone());
         }
         if let Some(resume) = resume {
             return Entered::Resumed(self.resume(waiting, resume, holds));
@@ -162,7 +170,8 @@ impl Calls {
             Some(call) => Some(call).filter(|call| self.knows(*call)),
             None => self.pending.oldest_able(is_out).or_else(|| self.talks.oldest_parked()),
         };
-        self.talks.add(call?, request, can)?;
+        let call = call?;
+        self.talks.add(call, request, (can, self.pending.speaks(call)))?;
         self.talks.earliest()
     }
 

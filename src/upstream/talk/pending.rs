@@ -7,11 +7,12 @@ use std::collections::HashMap;
 
 use tokio::{sync::oneshot, time::Instant};
 
+use super::Able;
 use crate::{
     domain::{CallError, limits::SESSION_PENDING_MAX},
     gate::Epoch,
     upstream::NoticeSender,
-    wire::{Object, Response},
+    wire::{Response, Version},
 };
 
 pub(in crate::upstream) type Reply = oneshot::Sender<Result<Response, CallError>>;
@@ -25,7 +26,7 @@ pub(in crate::upstream) struct Waiting {
     pub(in crate::upstream) epoch: Option<Epoch>,
     pub(in crate::upstream) deadline: Instant,
     /// What its caller can be asked, if anything.
-    pub(in crate::upstream) can: Option<Object>,
+    pub(in crate::upstream) able: Option<Able>,
     /// The number of the request that waits, where it resumed a call of another number.
     pub(in crate::upstream) asked_as: u64,
 }
@@ -98,7 +99,12 @@ impl Pending {
 
     /// Whether its caller waits and can be asked.
     pub(super) fn is_able(&self, id: u64) -> bool {
-        self.0.get(&id).is_some_and(|waiting| waiting.can.is_some())
+        self.0.get(&id).is_some_and(|waiting| waiting.able.is_some())
+    }
+
+    /// In which revision its caller is asked, if it waits and can be.
+    pub(super) fn speaks(&self, id: u64) -> Option<Version> {
+        self.0.get(&id)?.able.as_ref().map(|able| able.to)
     }
 
     pub(super) fn ear(&self, id: u64) -> Option<&Ear> {

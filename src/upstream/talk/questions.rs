@@ -33,6 +33,8 @@ pub(super) struct Talks(HashMap<u64, Talk>);
 #[derive(Debug)]
 struct Talk {
     token: String,
+    /// The revision in which its caller is asked.
+    to: Version,
     open: Vec<Open>,
     phase: Phase,
     /// What came of the call while nobody waited for it.
@@ -107,10 +109,17 @@ impl Talks {
         found.next().map(|(call, _)| *call).filter(|call| self.is_parked(*call))
     }
 
-    /// Whether the question has a place with this call. `None` without one or without randomness.
-    pub(super) fn add(&mut self, call: u64, request: Request, can: &Object) -> Option<()> {
+    /// Whether the question has a place with this call, whose caller is asked in the revision
+    /// `to`, if it is not known from before. `None` without one or without randomness.
+    pub(super) fn add(
+        &mut self,
+        call: u64,
+        request: Request,
+        (can, to): (&Object, Option<Version>),
+    ) -> Option<()> {
         let asking = Asking::parse(request.method.as_str(), request.params.as_ref())?;
-        if !asking.is_in(can) {
+        let to = self.0.get(&call).map(|talk| talk.to).or(to)?;
+        if !asking.is_in(can) || !asking.is_known_to(request.params.as_ref(), to) {
             return None;
         }
         let talk = match self.0.entry(call) {
@@ -118,7 +127,7 @@ impl Talks {
             Entry::Vacant(place) => {
                 let until = Instant::now() + QUESTION_GATHER;
                 let (open, phase) = (Vec::new(), Phase::Gathering { until });
-                place.insert(Talk { token: token()?, open, phase, early: None })
+                place.insert(Talk { token: token()?, to, open, phase, early: None })
             }
         };
         let is_new = talk.open.iter().all(|open| open.request.id != request.id);

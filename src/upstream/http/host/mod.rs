@@ -89,12 +89,12 @@ impl Host {
     /// Sends a call and waits for its answer, or for questions about it.
     pub(super) async fn ask(&self, mut asked: Asked<'_>) -> Result<Response, CallError> {
         let talk = asked.talk.take();
-        let (can, resume) = talk.map(|talk| (talk.can, talk.resume)).unzip();
+        let (able, resume) = talk.map(|talk| (talk.able, talk.resume)).unzip();
         let (id, epoch, deadline) = (asked.id, asked.epoch, Instant::now() + asked.wait);
         let ear = asked.ear();
         let asked = Box::new(asked.without_caller());
         let event = |reply: Reply| {
-            let waiting = Waiting { reply, ear, epoch, deadline, can, asked_as: id };
+            let waiting = Waiting { reply, ear, epoch, deadline, able, asked_as: id };
             Event::Asked { asked, waiting, resume: resume.flatten() }
         };
         self.0.ask(id, event).await

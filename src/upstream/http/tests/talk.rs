@@ -18,9 +18,9 @@ use crate::{
     gate::Epoch,
     upstream::{
         NoticeSender, handshake,
-        talk::{Resume, Talking},
+        talk::{Able, Resume, Talking},
     },
-    wire::{ClientFace, Object, RequestId, Response, encode_request},
+    wire::{ClientFace, Object, RequestId, Response, Version, encode_request},
 };
 
 const CAN: &str = r#"{"elicitation":{},"roots":{}}"#;
@@ -67,7 +67,7 @@ impl Rig {
                 epoch: Some(epoch),
                 notices: notices.as_ref(),
                 progress: Progress::Wanted,
-                talk: Some(Talking { can, resume }),
+                talk: Some(Talking { able: Able { can, to: Version::MODERN }, resume }),
                 ..Asked::own(id, frame, About::own(Some(version), "tools/call"))
             };
             http.ask(asked).await

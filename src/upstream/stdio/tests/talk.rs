@@ -5,12 +5,12 @@ use serde_json::Value;
 use super::{Rig, WAIT, can, result_of};
 use crate::{
     domain::{CallError, Sent, limits::QUESTION_WAIT_MAX},
-    upstream::talk::{Resume, Talking},
-    wire::{Object, Response},
+    upstream::talk::{Able, Resume, Talking},
+    wire::{Object, Response, Version},
 };
 
 fn talking(resume: Option<Resume>) -> Option<Talking> {
-    Some(Talking { can: can(), resume })
+    Some(Talking { able: Able { can: can(), to: Version::MODERN }, resume })
 }
 
 async fn ask(rig: &Rig, resume: Option<Resume>) -> Result<Response, CallError> {

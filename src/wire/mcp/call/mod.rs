@@ -59,8 +59,9 @@ pub struct CallParams {
 }
 
 /// What a legacy client said of itself once, for all its requests.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Sender {
+    pub version: Version,
     pub capabilities: Option<Object>,
     pub log_level: Option<Level>,
 }
@@ -228,6 +229,11 @@ impl CallParams {
             Some(sender) => sender.capabilities.as_ref(),
             None => self.meta.capabilities(),
         }
+    }
+
+    /// In which revision it is asked.
+    pub fn speaks(&self) -> Version {
+        self.sender.as_ref().map_or(Version::MODERN, |sender| sender.version)
     }
 
     /// What a session that is the sender's own is opened with.

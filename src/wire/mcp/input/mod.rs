@@ -102,6 +102,12 @@ impl InputRequired {
         &self.result
     }
 
+    /// Whether a client of this revision has a form for every question.
+    pub fn is_known_to(&self, version: Version) -> bool {
+        let is_known = |it: &Question| it.method.is_known_to(it.params.as_ref(), version);
+        self.questions.iter().all(is_known)
+    }
+
     /// Whether every question is one that a client of these capabilities can be asked.
     pub fn fits(&self, capabilities: Option<&Object>) -> bool {
         fits(&self.questions, capabilities)
@@ -183,6 +189,12 @@ impl Asking {
             "roots/list" => Self::Roots.is_in(capabilities),
             _ => false,
         }
+    }
+
+    /// Whether a client of this revision has a form for a question with these parameters.
+    pub fn is_known_to(self, params: Option<&Object>, version: Version) -> bool {
+        let is_same = self != Self::Form || version >= Version::V2025_11_25;
+        is_same || params.is_none_or(|params| forms::for_older_clients(params).is_ok())
     }
 
     pub fn is_in(self, capabilities: &Object) -> bool {
