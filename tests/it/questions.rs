@@ -129,9 +129,8 @@ async fn an_old_client_is_asked_in_the_words_of_its_revision_or_not_at_all() {
         let done = call.finish().await.response;
         assert!(text(&done).contains("value2"), "{done}");
 
-        let of_kind = |kind: &str| {
-            audit_in(&cell.audit).iter().filter(|one| one["kind"] == kind).count()
-        };
+        let of_kind =
+            |kind: &str| audit_in(&cell.audit).iter().filter(|one| one["kind"] == kind).count();
         let n_asked = of_kind("questions");
         let (got, n) = cell.client.call_answering(tool, json!({}), answer).await;
         assert_eq!(n, 0, "{server:?} {got}");

@@ -172,7 +172,8 @@ fn a_server_gets_its_own_state_back_and_never_ours() {
 #[test]
 fn a_session_speaks_for_its_client_and_the_request_cannot() {
     let capabilities = Some(Object::parse(r#"{"sampling":{},"tasks":{}}"#.into()).unwrap());
-    let sender = Sender { version: Version::LATEST_LEGACY, capabilities, log_level: Some(Level::Info) };
+    let sender =
+        Sender { version: Version::LATEST_LEGACY, capabilities, log_level: Some(Level::Info) };
     let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"io.modelcontextprotocol/logLevel":"info"}"#;
     let want = format!(r#"{{"name":"a",{meta}}}"#);
     retried(Version::MODERN, Some(sender.clone()), None, &want);
