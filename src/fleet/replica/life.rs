@@ -167,9 +167,10 @@ impl Life {
         let _floor = tokio::select! {
             biased;
             floor = self.server.floor.lock() => floor,
-            () = board.attend(session, Part::Tasks(at)) => return,
+            // In boxes: two of a kind make a large future.
+            () = Box::pin(board.attend(session, Part::Tasks(at))) => return,
         };
-        board.attend(session, Part::All(at)).await;
+        Box::pin(board.attend(session, Part::All(at))).await;
     }
 
     /// Asks for the lists, opens the slot, and asks again whenever the server says so, but not
