@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::{
     audit::{self, Audit, AuditError, AuditThread, Record},
-    config::{Config, Durability},
+    config::{self, Config, Durability},
     domain::{
         Generation, ServerName,
         limits::{
@@ -59,6 +59,8 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    #[error("what decides who may come in is not ours alone")]
+    Distrusted(#[from] sys::Distrust),
     #[error("the audit log cannot be opened; nothing may be called without it")]
     Audit(#[from] AuditError),
     #[error("servers cannot be spawned safely on this machine")]
@@ -173,8 +175,7 @@ fn endpoint_url(scheme: &str, address: &str) -> String {
 async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, AppError> {
     let rules = Arc::new(rules);
     let state_dir = config.gateway.state_dir.clone();
-    sys::create_private_dir(&state_dir)
-        .map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
+    have_ours_alone(&config)?;
     let latch = Latch::open(&state_dir);
     let settings = audit::Settings::of(&config).hold(mark);
     let (audit, mut thread) = Audit::open(&state_dir.join("audit"), settings)?;
@@ -238,6 +239,13 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
     chores.spawn(reloader.run(asks));
     chores.spawn(approvals.tend());
     Ok(App { front, fleet, gate, audit, reloads, manager, chores, spans, thread, witness })
+}
+
+/// There is a state directory, and nobody else could change what decides who may come in.
+fn have_ours_alone(config: &Config) -> Result<(), AppError> {
+    let path = config.gateway.state_dir.clone();
+    sys::create_private_dir(&path).map_err(|source| AppError::StateDir { path, source })?;
+    config::distrusted(config).into_iter().next().map_or(Ok(()), |why| Err(why.into()))
 }
 
 /// The stop works before anything is spawned.

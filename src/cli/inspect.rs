@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::{ConfigArg, Ending, Failure, load, read, say};
-use crate::{config::Colour, front::look_at_tls};
+use crate::{
+    config::{Colour, distrusted},
+    front::look_at_tls,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
@@ -16,10 +19,15 @@ pub(super) struct CheckArgs {
 
 pub(super) fn check(args: &CheckArgs) -> Result<Ending, Failure> {
     let read = read(&args.config);
-    if let Ok((config, _)) = &read
-        && let Err(error) = look_at_tls(config)
-    {
-        return unfit(&Failure::of(Ending::Usage, &error), args);
+    if let Ok((config, _)) = &read {
+        let distrusted = distrusted(config);
+        let failures: Vec<_> = match (distrusted.as_slice(), look_at_tls(config)) {
+            ([], Err(error)) => vec![Failure::of(Ending::Usage, &error)],
+            (all, _) => all.iter().map(|why| Failure::of(Ending::Usage, why)).collect(),
+        };
+        if !failures.is_empty() {
+            return unfit(&failures, args);
+        }
     }
     match read {
         Ok((config, _)) if args.json => {
@@ -48,11 +56,13 @@ pub(super) fn check(args: &CheckArgs) -> Result<Ending, Failure> {
 }
 
 /// What the file names is there to be read, but of no use.
-fn unfit(failure: &Failure, args: &CheckArgs) -> Result<Ending, Failure> {
+fn unfit(failures: &[Failure], args: &CheckArgs) -> Result<Ending, Failure> {
     if !args.json {
-        return Err(Failure::new(failure.ending, &failure.told));
+        let told: Vec<_> = failures.iter().map(|failure| failure.told.as_str()).collect();
+        return Err(Failure::new(Ending::Usage, told.join("\n")));
     }
-    let told = json!({ "severity": "error", "message": failure.told });
-    say(&json!({ "ok": false, "errors": [told], "warnings": [] }).to_string());
-    Ok(failure.ending)
+    let told = |failure: &Failure| json!({ "severity": "error", "message": failure.told });
+    let errors: Vec<_> = failures.iter().map(told).collect();
+    say(&json!({ "ok": false, "errors": errors, "warnings": [] }).to_string());
+    Ok(Ending::Usage)
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, ops::Range};
 use http::Uri;
 
 use super::{
-    AuthConfig, AuthMode, Code, Gateway, JwksPlace, JwtConfig, Listen, TlsConfig,
+    AuthConfig, AuthMode, Code, Gateway, JwksPlace, JwtConfig, Listen, NameKind, TlsConfig,
     check::Check,
     report::{Note, Notes},
     section::{At, Section},
@@ -17,7 +17,7 @@ use super::{
 
 pub(super) const AUTH_KEYS: [&str; 2] = ["modes", "jwt"];
 const JWT_KEYS: [&str; 5] = ["issuer", "resource", "jwks", "scopes", "groups_claim"];
-const TLS_KEYS: [&str; 3] = ["cert", "key", "client_ca"];
+const TLS_KEYS: [&str; 4] = ["cert", "key", "client_ca", "client_names"];
 const GROUPS_CLAIM: &str = "groups";
 
 pub(super) fn read(
@@ -156,7 +156,35 @@ pub(super) fn read_tls(section: &Section<'_>, check: &mut Check<'_>) -> Option<T
         let note = note.label("not both are here");
         check.notes.push(note.help("name two files in PEM: the chain, and its private key"));
     }
-    Some(TlsConfig { cert: cert?, key: key?, client_ca })
+    let client_names = client_names(&section, &mut check.notes);
+    Some(TlsConfig { cert: cert?, key: key?, client_ca, client_names })
+}
+
+/// Which names of a client certificate count; all of them, if nothing is written.
+fn client_names(section: &Section<'_>, notes: &mut Notes) -> Vec<NameKind> {
+    let Some(written) = section.texts("client_names", notes) else { return NameKind::ALL.into() };
+    let place = section.value_span("client_names").unwrap_or_default();
+    if !section.has("client_ca") {
+        let message = "`client_names` is of certificates, and no authority is named";
+        let note = Note::new(Code::MisplacedKey, place, message).label("does nothing");
+        notes.push(note.help("write client_ca, or remove it"));
+    } else if written.is_empty() && !notes.refuses(&place) {
+        let note = Note::new(Code::BadValue, place, "no certificate would name anybody");
+        notes.push(note.label("empty").help("name some of uri, dns, email, cn, best first"));
+    }
+    let mut kinds = Vec::new();
+    for one in written {
+        match NameKind::ALL.into_iter().find(|kind| kind.as_str() == one.value) {
+            Some(kind) if kinds.contains(&kind) => {}
+            Some(kind) => kinds.push(kind),
+            None => {
+                let message = format!("`{}` is no kind of name", one.value.escape_debug());
+                let note = Note::new(Code::UnknownWord, one.span, message).label("unknown word");
+                notes.push(note.help("one of uri, dns, email, cn"));
+            }
+        }
+    }
+    kinds
 }
 
 fn read_jwt(section: &Section<'_>, check: &mut Check<'_>) -> Option<JwtConfig> {

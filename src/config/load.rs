@@ -14,12 +14,19 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Code, Config, ConfigErrors, Digests, Gateway,
+    Code, Config, ConfigErrors, Digests, Gateway, JwksPlace, TlsConfig,
     check::{self, Exposure, Written},
     policies,
     report::{Note, Notes},
 };
-use crate::domain::limits::{CONFIG_BYTES_MAX, DIRECTORY_FILES_MAX, SECRET_BYTES_MAX};
+use crate::{
+    domain::limits::{CONFIG_BYTES_MAX, DIRECTORY_FILES_MAX, SECRET_BYTES_MAX},
+    sys::{Distrust, Trust},
+};
+
+const OTHERS_READ: u32 = 0o004;
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 
 /// What of the machine the checks may see.
 pub struct Surroundings {
@@ -66,6 +73,20 @@ pub fn load_next(running: &Config) -> Result<Config, ConfigErrors> {
 pub fn load_gateway(path: &Path) -> Result<Gateway, ConfigErrors> {
     let around = Surroundings::of_this_process();
     with_written(path, None, |written| check::check_gateway(written, &around))
+}
+
+/// What is wrong with the files that decide who may come in: somebody else could change them.
+pub fn distrusted(config: &Config) -> Vec<Distrust> {
+    let gateway = &config.gateway;
+    let trust = Trust::of(&gateway.state_dir);
+    let jwks = config.auth.jwt.as_ref().and_then(|jwt| match &jwt.jwks {
+        JwksPlace::File(path) => Some(path.clone()),
+        JwksPlace::Url(_) => None,
+    });
+    let files = gateway.tls.iter().flat_map(TlsConfig::files).cloned().chain(jwks);
+    let files = files.chain([gateway.keys(), gateway.estop().token]);
+    let state = trust.look_at(&gateway.state_dir).err();
+    state.into_iter().chain(files.filter_map(|path| trust.look(&path).err())).collect()
 }
 
 /// What the file and the directory of policies hold now; `None` if the file cannot be read.
@@ -221,9 +242,11 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, Exposure)> {
 }
 
 fn exposure(file: &File) -> io::Result<Exposure> {
-    const OTHERS_READ: u32 = 0o004;
-    let is_open = file.metadata()?.permissions().mode() & OTHERS_READ != 0;
-    Ok(if is_open { Exposure::Everybody } else { Exposure::OwnerOrGroup })
+    Ok(match file.metadata()?.permissions().mode() {
+        mode if mode & OTHERS_WRITE != 0 => Exposure::Writable,
+        mode if mode & OTHERS_READ != 0 => Exposure::Everybody,
+        _ => Exposure::OwnerOrGroup,
+    })
 }
 
 fn read_secret(path: &Path) -> io::Result<String> {
@@ -247,6 +270,10 @@ fn read_directory(dir: &Path) -> io::Result<Files> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Files::new()),
         Err(error) => return Err(error),
     };
+    let mode = fs::metadata(dir)?.permissions().mode();
+    if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
+        return Err(written_by_all(dir));
+    }
     let mut files = Files::new();
     for entry in entries {
         let path = entry?.path();
@@ -254,7 +281,10 @@ fn read_directory(dir: &Path) -> io::Result<Files> {
         if path.is_file()
             && let Some(name) = path.file_name().and_then(|name| name.to_str())
         {
-            let read = File::open(&path).and_then(|file| bounded(file, CONFIG_BYTES_MAX));
+            let read = File::open(&path).and_then(|file| match exposure(&file)? {
+                Exposure::Writable => Err(written_by_all(&path)),
+                Exposure::OwnerOrGroup | Exposure::Everybody => bounded(file, CONFIG_BYTES_MAX),
+            });
             let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
             files.insert(name.to_owned(), text);
         }
@@ -263,6 +293,11 @@ fn read_directory(dir: &Path) -> io::Result<Files> {
         }
     }
     Ok(files)
+}
+
+fn written_by_all(path: &Path) -> io::Error {
+    let path = path.display();
+    io::Error::other(format!("everybody on this machine can write it; run chmod o-w {path}"))
 }
 
 fn is_program(path: &Path) -> io::Result<()> {

@@ -26,13 +26,13 @@ pub use diff::{Change, Difference};
 pub use foreign::{
     Block, Dialect, Fate, Foreign, ForeignError, ForeignServer, Remark, free_name, read_foreign,
 };
-pub use load::{Surroundings, check_text, digest, load, load_gateway, load_next};
+pub use load::{Surroundings, check_text, digest, distrusted, load, load_gateway, load_next};
 pub use model::{
     Affinity, AuditConfig, AuthConfig, AuthMode, Balance, Config, Digests, Durability, EstopPlaces,
     Gateway, Health, HttpTarget, Isolation, JwksPlace, JwtConfig, Limits, Listen, METADATA_PATH,
-    Names, Payloads, PinMode, Pinning, PolicyMode, Program, ProtocolPin, ReplicaConfig, ScanMode,
-    ServerConfig, ServerRates, ServerRisk, StdioTarget, StopConfig, Target, TelemetryConfig,
-    TlsConfig, ToolFilter, WitnessConfig,
+    NameKind, Names, Payloads, PinMode, Pinning, PolicyMode, Program, ProtocolPin, ReplicaConfig,
+    ScanMode, ServerConfig, ServerRates, ServerRisk, StdioTarget, StopConfig, Target,
+    TelemetryConfig, TlsConfig, ToolFilter, WitnessConfig,
 };
 pub use policies::{
     ArgRule, ArgTest, Case, Effect, Expect, Groups, Paper, Place, Policies, RiskConfig, Rule,

@@ -245,13 +245,12 @@ impl Front {
 }
 
 impl Front {
-    /// Takes what has become of the keys, on record; what was opened with one that has ended, ends.
+    /// Takes what has become of the keys, on record; what was opened with a proof that has ended,
+    /// ends.
     async fn refresh_keys(&self, who: &str) -> Result<(), KeyError> {
-        let (has_ended, told) = self.gatekeeper.refresh(who).await;
-        if has_ended {
-            for session in self.sessions.end_unproven() {
-                self.fleet.forget(&session.caller);
-            }
+        let told = self.gatekeeper.refresh(who).await;
+        for session in self.sessions.end_unproven() {
+            self.fleet.forget(&session.caller);
         }
         told
     }

@@ -1,5 +1,6 @@
 //! Thin edges to the operating system: the wall clock, files that are replaced whole, threads that
-//! must not be missed, what the kernel says of our own process, and the service manager.
+//! must not be missed, who may change what trust hangs on, what the kernel says of our own
+//! process, and the service manager.
 //!
 //! Promises that a replaced file is either the old one or the new one after any crash, and that
 //! nobody else in the house reads the wall clock. Knows nothing of calls, records or settings.
@@ -9,6 +10,7 @@ mod file;
 mod inherit;
 mod manager;
 mod process;
+mod trust;
 mod vital;
 
 pub use clock::{unix_micros, unix_millis};
@@ -19,4 +21,5 @@ pub use file::{
 pub use inherit::Inherited;
 pub use manager::Manager;
 pub use process::{Pids, Process, use_small_pages};
+pub use trust::{Distrust, Trust};
 pub use vital::spawn_vital;

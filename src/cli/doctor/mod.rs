@@ -104,6 +104,7 @@ pub(in crate::cli) fn doctor(args: &Args) -> Result<Ending, Failure> {
     checks.extend(places::look(config_arg, &gateway, status.as_ref()));
     checks.extend(machine::look());
     if let Ok(config) = &config {
+        checks.extend(places::trust(config));
         checks.extend(places::tls(config));
         checks.extend(servers::programs(config));
         if !args.no_servers {

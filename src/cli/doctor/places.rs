@@ -14,9 +14,9 @@ use super::Check;
 use crate::{
     audit::{self, VerifyError, Wanted},
     cli::{ConfigArg, Ending, Failure},
-    config::{Config, Gateway, Listen},
+    config::{Config, Gateway, Listen, distrusted},
     front::look_at_tls,
-    sys,
+    sys::{self, Trust},
 };
 
 const SPACE_FAIL: u64 = 100 << 20;
@@ -37,7 +37,7 @@ pub(super) fn look(config: &ConfigArg, gateway: &Gateway, status: Option<&Value>
     let mut checks = vec![
         listener("listen", &gateway.listen, status),
         listener("admin", &gateway.admin, status),
-        file_mode(&config.config),
+        file_mode(&config.config, gateway),
     ];
     checks.extend(secret_files(&config.config));
     checks.extend(state(&gateway.state_dir));
@@ -99,14 +99,31 @@ pub(super) fn tls(config: &Config) -> Option<Check> {
     })
 }
 
-fn file_mode(path: &Path) -> Check {
+/// What decides who may come in.
+pub(super) fn trust(config: &Config) -> Vec<Check> {
+    const WHAT: &str = "trust";
+    let wrong = distrusted(config);
+    if wrong.is_empty() {
+        let told = "nobody else can change what decides who may come in";
+        return vec![Check::ok(WHAT, told)];
+    }
+    wrong.iter().map(|why| Check::fail(WHAT, why.to_string(), why.remedy())).collect()
+}
+
+fn file_mode(path: &Path, gateway: &Gateway) -> Check {
     const WHAT: &str = "servers.toml";
     let mode = fs::metadata(path).map(|found| found.permissions().mode()).unwrap_or_default();
     if mode & OTHERS_WRITE != 0 {
         let told = "everybody can write it, and with it name programs that we start";
         return Check::fail(WHAT, told, format!("chmod o-w {}", path.display()));
     }
-    Check::ok(WHAT, format!("mode {:o}", mode & 0o777))
+    match Trust::of(&gateway.state_dir).look_at(path) {
+        Ok(()) => Check::ok(WHAT, format!("mode {:o}", mode & 0o777)),
+        Err(why) => {
+            let told = "it names programs that we start, and others than us and root can write it";
+            Check::warn(WHAT, told, why.remedy())
+        }
+    }
 }
 
 /// Files from which secrets are read, as the text names them.

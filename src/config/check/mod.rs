@@ -43,6 +43,8 @@ pub(super) struct Written<'a> {
 pub(super) enum Exposure {
     OwnerOrGroup,
     Everybody,
+    /// And write it.
+    Writable,
 }
 
 /// What a check works with.
@@ -228,8 +230,16 @@ fn plain_names(n_enabled: usize, place: std::ops::Range<usize>) -> Note {
 }
 
 fn refuse_exposed(exposure: Exposure, notes: &mut Notes) {
+    if exposure == Exposure::Writable {
+        let message = "everybody on this machine can write this file";
+        notes.push(
+            Note::new(Code::OpenToWriters, 0..0, message)
+                .label("whoever writes it names programs that we start")
+                .help("run chmod o-w on the file"),
+        );
+    }
     let Some(span) = notes.first(Code::LiteralSecret) else { return };
-    if exposure == Exposure::Everybody {
+    if exposure != Exposure::OwnerOrGroup {
         let message = "everybody on this machine can read the secrets in this file";
         notes.push(
             Note::new(Code::ExposedSecrets, span, message)

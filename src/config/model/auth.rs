@@ -55,6 +55,39 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// Whose client certificates count.
     pub client_ca: Option<PathBuf>,
+    /// Which of a client certificate's names say who it is for, best first.
+    pub client_names: Vec<NameKind>,
+}
+
+/// A kind of name in a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    Uri,
+    Dns,
+    Email,
+    /// The common name, of a certificate without alternative names.
+    Cn,
+}
+
+impl NameKind {
+    pub const ALL: [Self; 4] = [Self::Uri, Self::Dns, Self::Email, Self::Cn];
+
+    /// The word in the file, and in principals.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uri => "uri",
+            Self::Dns => "dns",
+            Self::Email => "email",
+            Self::Cn => "cn",
+        }
+    }
+}
+
+impl TlsConfig {
+    /// All that are read.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten()
+    }
 }
 
 impl AuthMode {

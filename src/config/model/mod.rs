@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use audit::{AuditConfig, Durability, Payloads, TelemetryConfig, WitnessConfig};
-pub use auth::{AuthConfig, AuthMode, JwksPlace, JwtConfig, METADATA_PATH, TlsConfig};
+pub use auth::{AuthConfig, AuthMode, JwksPlace, JwtConfig, METADATA_PATH, NameKind, TlsConfig};
 use http::HeaderName;
 
 use super::{Policies, Secret, Warning};

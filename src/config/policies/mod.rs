@@ -198,7 +198,7 @@ fn collect(
 }
 
 fn unreadable(path: &Path, why: &str) -> Finding {
-    let message = format!("`{}` cannot be read: {why}", path.display());
+    let message = format!("`{}` is not taken: {why}", path.display());
     Finding::alone(Note::new(Code::Unreadable, 0..0, message), path, "")
 }
 

@@ -65,6 +65,8 @@ pub enum Code {
     NoWayIn,
     /// C029: a key without which its table says nothing.
     MissingKey,
+    /// C030: everybody can write the file.
+    OpenToWriters,
     /// C101: unencrypted HTTP to another machine (warning).
     PlainHttp,
     /// C102: a literal that looks like a key (warning).
@@ -83,7 +85,7 @@ pub enum Severity {
 }
 
 impl Code {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -113,6 +115,7 @@ impl Code {
         Self::FailedCase,
         Self::NoWayIn,
         Self::MissingKey,
+        Self::OpenToWriters,
         Self::PlainHttp,
         Self::LiteralSecret,
         Self::NoServers,
@@ -150,6 +153,7 @@ impl Code {
             Self::FailedCase => "C027",
             Self::NoWayIn => "C028",
             Self::MissingKey => "C029",
+            Self::OpenToWriters => "C030",
             Self::PlainHttp => "C101",
             Self::LiteralSecret => "C102",
             Self::NoServers => "C103",

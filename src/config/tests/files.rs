@@ -54,6 +54,34 @@ fn a_world_readable_file_with_literal_secrets_is_refused() {
 }
 
 #[test]
+fn what_everybody_can_write_is_refused_and_a_clone_by_any_umask_is_not() {
+    let place = Place::new();
+    let fine = "[servers.a]\ncommand = \"@self\"\n";
+    let policy = b"permit(principal, action, resource);\n";
+    let chmod = |mode| {
+        fs::set_permissions(place.0.path().join("policies"), Permissions::from_mode(mode)).unwrap();
+    };
+    for (of_files, of_dirs) in [(0o600, 0o700), (0o640, 0o750), (0o644, 0o755), (0o664, 0o775)] {
+        place.put("policies/a.cedar", policy, of_files);
+        chmod(of_dirs);
+        assert!(place.load(fine, of_files).is_ok(), "{of_files:o}");
+    }
+    assert_eq!(codes(place.load(fine, 0o646)), [("C030", 1)]);
+    // Whoever wants to stop it finds the gateway all the same.
+    assert!(load_gateway(&place.0.path().join("servers.toml")).is_ok());
+    place.put("policies/a.cedar", policy, 0o666);
+    let refused = place.load(fine, 0o600).unwrap_err();
+    let told = refused.errors[0].message.clone();
+    assert!(told.contains("everybody on this machine can write it; run chmod o-w "), "{told}");
+    place.put("policies/a.cedar", policy, 0o644);
+    chmod(0o777);
+    assert_eq!(codes(place.load(fine, 0o600)), [("C001", 1)]);
+    // Nobody can take away what is another's there.
+    chmod(0o1777);
+    assert!(place.load(fine, 0o600).is_ok());
+}
+
+#[test]
 fn the_digest_is_that_of_the_bytes_and_the_source_is_absolute() {
     let place = Place::new();
     let config = place.load("[servers.a]\ncommand = \"@self\"\n", 0o600).unwrap();

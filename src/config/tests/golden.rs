@@ -124,7 +124,11 @@ fn mistakes(code: Code) -> ConfigErrors {
         None if code == Code::NoStateDir => {
             read_with(&format!("[gateway]\n{ONE_SERVER}"), &homeless)
         }
-        None if code == Code::ExposedSecrets => exposed(),
+        None if code == Code::ExposedSecrets => {
+            let env = "env = { A = \"ghp_0123456789abcdef\" }\n";
+            exposed(Exposure::Everybody, &format!("[servers.a]\ncommand = \"git-mcp\"\n{env}"))
+        }
+        None if code == Code::OpenToWriters => exposed(Exposure::Writable, ONE_SERVER),
         None if code == Code::NeedsRestart => followed(),
         None if code == Code::NoPolicies => {
             let around = Surroundings::with_policies(&[]);
@@ -138,13 +142,9 @@ fn mistakes(code: Code) -> ConfigErrors {
     refused.unwrap_err()
 }
 
-fn exposed() -> Result<Config, ConfigErrors> {
-    let written = Written {
-        text: "[servers.a]\ncommand = \"git-mcp\"\nenv = { A = \"ghp_0123456789abcdef\" }\n",
-        shown: Path::new("servers.toml"),
-        absolute: Path::new(FILE),
-        exposure: Exposure::Everybody,
-    };
+fn exposed(exposure: Exposure, text: &str) -> Result<Config, ConfigErrors> {
+    let written =
+        Written { text, shown: Path::new("servers.toml"), absolute: Path::new(FILE), exposure };
     check(&written, None, &Surroundings::imagined(&VARIABLES))
 }
 

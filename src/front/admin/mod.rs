@@ -24,7 +24,7 @@ use routes::{Action, Found, Route};
 
 use super::{
     Front,
-    http::{Body, json as json_response, not_allowed, plain, refused},
+    http::{Body, json as json_response, not_allowed, plain, refused, to_stranger},
     identity::{Link, Operator, Role},
     reject::{because, of},
 };
@@ -49,7 +49,8 @@ pub(super) async fn answer(
     // No web page has any business here, whatever its origin.
     let page = request.headers().contains_key(http::header::ORIGIN);
     if page || front.doors.check(request.headers(), request.uri()).is_err() {
-        return plain(StatusCode::FORBIDDEN, "this Host or Origin may not speak here");
+        let told = "this Host or Origin may not speak here";
+        return to_stranger(plain(StatusCode::FORBIDDEN, told));
     }
     let operator = front.gatekeeper.operator(&link, request.headers(), |h| front.desk.knows(h));
     let operator = match operator {
@@ -57,19 +58,25 @@ pub(super) async fn answer(
         Err(refusal) => return refused(refusal, refusal.challenge()),
     };
     let who = Principal::new(&operator.who);
+    let is_known = role(&front, &operator).is_some();
     let response = match routes::find(request.uri().path(), request.method()) {
         Found::This(route) if !may(&front, &operator, route) => not_yours(&operator, route.role),
         Found::This(route) => act(front, operator, (route.action, request)).await,
         Found::OtherMethod(allowed) => not_allowed(allowed),
         Found::Nothing => nothing_here(),
     };
-    of(who, response)
+    let response = of(who, response);
+    if is_known { response } else { to_stranger(response) }
 }
 
 /// Where everybody is let in, everybody may look.
-fn may(front: &Front, operator: &Operator, route: &Route) -> bool {
+fn role(front: &Front, operator: &Operator) -> Option<Role> {
     let least = Some(Role::Viewer).filter(|_| front.gatekeeper.is_open());
-    operator.role.max(least) >= route.role
+    operator.role.max(least)
+}
+
+fn may(front: &Front, operator: &Operator, route: &Route) -> bool {
+    role(front, operator) >= route.role
 }
 
 fn not_yours(operator: &Operator, needed: Option<Role>) -> Response<Body> {

@@ -21,7 +21,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 pub(super) use body::Body;
-pub(super) use connection::{Listener, Places, Serve, serve};
+pub(super) use connection::{Listener, Places, Serve, serve, to_stranger};
 pub(super) use guard::Doors;
 use guard::Foreign;
 use legacy::old;
@@ -51,15 +51,10 @@ pub(super) async fn answer(
             Foreign::Host => ("this Host is not served here; see gateway.hosts", "host"),
             Foreign::Origin => ("this Origin may not speak here; see gateway.origins", "origin"),
         };
-        return because(plain(StatusCode::FORBIDDEN, told), why);
+        return to_stranger(because(plain(StatusCode::FORBIDDEN, told), why));
     }
-    match (request.uri().path(), request.method()) {
-        ("/health", &Method::GET) => return plain(StatusCode::OK, "ok"),
-        ("/ready", &Method::GET) if front.gatekeeper.is_open() => return admin::ready(&front),
-        ("/ready", &Method::GET) => return admin::is_ready(&front),
-        ("/health" | "/ready", _) => return not_allowed("GET"),
-        (path, &Method::GET) if path.starts_with(METADATA_PATH) => return metadata(&front, path),
-        _ => {}
+    if let Some(told) = unasked(&front, &request) {
+        return to_stranger(told);
     }
     let visitor = match front.gatekeeper.admit(&link, request.headers()).await {
         Ok(visitor) => visitor,
@@ -94,6 +89,18 @@ pub(super) fn refused(refusal: Refusal, challenge: HeaderValue) -> Response<Body
     let mut response = plain(status, told);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     because(response, refusal.as_str())
+}
+
+/// What is answered without asking who it is.
+fn unasked(front: &Front, request: &Request<Incoming>) -> Option<Response<Body>> {
+    Some(match (request.uri().path(), request.method()) {
+        ("/health", &Method::GET) => plain(StatusCode::OK, "ok"),
+        ("/ready", &Method::GET) if front.gatekeeper.is_open() => admin::ready(front),
+        ("/ready", &Method::GET) => admin::is_ready(front),
+        ("/health" | "/ready", _) => not_allowed("GET"),
+        (path, &Method::GET) if path.starts_with(METADATA_PATH) => metadata(front, path),
+        _ => return None,
+    })
 }
 
 fn metadata(front: &Front, path: &str) -> Response<Body> {

@@ -22,7 +22,7 @@ use crate::{
         Principal,
         limits::{KEY_NAME_BYTES_MAX, KEYS_FILE_BYTES_MAX, KEYS_MAX},
     },
-    sys,
+    sys::{self, Distrust, Trust},
 };
 
 /// What is kept of a key.
@@ -78,6 +78,8 @@ pub enum KeyError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Distrusted(#[from] Distrust),
     #[error("`{path}` is damaged ({why}); put back a copy, or remove it and make new keys")]
     Damaged { path: PathBuf, why: String },
     #[error("`{name}` is no name for a key; write 1 to {KEY_NAME_BYTES_MAX} visible characters")]
@@ -90,6 +92,14 @@ pub enum KeyError {
     Random,
     #[error("new keys cannot be put on record, so they let nobody in")]
     Audit(#[from] AuditError),
+}
+
+impl KeyError {
+    /// What is damaged is told once, and read again when it is another file. What could not be read
+    /// may hide a revocation: that is looked for until it is found.
+    pub(super) fn may_hide_revocations(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Distrusted(_))
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -111,12 +121,18 @@ impl KeyFile {
         &self.0
     }
 
+    /// By whom what is written beside it must be written.
+    pub(super) fn trust(&self) -> Trust {
+        Trust::of(self.0.parent().unwrap_or(Path::new(".")))
+    }
+
     /// All of them, in the order in which they were made. No file: no keys.
     pub fn read(&self) -> Result<Vec<Key>, KeyError> {
         Ok(self.contents()?.keys)
     }
 
     pub(super) fn contents(&self) -> Result<Contents, KeyError> {
+        self.trust().look(&self.0)?;
         let mut text = String::new();
         let read = fs::File::open(&self.0)
             .and_then(|file| file.take(KEYS_FILE_BYTES_MAX + 1).read_to_string(&mut text));

@@ -23,8 +23,16 @@ use crate::{domain::Principal, sys::FileStamp};
 pub(super) struct Keys {
     file: KeyFile,
     known: ArcSwap<HashMap<String, Arc<Known>>>,
-    /// The file as it was read last, if it was.
+    /// The file as it was seen to last, if it was.
     seen: Mutex<Option<Option<FileStamp>>>,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Of the file, if there is one.
+    pub(super) stamp: Option<FileStamp>,
+    pub(super) contents: Result<Contents, KeyError>,
 }
 
 /// One key.
@@ -75,35 +83,29 @@ impl Keys {
         all
     }
 
-    /// What the file holds, if it is another one than last time. Blocks.
-    pub(super) fn look(&self) -> Result<Option<Contents>, KeyError> {
+    /// What the file holds, if it is another one than the one that was seen to last. Whoever goes
+    /// away with what he has found has changed nothing: the next look finds it again. Blocks.
+    pub(super) fn look(&self) -> Option<Found> {
         let stamp = FileStamp::of(self.file.path());
-        let mut seen = self.lock();
-        if *seen == Some(stamp) {
-            return Ok(None);
+        if *self.lock() == Some(stamp) {
+            return None;
         }
-        let found = self.file.contents();
-        // What is damaged is told once, and read again when it is another file. What could not be
-        // read may hide a revocation: that is looked for until it is found.
-        let is_read = !matches!(found, Err(KeyError::Io { .. }));
-        *seen = is_read.then_some(stamp);
-        found.map(Some)
+        Some(Found { stamp, contents: self.file.contents() })
     }
 
-    /// The next look finds the file as if it were new.
-    pub(super) fn look_again(&self) {
-        *self.lock() = None;
+    /// Whoever has found it has seen to it.
+    pub(super) fn is_seen_to(&self, stamp: Option<FileStamp>) {
+        *self.lock() = Some(stamp);
     }
 
-    /// Ends the keys whose time is over; whether there were any.
-    pub(super) fn end_over(&self, now_ms: u64) -> bool {
+    /// Ends the keys whose time is over.
+    pub(super) fn end_over(&self, now_ms: u64) {
         let known = self.known.load();
-        let ending = known.values().filter(|k| k.key.is_over(now_ms) && !k.over.is_cancelled());
-        ending.map(|known| known.over.cancel()).count() > 0
+        known.values().filter(|known| known.key.is_over(now_ms)).for_each(|k| k.over.cancel());
     }
 
-    /// Ends the keys that are not there any more; whether there were any.
-    pub(super) fn let_go(&self, of: &Contents) -> bool {
+    /// Ends the keys that are not there any more.
+    pub(super) fn let_go(&self, of: &Contents) {
         let stay: HashMap<&str, &Key> = of.keys.iter().map(|key| (key.id.as_str(), key)).collect();
         let before = self.known.load_full();
         let stays = |known: &Known| stay.get(known.key.id.as_str()) == Some(&&known.key);
@@ -112,7 +114,6 @@ impl Keys {
         self.known.store(Arc::new(after));
         // Only now: whoever is sent away by this and comes back finds nothing.
         gone.values().for_each(|gone| gone.over.cancel());
-        !gone.is_empty()
     }
 
     /// Lets in by exactly these from now on.
@@ -149,16 +150,19 @@ mod tests {
     use super::{KeyError, KeyFile, Keys, NoKey};
     use crate::front::identity::NewKey;
 
-    /// Whether a key has ended.
-    fn refresh(keys: &Keys, now_ms: u64) -> Result<bool, KeyError> {
-        let found = keys.look()?;
-        let is_over = keys.end_over(now_ms);
-        let is_gone = found.is_some_and(|found| {
-            let is_gone = keys.let_go(&found);
-            keys.take(&found);
-            is_gone
-        });
-        Ok(is_over || is_gone)
+    fn refresh(keys: &Keys, now_ms: u64) -> Result<(), KeyError> {
+        keys.end_over(now_ms);
+        let Some(found) = keys.look() else { return Ok(()) };
+        if let Err(error) = &found.contents
+            && error.may_hide_revocations()
+        {
+            return found.contents.map(drop);
+        }
+        keys.is_seen_to(found.stamp);
+        let contents = found.contents?;
+        keys.let_go(&contents);
+        keys.take(&contents);
+        Ok(())
     }
 
     fn named(name: &str, expires_ms: Option<u64>) -> NewKey {
@@ -170,11 +174,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = KeyFile::at(dir.path().join("keys.json"));
         let keys = Keys::of(file.clone());
-        assert!(!refresh(&keys, 0).unwrap());
+        refresh(&keys, 0).unwrap();
         let (ann_id, ann) = file.add(named("ann", None), 0).unwrap();
         let (_, bob) = file.add(named("bob", Some(100)), 0).unwrap();
         assert_eq!(keys.find(&ann, 1).unwrap_err(), NoKey::Wrong, "nobody has looked yet");
-        assert!(!refresh(&keys, 1).unwrap(), "nothing has ended");
+        refresh(&keys, 1).unwrap();
         let (held, bobs) = (keys.find(&ann, 1).unwrap(), keys.find(&bob, 99).unwrap());
         assert_eq!(held.principal.as_str(), "key:ann");
         let other = format!("portcullis_{ann_id}_{}", "0".repeat(64));
@@ -188,10 +192,12 @@ mod tests {
             assert_eq!(keys.find(text, 1).unwrap_err(), why, "{text}");
         }
         assert_eq!(keys.find(&bob, 100).unwrap_err(), NoKey::Expired);
-        assert!(refresh(&keys, 100).unwrap() && bobs.over.is_cancelled());
+        refresh(&keys, 100).unwrap();
+        assert!(bobs.over.is_cancelled());
         assert!(!held.over.is_cancelled(), "what stays stays");
         file.revoke(&ann_id).unwrap();
-        assert!(refresh(&keys, 100).unwrap() && held.over.is_cancelled());
+        refresh(&keys, 100).unwrap();
+        assert!(held.over.is_cancelled());
         assert_eq!(keys.find(&ann, 100).unwrap_err(), NoKey::Wrong);
     }
 
@@ -201,20 +207,46 @@ mod tests {
         let file = KeyFile::at(dir.path().join("keys.json"));
         let (_, ann) = file.add(named("ann", None), 0).unwrap();
         let keys = Keys::of(file.clone());
-        assert!(!refresh(&keys, 1).unwrap());
+        refresh(&keys, 1).unwrap();
         fs::write(file.path(), "{").unwrap();
         assert!(refresh(&keys, 1).is_err() && refresh(&keys, 1).is_ok());
         assert!(keys.find(&ann, 1).is_ok());
         // Who may read it is part of what it is.
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
         assert!(refresh(&keys, 1).is_err());
-        assert!(Keys::of(file.clone()).look().is_err(), "but nobody starts with it");
+        let fresh = Keys::of(file.clone()).look().unwrap();
+        assert!(fresh.contents.is_err(), "but nobody starts with it");
         fs::remove_file(file.path()).unwrap();
         // What cannot be read at all is looked for until it can.
         fs::create_dir(file.path()).unwrap();
         assert!(refresh(&keys, 1).is_err() && refresh(&keys, 1).is_err());
         fs::remove_dir(file.path()).unwrap();
-        assert!(refresh(&keys, 1).unwrap(), "no file: no keys");
-        assert_eq!(keys.find(&ann, 1).unwrap_err(), NoKey::Wrong);
+        refresh(&keys, 1).unwrap();
+        assert_eq!(keys.find(&ann, 1).unwrap_err(), NoKey::Wrong, "no file: no keys");
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_makes_nobody_a_key_and_is_looked_for_until_it_is_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = KeyFile::at(dir.path().join("keys.json"));
+        let (_, ann) = file.add(named("ann", None), 0).unwrap();
+        let keys = Keys::of(file.clone());
+        refresh(&keys, 1).unwrap();
+        let (_, eve) = file.add(named("eve", None), 0).unwrap();
+        let chmod = |path: &std::path::Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (path, open, closed) in [(file.path(), 0o620, 0o600), (dir.path(), 0o703, 0o700)] {
+            chmod(path, open);
+            for _ in 0..2 {
+                let why = refresh(&keys, 1).unwrap_err();
+                assert!(matches!(why, KeyError::Distrusted(_)), "{why}");
+            }
+            assert!(keys.find(&ann, 1).is_ok() && keys.find(&eve, 1).is_err());
+            assert!(file.revoke("x").is_err(), "nor is it written over");
+            chmod(path, closed);
+        }
+        refresh(&keys, 1).unwrap();
+        assert!(keys.find(&eve, 1).is_ok());
     }
 }

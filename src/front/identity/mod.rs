@@ -22,7 +22,7 @@ use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
 
 use jwt::{NoToken, Tokens};
 pub use key::{Key, KeyError, KeyFile, NewKey};
-use keys::{Keys, Known, NoKey};
+use keys::{Found, Keys, Known, NoKey};
 use ledger::Ledger;
 pub(super) use proof::{Bond, Proof, Visitor};
 pub use role::Role;
@@ -88,8 +88,9 @@ impl Gatekeeper {
         keys: KeyFile,
         (audit, on_record): (Audit, KeyFile),
     ) -> Result<Self, TlsError> {
-        let tls = places.map(|places| Tls::open(places, Asks::by(&auth))).transpose()?;
-        let tokens = auth.jwt.clone().map(Tokens::new);
+        let trust = keys.trust();
+        let tls = places.map(|places| Tls::open(places, Asks::by(&auth), trust)).transpose()?;
+        let tokens = auth.jwt.clone().map(|jwt| Tokens::new(jwt, trust));
         let ledger = Mutex::new(Ledger::of(audit, on_record));
         let keys = Arc::new(Keys::of(keys));
         Ok(Self { auth, keys, ledger, tokens, tls: tls.map(Arc::new) })
@@ -199,31 +200,34 @@ impl Gatekeeper {
         self.auth.has(AuthMode::None)
     }
 
-    /// Looks whether keys have come or gone; whether one has ended. What is gone ends at once, what
-    /// has come is good once it is on record. `who` said that we should look.
-    pub(super) async fn refresh(&self, who: &str) -> (bool, Result<(), KeyError>) {
+    /// Looks whether keys have come or gone. What is gone ends at once, what has come is good once
+    /// it is on record. `who` said that we should look. Whoever waits for it may go away: what is
+    /// not done then is done by the next who looks.
+    pub(super) async fn refresh(&self, who: &str) -> Result<(), KeyError> {
         let mut ledger = self.ledger.lock().await;
         let (keys, now_ms) = (self.keys.clone(), sys::unix_millis());
-        let mut has_ended = keys.end_over(now_ms);
-        let looked = spawn_blocking(move || keys.look()).await.unwrap_or_else(|_| {
-            // A look that panics has seen nothing.
-            self.keys.look_again();
-            Ok(None)
-        });
-        let found = match looked {
-            Ok(Some(found)) => found,
-            Ok(None) => return (has_ended, Ok(())),
-            Err(error) => return (has_ended, Err(error)),
+        keys.end_over(now_ms);
+        // A look that panics has seen nothing.
+        let looked = spawn_blocking(move || keys.look()).await.unwrap_or_default();
+        let Some(Found { stamp, contents }) = looked else { return Ok(()) };
+        let told = match &contents {
+            Ok(contents) => {
+                self.keys.let_go(contents);
+                let told = ledger.tell(who, contents, now_ms).await;
+                told.inspect(|()| self.keys.take(contents))
+            }
+            Err(_) => contents.map(drop),
         };
-        has_ended |= self.keys.let_go(&found);
-        let told = ledger.tell(who, &found, now_ms).await;
-        match &told {
-            Ok(()) => self.keys.take(&found),
+        let is_seen_to = match &told {
             // A log that has failed stays so.
-            Err(KeyError::Audit(AuditError::Failed)) => {}
-            Err(_) => self.keys.look_again(),
+            Ok(()) | Err(KeyError::Audit(AuditError::Failed)) => true,
+            Err(KeyError::Audit(_)) => false,
+            Err(error) => !error.may_hide_revocations(),
+        };
+        if is_seen_to {
+            self.keys.is_seen_to(stamp);
         }
-        (has_ended, told)
+        told
     }
 
     /// Looks whether there are other certificates. Blocks.

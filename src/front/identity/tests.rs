@@ -1,6 +1,6 @@
 //! Who is who: every way to come, with every kind of proof.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, task::Poll};
 
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
@@ -44,7 +44,7 @@ fn gatekeeper_of(modes: &[AuthMode], dir: &Path) -> (Gatekeeper, AuditThread) {
 
 fn refresh(gatekeeper: &Gatekeeper) -> Result<(), KeyError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(gatekeeper.refresh("test")).1
+    runtime.block_on(gatekeeper.refresh("test"))
 }
 
 /// Kind and key of each record of keys.
@@ -178,6 +178,40 @@ fn what_becomes_of_keys_is_told_once_also_what_became_of_them_while_nobody_ran()
     run(&|| fs::write(file.path(), text.replace("\"role\": null", "\"role\": \"admin\"")).unwrap());
     want.extend([taken.clone(), is("key_removed", &bob), is("key_added", &bob), taken]);
     assert_eq!(recorded(dir.path()), want);
+}
+
+/// Polls a look so often, and goes away.
+fn hang_up_after(gatekeeper: &Gatekeeper, n_polls: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut looking = Box::pin(gatekeeper.refresh("hasty"));
+    let mut left = n_polls;
+    runtime.block_on(std::future::poll_fn(|context| {
+        left = left.saturating_sub(1);
+        match looking.as_mut().poll(context) {
+            Poll::Pending if left > 0 => Poll::Pending,
+            Poll::Ready(_) | Poll::Pending => Poll::Ready(()),
+        }
+    }));
+}
+
+#[test]
+fn a_change_of_keys_is_not_lost_by_whoever_asks_for_it_and_hangs_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = KeyFile::at(dir.path().join("keys.json"));
+    let (gatekeeper, _thread) = gatekeeper_of(&[AuthMode::Keys], dir.path());
+    refresh(&gatekeeper).unwrap();
+    for n_polls in 1..6 {
+        let new = NewKey { name: format!("ann{n_polls}"), ..NewKey::default() };
+        let (id, text) = file.add(new, 0).unwrap();
+        let shown = bearing(&[&format!("Bearer {text}")]);
+        hang_up_after(&gatekeeper, n_polls);
+        refresh(&gatekeeper).unwrap();
+        assert!(admit(&gatekeeper, &Link::Tcp, &shown).is_ok(), "after {n_polls}");
+        file.revoke(&id).unwrap();
+        hang_up_after(&gatekeeper, n_polls);
+        refresh(&gatekeeper).unwrap();
+        assert!(admit(&gatekeeper, &Link::Tcp, &shown).is_err(), "after {n_polls}");
+    }
 }
 
 #[test]

@@ -70,13 +70,24 @@ fn put(dir: &Path, (chain, key): &(String, String)) {
 
 /// A gateway with these certificates, ready for nobody in particular.
 pub(super) fn gateway(ours: &(String, String), client_ca: Option<&str>, more: &str) -> Gateway {
+    gateway_with(ours, client_ca, ("", more))
+}
+
+/// The same with more in the table of TLS.
+fn gateway_with(
+    ours: &(String, String),
+    client_ca: Option<&str>,
+    (in_tls, more): (&str, &str),
+) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), ours);
     let ca = client_ca.map_or("", |ca| {
-        fs::write(dir.path().join("ca.pem"), ca).unwrap();
+        let path = dir.path().join("ca.pem");
+        fs::write(&path, ca).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
         ", client_ca = \"ca.pem\""
     });
-    let tls = format!("[gateway]\ntls = {{ cert = \"c.pem\", key = \"k.pem\"{ca} }}\n");
+    let tls = format!("[gateway]\ntls = {{ cert = \"c.pem\", key = \"k.pem\"{ca}{in_tls} }}\n");
     Gateway::launch(dir, &format!("{tls}{more}{}", stdio_server("up", &[])))
 }
 
@@ -211,12 +222,12 @@ async fn a_client_certificate_says_who_it_is_and_without_one_nobody_is_served() 
     assert!(told.starts_with("HTTP/1.1 200") && told.contains("\"text\":\"x\""), "{told}");
     let intent = gateway.wait_audit("the intent", |record| record["kind"] == "intent");
     assert_eq!(intent["principal"], "cert:uri:spiffe://mesh/agent");
-    // `peer` is open as well, so a handshake without a certificate is no mistake yet.
-    for shows in [None, Some(&nameless)] {
-        let told = ask(gateway.port, &with(shows), &call).await.unwrap();
-        assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+    let told = ask(gateway.port, &with(Some(&nameless)), &call).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+    // There is no handshake with these.
+    for shows in [None, Some(&foreign)] {
+        assert!(ask(gateway.port, &with(shows), &call).await.is_err());
     }
-    assert!(ask(gateway.port, &with(Some(&foreign)), &call).await.is_err());
     let intents = gateway.audit().into_iter().filter(|record| record["kind"] == "intent");
     assert_eq!(intents.count(), 1);
 }
@@ -316,10 +327,72 @@ async fn a_private_key_that_everybody_can_read_is_not_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_only_certificates_count_a_handshake_without_one_fails() {
     let (authority, clients) = (Authority::new(), Authority::new());
-    let auth = "[auth]\nmodes = [\"mtls\"]\n";
-    let gateway = gateway(&authority.server(), Some(&clients.pem()), auth);
     let good = clients.issue(vec![SanType::DnsName("agent.example".try_into().unwrap())]);
-    assert!(ask(gateway.port, &client(&authority, None, &[]), HEALTH).await.is_err());
+    // By a unix socket the kernel knows its peer; by TCP nobody does.
+    for (modes, is_needed) in [
+        ("", true),
+        ("[auth]\nmodes = [\"mtls\"]\n", true),
+        ("[auth]\nmodes = [\"peer\", \"mtls\"]\n", true),
+        ("[auth]\nmodes = [\"keys\", \"peer\", \"mtls\"]\n", false),
+    ] {
+        let gateway = gateway(&authority.server(), Some(&clients.pem()), modes);
+        let without = ask(gateway.port, &client(&authority, None, &[]), HEALTH).await;
+        assert_eq!(without.is_err(), is_needed, "{modes} {without:?}");
+        let told = ask(gateway.port, &client(&authority, Some(&good), &[]), HEALTH).await.unwrap();
+        assert!(told.starts_with("HTTP/1.1 200"), "{modes} {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_kinds_of_names_that_count_name_anybody() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let more = (", client_names = [\"dns\"]", "");
+    let gateway = gateway_with(&authority.server(), Some(&clients.pem()), more);
+    let uri = || SanType::URI("spiffe://mesh/agent".try_into().unwrap());
+    let dns = || SanType::DnsName("agent.example".try_into().unwrap());
+    let (both, other) = (clients.issue(vec![uri(), dns()]), clients.issue(vec![uri()]));
+    let call = tool_call("up__echo", json!({ "text": "x" }));
+    is_ready(gateway.port, &client(&authority, Some(&both), &[])).await;
+    let told = ask(gateway.port, &client(&authority, Some(&other), &[]), &call).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+    let told = ask(gateway.port, &client(&authority, Some(&both), &[]), &call).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    let intent = gateway.wait_audit("the intent", |record| record["kind"] == "intent");
+    assert_eq!(intent["principal"], "cert:dns:agent.example");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_others_could_write_changes_nothing_and_stops_a_start() {
+    let (authority, clients, eves) = (Authority::new(), Authority::new(), Authority::new());
+    let gateway = gateway(&authority.server(), Some(&clients.pem()), "");
+    let agent = || vec![SanType::DnsName("agent.example".try_into().unwrap())];
+    let (good, eve) = (clients.issue(agent()), eves.issue(agent()));
+    let ca = gateway.dir.path().join("ca.pem");
+    let new = gateway.dir.path().join("ca.pem.new");
+    fs::write(&new, clients.pem() + &eves.pem()).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::rename(new, &ca).unwrap();
+    let trouble = || gateway.status()["tls"]["trouble"].clone();
+    let is_told = || trouble().as_str().is_some_and(|why| why.contains("chmod go-w")).then_some(());
+    wait_until("the trouble", is_told, || gateway.log());
     let told = ask(gateway.port, &client(&authority, Some(&good), &[]), HEALTH).await.unwrap();
     assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    assert!(ask(gateway.port, &client(&authority, Some(&eve), &[]), HEALTH).await.is_err());
+    let check = gateway.cli(&["check", "--json"]);
+    let told: Value = serde_json::from_slice(&check.stdout).unwrap();
+    let why = told["errors"][0]["message"].as_str().unwrap();
+    assert_eq!(check.status.code(), Some(2));
+    assert!(why.contains("everybody can write") && why.contains("ca.pem"), "{told}");
+    let doctor = String::from_utf8(gateway.cli(&["doctor", "--no-servers"]).stdout).unwrap();
+    assert!(doctor.contains("fail trust: everybody can write"), "{doctor}");
+    assert!(doctor.contains("do: chmod go-w "), "{doctor}");
+    assert_eq!(gateway.log().matches("The old certificate stays").count(), 1, "told once");
+    let (_, dir) = gateway.end();
+    let told = fails_to_start(dir.path());
+    assert!(told.contains("ca.pem") && told.contains("chmod go-w"), "{told}");
+    // The same of a directory in which it could be replaced.
+    fs::set_permissions(&ca, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let told = fails_to_start(dir.path());
+    assert!(told.contains("mode 777") && told.contains("chmod go-w"), "{told}");
 }

@@ -57,6 +57,12 @@ fn ways_that_do_not_fit_together_or_lead_nowhere_are_refused() {
     let ca = "tls = { cert = \"c\", key = \"k\", client_ca = \"ca\" }\n";
     check(ca, "modes = [\"keys\"]\n", &[("C028", 4, 9)]);
     check(ca, "modes = [\"keys\", \"mtls\"]\n", &[]);
+    let named = |names: &str| ca.replace(" }", &format!(", client_names = {names} }}"));
+    check(&named("[\"dns\", \"uri\"]"), "", &[]);
+    check(&named("[]"), "", &[("C021", 2, 65)]);
+    check(&named("[\"ip\"]"), "", &[("C005", 2, 66)]);
+    let nobodys = TLS.replace(" }", ", client_names = [\"dns\"] }");
+    check(&nobodys, "", &[("C009", 2, 55)]);
     check("tls = { cert = \"c\" }\n", "", &[("C029", 2, 1)]);
     check("tls = { cert = \"c\", key = \"k\", ca = \"x\" }\n", "", &[("C003", 2, 32)]);
 }

@@ -30,3 +30,6 @@ pub const JWKS_KEPT_MAX: Duration = Duration::from_secs(3600);
 pub const JWKS_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 pub const JWKS_BYTES_MAX: usize = 1024 * 1024;
 pub const JWKS_KEYS_MAX: usize = 64;
+
+/// A connection by which nobody has proved anything yet, however much it asks.
+pub const HTTP_STRANGER_MAX: Duration = Duration::from_secs(60);

@@ -27,7 +27,7 @@ use crate::{
         ADMIN_BODY_BYTES_MAX, ESTOP_DOOR_PATIENCE, ESTOP_DOOR_THREADS, HTTP_HEADER_BYTES_MAX,
         SOCKET_PATH_BYTES_MAX,
     },
-    sys::spawn_vital,
+    sys::{create_private_dir, spawn_vital},
 };
 
 /// Opens the door at `path`, in place of one that an earlier gateway has left.
@@ -36,7 +36,7 @@ pub fn open_door(desk: &Arc<Desk>, path: &Path) -> io::Result<()> {
         return Err(io::Error::other("its path is too long; name a shorter gateway.state_dir"));
     }
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+        create_private_dir(directory)?;
     }
     // The state directory is ours alone: the audit has locked it.
     match fs::remove_file(path) {

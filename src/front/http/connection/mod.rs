@@ -9,6 +9,7 @@
 mod socket;
 
 use std::{
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -30,7 +31,7 @@ use super::{Body, patient::Patient, plain};
 use crate::{
     domain::limits::{
         DRAIN_FIRST_REQUEST, HTTP_BUFFER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_TIMEOUT,
-        HTTP_HEADERS_MAX, HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS,
+        HTTP_HEADERS_MAX, HTTP_IDLE_MAX, HTTP_SPARE_CONNECTIONS, HTTP_STRANGER_MAX,
     },
     front::{
         identity::{Link, Tls},
@@ -60,6 +61,16 @@ pub(in crate::front) struct Places {
     spare: Arc<Semaphore>,
     /// The paths that are served there, too.
     vital: &'static [&'static str],
+}
+
+/// Stands in an answer to whoever has not been asked who he is.
+#[derive(Clone, Copy, Debug)]
+struct ToStranger;
+
+/// An answer for which nobody had to prove anything.
+pub(in crate::front) fn to_stranger(mut response: Response<Body>) -> Response<Body> {
+    response.extensions_mut().insert(ToStranger);
+    response
 }
 
 /// The place of one connection.
@@ -180,7 +191,7 @@ where
     let whole = Arc::new(AtomicBool::new(false));
     let io = Patient::new(stream, whole.clone());
     let Serve { answer, porter, drain, .. } = serve;
-    let has_asked = Notify::new();
+    let (has_asked, is_known) = (Notify::new(), AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         whole.store(true, Ordering::Relaxed);
         has_asked.notify_one();
@@ -189,6 +200,7 @@ where
         let is_served = place.serves(uri.path());
         let answered = is_served.then(|| Box::pin(answer(link.clone(), request)));
         let (whole, place, porter, link) = (whole.clone(), &place, &porter, &link);
+        let is_known = &is_known;
         async move {
             let response = match answered {
                 Some(answered) => answered.await,
@@ -196,6 +208,9 @@ where
             };
             whole.store(false, Ordering::Relaxed);
             porter.sees(uri.path(), &response, link);
+            if response.extensions().get::<ToStranger>().is_none() {
+                is_known.store(true, Ordering::Relaxed);
+            }
             Ok::<_, std::convert::Infallible>(place.ends(response))
         }
     });
@@ -209,6 +224,10 @@ where
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = is_stranger_for_too_long(&is_known) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
         () = drain.cancelled() => {
             // Hyper would close at once on whoever has connected, and whose request is on its way.
             let first = tokio::time::timeout(DRAIN_FIRST_REQUEST, has_asked.notified());
@@ -226,6 +245,14 @@ where
             porter.refuses(("head", refused_with(&error)), "no request", Some(&link.shows()));
         }
         tracing::debug!(%error, "A connection ended early");
+    }
+}
+
+/// Whoever asks for nothing but what everybody is told has his place for no longer.
+async fn is_stranger_for_too_long(is_known: &AtomicBool) {
+    tokio::time::sleep(HTTP_STRANGER_MAX).await;
+    if is_known.load(Ordering::Relaxed) {
+        pending::<()>().await;
     }
 }
 

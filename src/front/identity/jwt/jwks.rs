@@ -20,12 +20,14 @@ use crate::{
         JWKS_BYTES_MAX, JWKS_FETCH_TIMEOUT, JWKS_KEPT_MAX, JWKS_KEYS_MAX, JWKS_PAUSE, JWKS_REFRESH,
         JWKS_RETRY,
     },
-    sys, upstream,
+    sys::{self, Trust},
+    upstream,
 };
 
 #[derive(Debug)]
 pub(in crate::front::identity) struct Jwks {
     place: JwksPlace,
+    trust: Trust,
     held: watch::Sender<Held>,
     /// Somebody has shown a key that nobody knows.
     wanted: Notify,
@@ -48,8 +50,8 @@ struct Set {
 }
 
 impl Jwks {
-    pub(super) fn new(place: JwksPlace) -> Self {
-        Self { place, held: watch::Sender::default(), wanted: Notify::new() }
+    pub(super) fn new(place: JwksPlace, trust: Trust) -> Self {
+        Self { place, trust, held: watch::Sender::default(), wanted: Notify::new() }
     }
 
     /// The keys of that name; waits for the issuer if there is none and it may be asked. Without a
@@ -111,7 +113,7 @@ impl Jwks {
 
     async fn fetch(&self) -> Result<Vec<PublicKey>, String> {
         let bytes = match &self.place {
-            JwksPlace::File(path) => read(path.clone()).await?,
+            JwksPlace::File(path) => read(path.clone(), self.trust).await?,
             JwksPlace::Url(url) => get(url).await?,
         };
         let set: Set = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
@@ -136,8 +138,12 @@ impl Held {
     }
 }
 
-async fn read(path: PathBuf) -> Result<Vec<u8>, String> {
-    let read = tokio::task::spawn_blocking(move || sys::read_bounded(&path, JWKS_BYTES_MAX)).await;
+async fn read(path: PathBuf, trust: Trust) -> Result<Vec<u8>, String> {
+    let read = move || {
+        trust.look(&path)?;
+        sys::read_bounded(&path, JWKS_BYTES_MAX)
+    };
+    let read = tokio::task::spawn_blocking(read).await;
     read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 

@@ -23,6 +23,7 @@ use crate::{
         Principal,
         limits::{JWT_BYTES_MAX, JWT_LEEWAY},
     },
+    sys::Trust,
     wire::{Object, base64},
 };
 
@@ -82,8 +83,8 @@ impl NoToken {
 }
 
 impl Tokens {
-    pub(super) fn new(config: JwtConfig) -> Self {
-        Self { keys: Jwks::new(config.jwks.clone()), config }
+    pub(super) fn new(config: JwtConfig, trust: Trust) -> Self {
+        Self { keys: Jwks::new(config.jwks.clone(), trust), config }
     }
 
     pub(super) async fn read(&self, token: &str, now_ms: u64) -> Result<Told, NoToken> {

@@ -1,6 +1,6 @@
 //! Tokens that are good, and every way in which one is not.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use ring::{
     hmac,
@@ -16,6 +16,7 @@ use super::{NoToken, Tokens, unbase64};
 use crate::{
     config::{JwksPlace, JwtConfig},
     domain::limits::{JWKS_REFRESH, JWKS_RETRY},
+    sys::Trust,
     wire::base64,
 };
 
@@ -127,13 +128,17 @@ fn room(issuer: &Issuer, scopes: &[&str]) -> Room {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwks.json");
     fs::write(&path, issuer.jwks().to_string()).unwrap();
-    let tokens = std::sync::Arc::new(Tokens::new(JwtConfig {
-        issuer: ISSUER.to_owned(),
-        resource: US.to_owned(),
-        jwks: JwksPlace::File(path),
-        scopes: scopes.iter().map(|one| (*one).to_owned()).collect(),
-        groups_claim: "groups".to_owned(),
-    }));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let tokens = std::sync::Arc::new(Tokens::new(
+        JwtConfig {
+            issuer: ISSUER.to_owned(),
+            resource: US.to_owned(),
+            jwks: JwksPlace::File(path),
+            scopes: scopes.iter().map(|one| (*one).to_owned()).collect(),
+            groups_claim: "groups".to_owned(),
+        },
+        Trust::of(dir.path()),
+    ));
     let mut tending = tokio::task::JoinSet::new();
     let keys = tokens.clone();
     tending.spawn(async move { keys.keys.tend().await });
@@ -300,6 +305,21 @@ async fn an_issuer_that_takes_its_keys_back_is_believed_and_one_that_is_silent_i
     tokio::time::sleep(JWKS_RETRY * 2).await;
     assert!(!is_good().await);
     assert!(room.tokens.keys.trouble().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_an_issuer_that_others_could_write_are_not_taken() {
+    let issuer = Issuer::new();
+    let room = room(&issuer, &[]);
+    let token = issuer.token(&json!({ "alg": "EdDSA", "kid": "ed" }), &good());
+    let path = room.dir.path().join("jwks.json");
+    let chmod = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    chmod(0o620);
+    room.check(&token, Err(NoToken::UnknownKey)).await;
+    assert!(room.tokens.keys.trouble().unwrap().contains("run `chmod go-w "));
+    chmod(0o600);
+    tokio::time::sleep(JWKS_RETRY * 2).await;
+    room.check(&token, Ok("https://login.example|ann")).await;
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The name in a client's certificate.
 //!
-//! Reads only what rustls has verified already, and of that only the subject's names: URI, DNS and
-//! email of the alternative names, in this order, else the common name; and when it is over.
+//! Reads only what rustls has verified already, and of that only the subject's names, of the kinds
+//! that count: of the alternative names, else the common name; and when it is over.
 //! Whatever it does not understand gives nobody, and nobody is let in by it.
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{domain::Principal, front::identity::is_name};
+use crate::{config::NameKind, domain::Principal, front::identity::is_name};
 
 /// Somebody who has shown a certificate.
 #[derive(Clone, Debug)]
@@ -39,16 +39,21 @@ const VERSION: u8 = 0xa0;
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 /// 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-const URI: u8 = 0x86;
-/// Which of the alternative names count, best first: tag, and how the principal says it.
-const NAMES: [(u8, &str); 3] = [(URI, "uri"), (0x82, "dns"), (0x81, "email")];
 /// The kinds of texts whose bytes are UTF-8: UTF8String, PrintableString, IA5String.
 const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 
-/// Who the certificate is for, and until when, unless it is `over` before.
-pub(super) fn read(certificate: &[u8], over: &CancellationToken) -> Option<Certified> {
+/// Who the certificate is for by a name of these kinds, and until when, unless it is `over` before.
+pub(super) fn read(
+    certificate: &[u8],
+    kinds: &[NameKind],
+    over: &CancellationToken,
+) -> Option<Certified> {
     let members = members(certificate)?;
-    Some(Certified { who: principal(&members)?, until_s: ends(&members)?, over: over.clone() })
+    Some(Certified {
+        who: principal(&members, kinds)?,
+        until_s: ends(&members)?,
+        over: over.clone(),
+    })
 }
 
 /// When a certificate is over, in seconds since 1970.
@@ -66,20 +71,30 @@ fn members(certificate: &[u8]) -> Option<Vec<Value<'_>>> {
     Some(members)
 }
 
-fn principal(members: &[Value<'_>]) -> Option<Principal> {
-    let names = alternative(members)?;
-    let of = |tag| move |name: &&Value<'_>| name.tag == tag;
-    let (word, name) = match names {
+/// By the first kind that it has a name of: a worse one never steps in for one that is no good.
+fn principal(members: &[Value<'_>], kinds: &[NameKind]) -> Option<Principal> {
+    let (kind, name) = match alternative(members)? {
         Some(names) => {
-            let best = NAMES.into_iter().find(|(tag, _)| names.iter().any(|n| n.tag == *tag));
-            let (tag, word) = best?;
+            let of = |kind: NameKind| names.iter().filter(move |name| Some(name.tag) == tag(kind));
+            let kind = kinds.iter().copied().find(|kind| of(*kind).next().is_some())?;
             // Which of several addresses would be meant, nobody could tell.
-            let is_one = tag != URI || names.iter().filter(of(tag)).count() == 1;
-            (word, text(names.iter().find(of(tag)).filter(|_| is_one)?.bytes)?)
+            let is_one = kind != NameKind::Uri || of(kind).count() == 1;
+            (kind, text(of(kind).next().filter(|_| is_one)?.bytes)?)
         }
-        None => ("cn", common(members)?),
+        None if kinds.contains(&NameKind::Cn) => (NameKind::Cn, common(members)?),
+        None => return None,
     };
-    Some(Principal::new(&format!("cert:{word}:{name}")))
+    Some(Principal::new(&format!("cert:{}:{name}", kind.as_str())))
+}
+
+/// Of an alternative name.
+fn tag(kind: NameKind) -> Option<u8> {
+    match kind {
+        NameKind::Uri => Some(0x86),
+        NameKind::Dns => Some(0x82),
+        NameKind::Email => Some(0x81),
+        NameKind::Cn => None,
+    }
 }
 
 /// The alternative names, if there are any: then no other name counts. None if that cannot be told.
@@ -191,11 +206,17 @@ fn take(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+    use rcgen::{
+        CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, SanType, string::BmpString,
+    };
 
-    use super::{CancellationToken, read, seconds};
+    use super::{CancellationToken, Certified, NameKind, seconds};
 
-    fn certificate(names: Vec<SanType>, common: Option<&str>) -> Vec<u8> {
+    fn read(certificate: &[u8]) -> Option<Certified> {
+        super::read(certificate, &NameKind::ALL, &CancellationToken::new())
+    }
+
+    fn certificate(names: Vec<SanType>, common: Option<impl Into<DnValue>>) -> Vec<u8> {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
         params.distinguished_name = DistinguishedName::new();
@@ -208,7 +229,7 @@ mod tests {
 
     #[track_caller]
     fn check(names: Vec<SanType>, common: Option<&str>, want: Option<&str>) {
-        let read = read(&certificate(names, common), &CancellationToken::new());
+        let read = read(&certificate(names, common));
         assert_eq!(read.as_ref().map(|one| one.who.as_str()), want);
     }
 
@@ -234,6 +255,39 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_of_name_that_does_not_count_names_nobody_and_the_order_is_the_operators() {
+        use NameKind::{Cn, Dns, Email, Uri};
+        let uri = || SanType::URI("spiffe://mesh/agent".try_into().unwrap());
+        let dns = || SanType::DnsName("agent.example".try_into().unwrap());
+        let both = certificate(vec![uri(), dns()], Some("ann"));
+        let (plain, one) =
+            (certificate(vec![], Some("ann")), certificate(vec![dns()], Some("ann")));
+        for (certificate, kinds, want) in [
+            (&both, &[Uri, Dns][..], Some("cert:uri:spiffe://mesh/agent")),
+            (&both, &[Dns, Uri], Some("cert:dns:agent.example")),
+            (&both, &[Dns], Some("cert:dns:agent.example")),
+            (&both, &[Email, Cn], None),
+            (&one, &[Uri], None),
+            (&one, &[Uri, Cn], None),
+            (&plain, &[Cn], Some("cert:cn:ann")),
+            (&plain, &[Uri, Dns, Email], None),
+        ] {
+            let read = super::read(certificate, kinds, &CancellationToken::new());
+            assert_eq!(read.as_ref().map(|one| one.who.as_str()), want, "{kinds:?}");
+        }
+    }
+
+    /// Its bytes are UTF-16: read as UTF-8 they would be another name, if one at all.
+    #[test]
+    fn a_common_name_in_another_alphabet_names_nobody() {
+        let wide = |name: &str| DnValue::BmpString(BmpString::try_from(name).unwrap());
+        assert!(read(&certificate(vec![], Some(wide("ann")))).is_none());
+        // Two letters that together are the bytes of four others.
+        assert!(read(&certificate(vec![], Some(wide("\u{616e}\u{6e61}")))).is_none());
+        assert!(read(&certificate(vec![], Some("ann"))).is_some());
+    }
+
+    #[test]
     fn when_it_is_over_is_read_from_both_forms_of_time() {
         for (century, text, want) in [
             ("19", "700101000000Z", Some(0)),
@@ -252,21 +306,21 @@ mod tests {
         params.not_after = rcgen::date_time_ymd(2049, 12, 31);
         params.distinguished_name.push(DnType::CommonName, "ann");
         let one = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        assert_eq!(read(one.der(), &CancellationToken::new()).unwrap().until_s, 2_524_521_600);
+        assert_eq!(read(one.der()).unwrap().until_s, 2_524_521_600);
         params.not_after = rcgen::date_time_ymd(2051, 1, 1);
         let one = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        assert_eq!(read(one.der(), &CancellationToken::new()).unwrap().until_s, 2_556_144_000);
+        assert_eq!(read(one.der()).unwrap().until_s, 2_556_144_000);
     }
 
     #[test]
     fn what_is_cut_off_or_changed_never_panics() {
         let whole = certificate(vec![], Some("ann"));
         for end in 0..whole.len() {
-            assert!(read(&whole[..end], &CancellationToken::new()).is_none());
+            assert!(read(&whole[..end]).is_none());
             let mut changed = whole.clone();
             changed[end] ^= 0xff;
             // Who it names does not matter: rustls has looked at its signature.
-            drop(read(&changed, &CancellationToken::new()));
+            drop(read(&changed));
         }
     }
 }

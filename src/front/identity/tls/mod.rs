@@ -31,7 +31,7 @@ use super::Link;
 use crate::{
     config::{AuthConfig, AuthMode, Config, TlsConfig},
     domain::limits::TLS_HANDSHAKE_TIMEOUT,
-    sys::{self, FileStamp},
+    sys::{self, Distrust, FileStamp, Trust},
 };
 
 /// What the listener shows, and asks for.
@@ -39,6 +39,7 @@ use crate::{
 pub(in crate::front) struct Tls {
     places: TlsConfig,
     asks: Asks,
+    trust: Trust,
     current: ArcSwap<Current>,
     /// The files as they were tried last, and what was wrong with them.
     tried: Mutex<(Vec<Option<FileStamp>>, Option<String>)>,
@@ -76,16 +77,20 @@ pub enum TlsError {
     },
     #[error("everybody on this machine can read the private key `{path}`; chmod 600 it")]
     Exposed { path: PathBuf },
+    #[error(transparent)]
+    Distrusted(#[from] Distrust),
     #[error("certificate, key and client_ca of gateway.tls do not fit together: {0}")]
     Unfit(String),
 }
 
 impl Asks {
     pub(super) fn by(auth: &AuthConfig) -> Self {
-        match (auth.has(AuthMode::Mtls), auth.modes.len()) {
+        // `peer` is no way by TCP, and only there is TLS.
+        let is_other = |mode: &AuthMode| !matches!(mode, AuthMode::Mtls | AuthMode::Peer);
+        match (auth.has(AuthMode::Mtls), auth.modes.iter().any(is_other)) {
             (false, _) => Self::Nobody,
-            (true, 1) => Self::Everybody,
-            (true, _) => Self::WhoeverHasOne,
+            (true, false) => Self::Everybody,
+            (true, true) => Self::WhoeverHasOne,
         }
     }
 }
@@ -94,17 +99,17 @@ impl Asks {
 /// certificate is over.
 pub fn look_at_tls(config: &Config) -> Result<Option<u64>, TlsError> {
     let Some(places) = &config.gateway.tls else { return Ok(None) };
-    read(places, Asks::by(&config.auth))?;
+    read(places, Asks::by(&config.auth), Trust::of(&config.gateway.state_dir))?;
     let chain = certificates(&places.cert)?;
     let ends_s = chain.first().and_then(|own| certificate::ends_s(own)).unwrap_or_default();
     Ok(Some(ends_s.saturating_sub(sys::unix_millis() / 1000)))
 }
 
 impl Tls {
-    pub(super) fn open(places: TlsConfig, asks: Asks) -> Result<Self, TlsError> {
+    pub(super) fn open(places: TlsConfig, asks: Asks, trust: Trust) -> Result<Self, TlsError> {
         let stamps = stamps(&places);
-        let current = ArcSwap::from_pointee(read(&places, asks)?);
-        Ok(Self { places, asks, current, tried: Mutex::new((stamps, None)) })
+        let current = ArcSwap::from_pointee(read(&places, asks, trust)?);
+        Ok(Self { places, asks, trust, current, tried: Mutex::new((stamps, None)) })
     }
 
     /// Shakes hands, within a time; what is known of the other end then.
@@ -118,7 +123,8 @@ impl Tls {
         let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let (_, session) = stream.get_ref();
         let shown = session.peer_certificates().and_then(|chain| chain.first());
-        let certified = shown.and_then(|shown| certificate::read(shown, &current.over));
+        let certified = shown
+            .and_then(|shown| certificate::read(shown, &self.places.client_names, &current.over));
         Ok((stream, Link::Tls { certified }))
     }
 
@@ -128,11 +134,18 @@ impl Tls {
         if self.lock().0 == stamps {
             return Ok(false);
         }
-        let fresh = read(&self.places, self.asks);
+        let fresh = read(&self.places, self.asks, self.trust);
         let trouble = fresh.as_ref().err().map(ToString::to_string);
-        // Files that could not be read may say that somebody is let in no more.
-        let is_read = !matches!(fresh, Err(TlsError::File { source: PemError::Io(_), .. }));
-        *self.lock() = (if is_read { stamps } else { Vec::new() }, trouble);
+        // Files that could not be read may say that somebody is let in no more. That is told once.
+        let is_unread = matches!(
+            fresh,
+            Err(TlsError::File { source: PemError::Io(_), .. } | TlsError::Distrusted(_))
+        );
+        let tried = (if is_unread { Vec::new() } else { stamps }, trouble);
+        let before = std::mem::replace(&mut *self.lock(), tried);
+        if is_unread && before.1 == self.trouble() {
+            return Ok(false);
+        }
         let (before, mut fresh) = (self.current.load_full(), fresh?);
         if before.roots.iter().all(|root| fresh.roots.contains(root)) {
             fresh.over = before.over.clone();
@@ -154,7 +167,8 @@ impl Tls {
     }
 }
 
-fn read(places: &TlsConfig, asks: Asks) -> Result<Current, TlsError> {
+fn read(places: &TlsConfig, asks: Asks, trust: Trust) -> Result<Current, TlsError> {
+    places.files().try_for_each(|path| trust.look(path))?;
     let mode = fs::metadata(&places.key).map(|found| found.permissions().mode());
     if mode.is_ok_and(|mode| mode & OTHERS_READ != 0) {
         return Err(TlsError::Exposed { path: places.key.clone() });
@@ -200,6 +214,5 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn stamps(places: &TlsConfig) -> Vec<Option<FileStamp>> {
-    let paths = [Some(&places.cert), Some(&places.key), places.client_ca.as_ref()];
-    paths.into_iter().flatten().map(|path| FileStamp::of(path)).collect()
+    places.files().map(|path| FileStamp::of(path)).collect()
 }
