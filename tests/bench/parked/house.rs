@@ -1,4 +1,4 @@
-//! The gateway of `parked` with its three servers, its callers, and what there is of it at a moment.
+//! The gateway of `parked`, its servers and callers, and what there is of it at one moment.
 //!
 //! The callers are sockets, so that they cost the machine little. Judges nothing.
 
@@ -136,7 +136,8 @@ impl House {
         })
     }
 
-    /// One call. If it ends in a question: for a modern client with it, for a legacy one not at all.
+    /// One call. If it asks, it ends with the question for a modern client, and for a legacy one
+    /// not at all.
     fn ask(
         &self,
         (server, tool): (&str, Tool),
