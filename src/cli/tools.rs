@@ -1,13 +1,21 @@
-//! `tools` and `call`: the gateway as an application sees it.
+//! `tools` and `call`: the gateway as an application sees it, here or far away.
 
 use serde_json::{Map, Value, json};
 
-use super::{ConfigArg, Ending, Failure, client::Client, find_gateway, say, wait_for};
+use http::Method;
+
+use super::{
+    ConfigArg, Ending, Failure,
+    client::{Client, FarArgs},
+    complain, find_gateway, say, wait_for,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ToolsArgs {
     #[command(flatten)]
     config: ConfigArg,
+    #[command(flatten)]
+    far: FarArgs,
     /// Print the definitions as JSON.
     #[arg(long)]
     json: bool,
@@ -17,6 +25,8 @@ pub(super) struct ToolsArgs {
 pub(super) struct CallArgs {
     #[command(flatten)]
     config: ConfigArg,
+    #[command(flatten)]
+    far: FarArgs,
     /// The tool, as `portcullis tools` lists it.
     tool: String,
     /// Arguments: `key=text`, or `key:=JSON` for numbers, lists and objects. `key=5` becomes a
@@ -32,13 +42,13 @@ pub(super) struct CallArgs {
 }
 
 pub(super) fn tools(args: &ToolsArgs) -> Result<Ending, Failure> {
-    let gateway = find_gateway(&args.config)?;
-    let tools = wait_for(async {
-        let mut client = Client::endpoint(&gateway).await?;
-        list(&mut client).await
+    let (tools, starting) = wait_for(async {
+        let mut client = Client::endpoint(&args.far, &args.config).await?;
+        let tools = list(&mut client).await?;
+        Ok((tools, if args.far.is_here() { starting(&args.config).await } else { Vec::new() }))
     })?;
     if args.json {
-        say(&Value::from(tools).to_string());
+        say(&json!({ "tools": tools, "starting": starting }).to_string());
         return Ok(Ending::Fine);
     }
     let name = |tool: &Value| text(tool, "name").to_owned();
@@ -48,7 +58,10 @@ pub(super) fn tools(args: &ToolsArgs) -> Result<Ending, Failure> {
         let about: String = about.chars().filter(|c| !c.is_control()).take(100).collect();
         say(format!("{:width$}  {about}", name(tool)).trim_end());
     }
-    if tools.is_empty() {
+    if !starting.is_empty() {
+        let servers = starting.join(", ");
+        complain(&format!("still starting, so its tools are not listed yet: {servers}"));
+    } else if tools.is_empty() {
         say(
             "no tools: `portcullis status` tells how the servers are, `portcullis policy show` what is allowed",
         );
@@ -57,9 +70,8 @@ pub(super) fn tools(args: &ToolsArgs) -> Result<Ending, Failure> {
 }
 
 pub(super) fn call(args: &CallArgs) -> Result<Ending, Failure> {
-    let gateway = find_gateway(&args.config)?;
     let result = wait_for(async {
-        let mut client = Client::endpoint(&gateway).await?;
+        let mut client = Client::endpoint(&args.far, &args.config).await?;
         let arguments = match &args.args {
             Some(text) => whole(text)?,
             None if args.arguments.is_empty() => Map::new(),
@@ -79,6 +91,18 @@ pub(super) fn call(args: &CallArgs) -> Result<Ending, Failure> {
         show(&result);
     }
     Ok(if is_error { Ending::SaidNo } else { Ending::Fine })
+}
+
+/// The servers whose tools are not listed yet, as far as we may know.
+async fn starting(config: &ConfigArg) -> Vec<String> {
+    let asked = async {
+        let mut admin = Client::operator(&find_gateway(config)?).await?;
+        admin.ask(Method::GET, "/admin/status", None).await
+    };
+    let Ok((_, status)) = asked.await else { return Vec::new() };
+    let servers = status.get("servers").and_then(Value::as_array);
+    let starting = servers.into_iter().flatten().filter(|s| text(s, "state") == "starting");
+    starting.map(|server| text(server, "name").to_owned()).collect()
 }
 
 async fn list(client: &mut Client) -> Result<Vec<Value>, Failure> {

@@ -1,5 +1,6 @@
 //! Who is let in, as whom, and for how long: whole paths with real keys.
 
+mod far;
 mod floods;
 mod keys;
 mod roles;

@@ -107,6 +107,18 @@ fn wrong_words_end_with_2_and_a_gateway_that_does_not_run_with_3() {
 }
 
 #[test]
+fn right_after_the_start_the_servers_that_are_still_starting_are_named() {
+    let tables = "[servers.slow]\ncommand = \"sleep\"\nargs = [\"600\"]\n";
+    let gateway = Gateway::launch(tempfile::tempdir().unwrap(), tables);
+    let output = gateway.cli(&["tools"]);
+    ends(&output, 0);
+    assert!(err(&output).contains("still starting") && err(&output).contains("slow"), "{output:?}");
+    let output = gateway.cli(&["tools", "--json"]);
+    let told: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(told, serde_json::json!({ "tools": [], "starting": ["slow"] }));
+}
+
+#[test]
 fn tools_and_call_speak_as_an_application_would() {
     let gateway = Gateway::start(&stdio_server("up", &[]));
     let output = gateway.cli(&["tools"]);
@@ -117,8 +129,13 @@ fn tools_and_call_speak_as_an_application_would() {
     let output = gateway.cli(&["tools", "--json"]);
     ends(&output, 0);
     let tools: Value = serde_json::from_str(&out(&output)).unwrap();
-    let names: Vec<&str> =
-        tools.as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(tools["starting"], serde_json::json!([]));
+    let names: Vec<&str> = tools["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names.len(), listed.lines().count());
     assert!(names.contains(&"up__echo"));
 

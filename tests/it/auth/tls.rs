@@ -35,12 +35,12 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub(super) fn pem(&self) -> String {
         self.0.as_ref().pem()
     }
 
     /// Chain and key in PEM.
-    fn issue(&self, names: Vec<SanType>) -> (String, String) {
+    pub(super) fn issue(&self, names: Vec<SanType>) -> (String, String) {
         self.issue_until(names, SystemTime::now() + Duration::from_secs(86_400 * 90))
     }
 
@@ -138,7 +138,7 @@ pub(super) async fn ask(port: u16, config: &ClientConfig, request: &str) -> io::
 pub(super) const HEALTH: &str =
     "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-async fn is_ready(port: u16, config: &ClientConfig) {
+pub(super) async fn is_ready(port: u16, config: &ClientConfig) {
     let ready = HEALTH.replace("/health", "/ready");
     within("the gateway to be ready", async {
         while !ask(port, config, &ready).await.is_ok_and(|told| told.starts_with("HTTP/1.1 200")) {

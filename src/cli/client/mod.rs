@@ -1,4 +1,6 @@
-//! A small HTTP client for asking a running gateway, over TCP or a unix socket.
+//! A small HTTP client for asking a running gateway, over TCP, TLS or a unix socket.
+
+mod far;
 
 use std::fs;
 
@@ -14,12 +16,15 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Ending, Failure};
+use super::{ConfigArg, Ending, Failure, find_gateway};
 use crate::{
     config::{Gateway, Listen},
     domain::limits::{CONNECT_TIMEOUT, UPSTREAM_MESSAGE_BYTES_MAX},
     wire::{Version, headers},
 };
+
+pub(super) use far::FarArgs;
+use far::Place;
 
 /// One connection to the gateway.
 #[derive(Debug)]
@@ -27,35 +32,37 @@ pub(super) struct Client {
     sender: http1::SendRequest<Full<Bytes>>,
     /// By which the gateway knows who this is.
     token: Option<String>,
+    /// How it is called, and where it speaks MCP.
+    authority: String,
+    path: String,
     /// Drives the connection; ends with the client.
     _driver: JoinSet<()>,
 }
 
 impl Client {
-    /// To the MCP endpoint.
-    pub(super) async fn endpoint(gateway: &Gateway) -> Result<Self, Failure> {
-        if gateway.tls.is_some() {
-            let told = "the endpoint speaks TLS, which this command does not: use an MCP client";
-            return Err(Failure::new(Ending::Unreachable, told));
+    /// To the MCP endpoint: of the gateway that a URL names, or else of that in the file.
+    pub(super) async fn endpoint(far: &FarArgs, config: &ConfigArg) -> Result<Self, Failure> {
+        if let Some(url) = &far.url {
+            let place = Place::of(url)?;
+            let dialled = Box::pin(async { shake(far.dial(&place).await?).await });
+            let client = reached(&url.to_string(), dialled).await?.with_key();
+            return Ok(Self { authority: place.authority, path: place.path, ..client });
         }
-        Ok(Self::connect(&endpoint_of(gateway).await?).await?.with_key())
+        let gateway = find_gateway(config)?;
+        if gateway.tls.is_some() {
+            let told = "the endpoint speaks TLS: say --url https://HOST:PORT/mcp, with a HOST that \
+                        its certificate names, and --ca FILE if its authority is your own";
+            return Err(Failure::new(Ending::Usage, told));
+        }
+        Ok(Self::connect(&endpoint_of(&gateway).await?).await?.with_key())
     }
 
     pub(super) async fn connect(at: &Listen) -> Result<Self, Failure> {
-        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, dial(at)).await;
         let shown = match at {
             Listen::Tcp(address) => address.to_string(),
             Listen::Unix(path) => format!("unix:{}", path.display()),
         };
-        let why = match dialled {
-            Ok(Ok(client)) => return Ok(client),
-            Ok(Err(why)) => why,
-            Err(_) => "no answer in time".to_owned(),
-        };
-        let told = format!(
-            "cannot reach the gateway at {shown}: {why}\n  is it running? start it with `portcullis serve`"
-        );
-        Err(Failure::new(Ending::Unreachable, told))
+        reached(&shown, dial(at)).await
     }
 
     /// To the admin listener: over TCP with the operator's own key, or else with the word of the
@@ -85,7 +92,7 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, "localhost")
+            .header(header::HOST, &self.authority)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json");
         if let Some(token) = &self.token {
@@ -120,7 +127,7 @@ impl Client {
             params.insert("_meta".to_owned(), meta());
         }
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let (_, mut answer) = self.ask(Method::POST, "/mcp", Some(&body)).await?;
+        let (_, mut answer) = self.ask(Method::POST, &self.path.clone(), Some(&body)).await?;
         match (answer.get_mut("result").map(Value::take), answer.get("error")) {
             (Some(result), _) => Ok(result),
             (None, Some(error)) => Err(refused(error)),
@@ -143,6 +150,21 @@ pub(super) async fn endpoint_of(gateway: &Gateway) -> Result<Listen, Failure> {
         .map_err(|_| Failure::new(Ending::Unreachable, "the gateway serves stdio only"))
 }
 
+async fn reached(
+    shown: &str,
+    dialled: impl Future<Output = Result<Client, String>>,
+) -> Result<Client, Failure> {
+    let why = match tokio::time::timeout(CONNECT_TIMEOUT, dialled).await {
+        Ok(Ok(client)) => return Ok(client),
+        Ok(Err(why)) => why,
+        Err(_) => "no answer in time".to_owned(),
+    };
+    let told = format!(
+        "cannot reach the gateway at {shown}: {why}\n  is it running? start it with `portcullis serve`"
+    );
+    Err(Failure::new(Ending::Unreachable, told))
+}
+
 async fn dial(at: &Listen) -> Result<Client, String> {
     match at {
         Listen::Tcp(address) => {
@@ -162,7 +184,8 @@ async fn shake(
     let mut driver = JoinSet::new();
     // How it ends is seen by whoever waits for an answer.
     driver.spawn(async move { drop(connection.await) });
-    Ok(Client { sender, token: None, _driver: driver })
+    let (authority, path) = ("localhost".to_owned(), "/mcp".to_owned());
+    Ok(Client { sender, token: None, authority, path, _driver: driver })
 }
 
 fn meta() -> Value {
