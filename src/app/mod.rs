@@ -223,7 +223,7 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
     let witness = witness.map_or_else(Errand::default, |(at, witness)| {
         Errand::start(|is_last| witness::attend(at.url.clone(), witness, is_last))
     });
-    let spans = spans::start(config.telemetry.otlp.clone());
+    let spans = spans::start(config.telemetry.clone());
     let running = Arc::new(config);
     let (fleet_of, audit_of) = (fleet.clone(), audit.clone());
     let manager = Manager::find();

@@ -6,7 +6,7 @@
 
 use std::{cmp, io};
 
-use http::Uri;
+use http::{HeaderMap, Uri};
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,8 @@ async fn once(url: &Uri, mut witness: Witness) -> Option<(Witness, Option<Heard>
         Ok(None) => return Some((witness, None)),
         Ok(Some(body)) => {
             let limits = (AUDIT_WITNESS_TIMEOUT, AUDIT_WITNESS_ANSWER_BYTES_MAX);
-            post(url, ("text/plain; charset=utf-8", body), limits).await
+            let headers = HeaderMap::new();
+            post((url, &headers), ("text/plain; charset=utf-8", body), limits).await
         }
         Err(error) => Err(error),
     };

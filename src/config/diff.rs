@@ -117,7 +117,9 @@ pub(super) fn needing_restart(
         "connections": connections,
     }, elsewhere: principal_rate);
     let mut telemetry = Differing::default();
-    compare!(telemetry, TelemetryConfig, &before.telemetry, &after.telemetry, { "otlp": otlp });
+    compare!(telemetry, TelemetryConfig, &before.telemetry, &after.telemetry, {
+        "otlp": otlp, "otlp_headers": otlp_headers,
+    });
     let tables = [
         ("gateway", gateway),
         ("auth", auth),

@@ -116,7 +116,7 @@ impl<'d> Section<'d> {
         entries
     }
 
-    /// A string without secret references, which only `env` and `http_headers` resolve.
+    /// A string without secret references, which only `env` and tables of headers resolve.
     pub(super) fn text(&self, key: &str, notes: &mut Notes) -> Option<At<&'d str>> {
         let (_, value) = self.entry(key)?;
         plain_text(&quoted(key), value, notes)
@@ -307,7 +307,9 @@ fn plain_text<'d>(
     if has_reference(text.value) {
         let message = format!("{subject} cannot be a secret");
         let note = Note::new(Code::BadReference, text.span, message).label("not resolved here");
-        notes.push(note.help("secrets are resolved in `env` and `http_headers` only"));
+        notes.push(
+            note.help("secrets are resolved in `env`, `http_headers` and `otlp_headers` only"),
+        );
         return None;
     }
     Some(text)

@@ -2,16 +2,38 @@
 
 use std::io;
 
-use http::Uri;
+use http::{HeaderMap, HeaderValue, Uri};
 use tokio::{select, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    config::{Secret, TelemetryConfig},
     domain::limits::{SPANS_ANSWER_BYTES_MAX, SPANS_ATTEMPTS, SPANS_PAUSE, SPANS_TIMEOUT},
     telemetry::{Span, Spans, encode_spans, meters},
     upstream::post,
 };
+
+/// Who takes spans.
+#[derive(Debug)]
+pub(super) struct Collector {
+    pub(super) url: Uri,
+    headers: HeaderMap,
+}
+
+impl Collector {
+    pub(super) fn of(config: TelemetryConfig) -> Option<Self> {
+        let value = |secret: &Secret| {
+            // What cannot be sent has been refused.
+            let mut value = HeaderValue::from_str(secret.expose()).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        };
+        let named = config.otlp_headers.iter();
+        let headers = named.filter_map(|(name, secret)| Some((name.clone(), value(secret)?)));
+        Some(Self { url: config.otlp?, headers: headers.collect() })
+    }
+}
 
 /// Whether the last export was taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,7 +42,8 @@ enum Last {
     Dropped,
 }
 
-pub(super) async fn export(url: Uri, mut spans: Spans, end: CancellationToken) {
+pub(super) async fn export(to: Collector, mut spans: Spans, end: CancellationToken) {
+    let url = &to.url;
     let mut last = Last::Taken;
     loop {
         let batch = select! {
@@ -28,32 +51,32 @@ pub(super) async fn export(url: Uri, mut spans: Spans, end: CancellationToken) {
             () = end.cancelled() => break,
             batch = spans.batch() => batch,
         };
-        let now = carry(&url, &batch).await;
+        let now = carry(&to, &batch).await;
         if let (Err(error), Last::Taken) = (&now, last) {
             warn!(collector = %url, %error, "Spans are dropped: nobody takes them");
         }
         last = if now.is_ok() { Last::Taken } else { Last::Dropped };
     }
     let rest = spans.rest();
-    if let Err(error) = carry(&url, &rest).await {
+    if let Err(error) = carry(&to, &rest).await {
         warn!(collector = %url, %error, "The last spans are dropped");
     }
 }
 
 /// One export, in a few attempts.
-async fn carry(url: &Uri, batch: &[Span]) -> io::Result<()> {
+async fn carry(to: &Collector, batch: &[Span]) -> io::Result<()> {
     if batch.is_empty() {
         return Ok(());
     }
     let mut pause = SPANS_PAUSE;
-    let mut told = once(url, batch).await;
+    let mut told = once(to, batch).await;
     for _ in 1..SPANS_ATTEMPTS {
         if told.is_ok() {
             break;
         }
         sleep(pause).await;
         pause = pause.saturating_mul(2);
-        told = once(url, batch).await;
+        told = once(to, batch).await;
     }
     if told.is_err() {
         meters().spans_lost.increment(u64::try_from(batch.len()).unwrap_or(u64::MAX));
@@ -61,9 +84,10 @@ async fn carry(url: &Uri, batch: &[Span]) -> io::Result<()> {
     told
 }
 
-async fn once(url: &Uri, batch: &[Span]) -> io::Result<()> {
+async fn once(to: &Collector, batch: &[Span]) -> io::Result<()> {
     let body = ("application/json", encode_spans(batch));
-    let (status, _) = post(url, body, (SPANS_TIMEOUT, SPANS_ANSWER_BYTES_MAX)).await?;
+    let (status, _) =
+        post((&to.url, &to.headers), body, (SPANS_TIMEOUT, SPANS_ANSWER_BYTES_MAX)).await?;
     if status.is_success() {
         return Ok(());
     }

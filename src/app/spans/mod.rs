@@ -7,20 +7,20 @@
 #[cfg(feature = "otlp")]
 mod export;
 
-use http::Uri;
-
 use super::errand::Errand;
+use crate::config::TelemetryConfig;
 
 #[cfg(feature = "otlp")]
-pub(super) fn start(url: Option<Uri>) -> Errand {
-    let Some((url, spans)) = url.zip(crate::telemetry::Spans::collect()) else {
+pub(super) fn start(config: TelemetryConfig) -> Errand {
+    let to = export::Collector::of(config);
+    let Some((to, spans)) = to.zip(crate::telemetry::Spans::collect()) else {
         return Errand::default();
     };
-    tracing::info!(collector = %url, "Traces are exported");
-    Errand::start(|end| export::export(url, spans, end))
+    tracing::info!(collector = %to.url, "Traces are exported");
+    Errand::start(|end| export::export(to, spans, end))
 }
 
 #[cfg(not(feature = "otlp"))]
-pub(super) fn start(_: Option<Uri>) -> Errand {
+pub(super) fn start(_: TelemetryConfig) -> Errand {
     Errand::default()
 }

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use http::Uri;
+use http::{HeaderName, Uri};
+
+use crate::config::Secret;
 
 /// `[audit]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct AuditConfig {
 pub struct TelemetryConfig {
     /// Where spans are posted.
     pub otlp: Option<Uri>,
+    /// What goes with them, such as a key of the collector's.
+    pub otlp_headers: Vec<(HeaderName, Secret)>,
 }
 
 /// A witness, and how it is known.

@@ -42,7 +42,7 @@ pub(super) fn read(
 ) -> Option<HttpTarget> {
     let url = url(section, check);
     let mut headers = Headers::new();
-    literal_headers(section, lookup, &mut headers, check);
+    literal_headers((section, "http_headers"), lookup, &mut headers, check);
     variable_headers(section, lookup, &mut headers, check);
     bearer(section, lookup, &mut headers, check);
     Some(HttpTarget { url: url?, headers: headers.into_values().collect() })
@@ -106,13 +106,24 @@ pub(in crate::config) fn is_loopback(host: &str) -> bool {
         || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-fn literal_headers(
+/// The headers of a table, for whomever else we call. References in them are resolved.
+pub(in crate::config) fn headers_of(
     section: &Section<'_>,
+    key: &str,
+    check: &mut Check<'_>,
+) -> Vec<(HeaderName, Secret)> {
+    let mut headers = Headers::new();
+    literal_headers((section, key), Lookup::Resolve, &mut headers, check);
+    headers.into_values().collect()
+}
+
+fn literal_headers(
+    (section, key): (&Section<'_>, &str),
     lookup: Lookup,
     headers: &mut Headers,
     check: &mut Check<'_>,
 ) {
-    let table = section.section("http_headers", "http_headers", &mut check.notes);
+    let table = section.section(key, key, &mut check.notes);
     for (name, value) in table.entries() {
         let written = value.get_ref().as_str().unwrap_or_default();
         let credential = ["authorization", "cookie"].contains(&&*name.value.to_ascii_lowercase());

@@ -5,12 +5,11 @@
 //! directories, secrets) has to be there for it.
 
 mod http;
-pub(super) use http::is_loopback;
 mod replicas;
 mod risk;
 mod stdio;
 
-pub(super) use http::is_header_of_ours;
+pub(super) use http::{headers_of, is_header_of_ours, is_loopback};
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -7,7 +7,7 @@ use std::{io, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    Request, StatusCode, Uri,
+    HeaderMap, Request, StatusCode, Uri,
     header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT},
     request::Builder,
     uri::PathAndQuery,
@@ -22,13 +22,17 @@ use super::{
     socket::{Address, Socket},
 };
 
-/// What is answered to `body`, which is of that type, within the time and the bytes given.
+/// What is answered to `body`, which is of that type and comes with these headers, within the time
+/// and the bytes given.
 pub async fn post(
-    url: &Uri,
+    (url, headers): (&Uri, &HeaderMap),
     (content_type, body): (&'static str, Vec<u8>),
     limits: (Duration, usize),
 ) -> io::Result<(StatusCode, Bytes)> {
-    let request = Request::post(path_of(url)).header(CONTENT_TYPE, content_type);
+    let mut request = Request::post(path_of(url)).header(CONTENT_TYPE, content_type);
+    if let Some(all) = request.headers_mut() {
+        all.extend(headers.clone());
+    }
     ask(url, (request, body), limits).await
 }
 

@@ -34,6 +34,7 @@ enum Manner {
 struct Collector {
     port: u16,
     bodies: Arc<Mutex<Vec<Value>>>,
+    heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Collector {
@@ -41,12 +42,15 @@ impl Collector {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let bodies = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&bodies);
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let (kept, seen) = (Arc::clone(&bodies), Arc::clone(&heads));
         thread::spawn(move || {
             let mut held = Vec::new();
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
-                kept.lock().unwrap().push(body_of(&stream));
+                let (head, body) = request_of(&stream);
+                seen.lock().unwrap().push(head);
+                kept.lock().unwrap().push(body);
                 match manner {
                     Manner::Takes => answer(stream, "200 OK"),
                     Manner::Fails => answer(stream, "503 Service Unavailable"),
@@ -54,7 +58,7 @@ impl Collector {
                 }
             }
         });
-        Self { port, bodies }
+        Self { port, bodies, heads }
     }
 
     fn table(&self) -> String {
@@ -87,7 +91,7 @@ impl Collector {
     }
 }
 
-fn body_of(stream: &TcpStream) -> Value {
+fn request_of(stream: &TcpStream) -> (String, Value) {
     let mut reader = BufReader::new(stream);
     let (mut head, mut n_bytes) = (String::new(), 0);
     while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap() > 0 {}
@@ -100,7 +104,7 @@ fn body_of(stream: &TcpStream) -> Value {
     assert!(head.to_ascii_lowercase().contains("content-type: application/json"), "{head}");
     let mut body = vec![0; n_bytes];
     reader.read_exact(&mut body).unwrap();
-    serde_json::from_slice(&body).unwrap()
+    (head, serde_json::from_slice(&body).unwrap())
 }
 
 fn answer(mut stream: TcpStream, status: &str) {
@@ -142,6 +146,28 @@ async fn call(client: &Client, name: &str, meta: Value) -> Value {
 
 fn traceparent(flags: &str) -> Value {
     json!({ "traceparent": format!("00-{TRACE}-{SPAN}-{flags}") })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_come_with_the_collectors_key_which_nobody_else_sees() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    std::fs::write(&path, "c0llect0r\n").unwrap();
+    let collector = Collector::start(Manner::Takes);
+    let headers = format!("{{ Authorization = \"Bearer ${{file:{}}}\" }}", path.display());
+    let table = format!("{}otlp_headers = {headers}\n", collector.table());
+    let gateway = Gateway::start(&format!("{table}{}", stdio_server("up", &[])));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    call(&client, "up__echo", json!({})).await;
+    collector.wait(&gateway, 2);
+    let heads = collector.heads.lock().unwrap().clone();
+    assert!(
+        heads.iter().all(|head| head.contains("authorization: Bearer c0llect0r\r\n")),
+        "{heads:?}"
+    );
+    let output = gateway.cli(&["check"]);
+    let told = [gateway.log(), gateway.status().to_string(), format!("{output:?}")];
+    assert!(told.iter().all(|text| !text.contains("c0llect0r")), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ const GATEWAY: Into = Into::Table("gateway");
 const LIMITS: Into = Into::Table("limits");
 const STOP: Into = Into::Table("stop");
 
-pub(super) const ROWS: [Row; 69] = [
+pub(super) const ROWS: [Row; 70] = [
     (
         GATEWAY,
         "tls",
@@ -146,6 +146,19 @@ pub(super) const ROWS: [Row; 69] = [
         |c| format!("{:?}", c.telemetry.otlp.as_ref().map(ToString::to_string)),
         "None",
         "Some(\"http://localhost:4318/v1/traces\")",
+    ),
+    (
+        Into::Table("telemetry"),
+        "otlp_headers",
+        r#"{ X-Key = "${env:TOKEN}" }"#,
+        |c| {
+            let shown = |(name, value): &(http::HeaderName, crate::config::Secret)| {
+                format!("{name}: {}", value.expose())
+            };
+            c.telemetry.otlp_headers.iter().map(shown).collect()
+        },
+        "",
+        "x-key: t0ken",
     ),
     (STOP, "auto_resume", "true", |c| c.stop.auto_resume.to_string(), "false", "true"),
     (STOP, "heartbeat_sec", "2.5", |c| format!("{:?}", c.stop.heartbeat), "None", "Some(2.5s)"),
