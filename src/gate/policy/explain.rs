@@ -4,12 +4,7 @@
 
 use cedar_policy::{Decision, PolicySet};
 
-use super::{
-    Asked, Decided, Policies,
-    names::ActionName,
-    slice::{Selection, Slice},
-    source::Statement,
-};
+use super::{Asked, Decided, Policies, names::ActionName, slice::Slice, source::Statement};
 use crate::config::{Case, Expect, Place};
 
 /// An answer with its reasons.
@@ -86,9 +81,9 @@ impl Policies {
         let Ok(set) = PolicySet::from_policies([statement.policy.clone()]) else {
             return Fit::Fails;
         };
-        let mentions = statement.mentions.clone();
-        let selection = Selection { statements: Vec::new(), set, mentions, are_bare: false };
-        let Ok(response) = slice.ask(&self.source, asked, &selection) else { return Fit::Fails };
+        let Ok(response) = slice.ask(&self.source, asked, (&set, &statement.mentions)) else {
+            return Fit::Fails;
+        };
         if response.diagnostics().errors().next().is_some() {
             return Fit::Fails;
         }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use cedar_policy::{
-    Authorizer, Decision, Entities, Entity, EntityUid, PolicySet, Request, Response,
+    Authorizer, Decision, Entities, Entity, EntityUid, Policy, PolicySet, Request, Response,
 };
 use smallvec::SmallVec;
 
@@ -41,7 +41,11 @@ pub(super) struct Slice {
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) statements: Vec<usize>,
+    /// As they were written.
     pub(super) set: PolicySet,
+    /// The same without what their heads say of the action and its server, which is how they were
+    /// found: Cedar would compare it for each of them, at each call.
+    lean: PolicySet,
     pub(super) mentions: Mentions,
     /// None of them has a condition: their heads say it all.
     pub(super) are_bare: bool,
@@ -65,15 +69,17 @@ impl Selection {
 
     pub(super) fn compile(source: &Source, statements: Vec<usize>) -> Self {
         let (mut mentions, mut policies) = (Mentions::default(), Vec::new());
-        let mut are_bare = true;
+        let (mut are_bare, mut lean) = (true, Vec::new());
         for statement in statements.iter().filter_map(|n| source.statements.get(*n)) {
             mentions.join(&statement.mentions);
             are_bare &= statement.is_bare();
             policies.push(statement.policy.clone());
+            lean.push(without_place(&statement.policy));
         }
         // Their names are numbers, each once.
         let set = PolicySet::from_policies(policies).unwrap_or_default();
-        Self { statements, set, mentions, are_bare }
+        let lean = PolicySet::from_policies(lean).unwrap_or_default();
+        Self { statements, set, lean, mentions, are_bare }
     }
 }
 
@@ -116,7 +122,11 @@ impl Slice {
     }
 
     pub(super) fn by_cedar(&self, source: &Source, asked: &Asked<'_>) -> Decided {
-        match self.ask(source, asked, &self.selection) {
+        self.by(source, asked, &self.selection.lean)
+    }
+
+    pub(super) fn by(&self, source: &Source, asked: &Asked<'_>, set: &PolicySet) -> Decided {
+        match self.ask(source, asked, (set, &self.selection.mentions)) {
             Ok(response) => read(source, &response),
             Err(doubt) => Decided::doubtful(doubt),
         }
@@ -140,15 +150,15 @@ impl Slice {
         &self,
         source: &Source,
         asked: &Asked<'_>,
-        selection: &Selection,
+        (set, mentions): (&PolicySet, &Mentions),
     ) -> Result<Response, Doubt> {
-        let context = self.typed.context(asked, &selection.mentions);
+        let context = self.typed.context(asked, mentions);
         let context = context.map_err(|unjudged| Doubt::Unjudged(unjudged.0))?;
         let world = self.world(source, &asked.caller.principal).ok_or(Doubt::Invalid)?;
         let (principal, action) = (world.principal.clone(), world.action.clone());
         let request = Request::new(principal, action, world.resource.clone(), context, None);
         let request = request.map_err(|_| Doubt::Invalid)?;
-        Ok(Authorizer::new().is_authorized(&request, &selection.set, &world.entities))
+        Ok(Authorizer::new().is_authorized(&request, set, &world.entities))
     }
 
     /// Made once for each; of so many, that is.
@@ -189,6 +199,18 @@ impl World {
         let entities = Entities::from_entities(entities, None).ok()?;
         Some(Self { entities, ..world })
     }
+}
+
+/// The policy for any action of any server. As it was, if that cannot be said.
+fn without_place(policy: &Policy) -> Policy {
+    let lean = policy.to_json().ok().and_then(|mut json| {
+        let whole = json.as_object_mut()?;
+        for part in ["action", "resource"] {
+            whole.insert(part.to_owned(), serde_json::json!({ "op": "All" }));
+        }
+        Policy::from_json(Some(policy.id().clone()), json).ok()
+    });
+    lean.unwrap_or_else(|| policy.clone())
 }
 
 fn read(source: &Source, response: &Response) -> Decided {

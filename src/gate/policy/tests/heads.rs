@@ -57,6 +57,9 @@ fn check(policies: &Policies, who: &str, (at, kind, name): (&str, Kind, &str)) -
     policies.with_slice(ActionName::of(&server, &subject), |slice| {
         assert!(slice.selection.are_bare);
         let by_heads = slice.by_heads(&policies.source, &caller.principal);
+        // As they were written, and without what found them.
+        let whole = slice.by(&policies.source, &asked, &slice.selection.set);
+        assert_eq!(by_heads, whole, "{who} {at} {name}");
         assert_eq!(by_heads, slice.by_cedar(&policies.source, &asked), "{who} {at} {name}");
         by_heads.allows
     })
