@@ -1,5 +1,6 @@
 //! What the audit log takes: calls put on record a second, and how long each waits, beside a bare
-//! loop of write and fdatasync on the same disk in the same rounds. Then how fast a log verifies.
+//! loop of write and fdatasync on the same disk in the same rounds; with arguments and results kept
+//! in the vault in several ways, and not at all. Then how fast a log verifies.
 //!
 //! `cargo bench --bench audit [DIR]`: DIR is a directory on the disk that is meant (default: the
 //! system's temporary directory). Ratios carry over to other machines, absolute figures do not.
@@ -22,7 +23,8 @@ use std::{
 
 use bytes::Bytes;
 use portcullis::{
-    audit::{Audit, Durability, Record, Wanted, records_of, verify},
+    audit::{Audit, Durability, Record, Settings, Wanted, records_of, verify},
+    config::Payloads,
     domain::{CallId, CallIds, Grounds, Matter, Nonce, Outcome},
 };
 use tokio::task::JoinSet;
@@ -39,7 +41,7 @@ fn tell(what: &str, mut waits: Vec<Duration>, elapsed: Duration) {
     let n = u64::try_from(waits.len()).unwrap();
     let rate = n * 1000 / u64::try_from(elapsed.as_millis()).unwrap().max(1);
     let (half, rare) = (at(500).as_micros(), at(990).as_micros());
-    println!("{what:<28} {rate:>8}/s  p50 {half:>7} µs  p99 {rare:>7} µs");
+    println!("{what:<38} {rate:>8}/s  p50 {half:>7} µs  p99 {rare:>7} µs");
 }
 
 /// Writes so many records at a time and syncs, with nothing around it.
@@ -56,9 +58,11 @@ fn bare(dir: &Path, records: usize) {
     tell(&format!("bare fdatasync, {records} at once"), waits, began.elapsed());
 }
 
-fn audited(dir: &Path, durability: Durability, clients: usize) {
+fn audited(dir: &Path, (durability, payloads): (Durability, Payloads), clients: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (audit, thread) = Audit::open(dir, durability).unwrap();
+    let mut settings = Settings::from(durability);
+    settings.payloads = payloads;
+    let (audit, thread) = Audit::open(dir, settings).unwrap();
     let ids = Arc::new(CallIds::new(Nonce(1)));
     let began = Instant::now();
     let mut tasks = JoinSet::new();
@@ -82,7 +86,8 @@ fn audited(dir: &Path, durability: Durability, clients: usize) {
         tasks.spawn_on(client, runtime.handle());
     }
     let waits = runtime.block_on(tasks.join_all()).concat();
-    tell(&format!("{durability:?}, {clients} clients"), waits, began.elapsed());
+    let what = format!("{durability:?}, vault {payloads:?}, {clients} clients");
+    tell(&what, waits, began.elapsed());
     thread.finish();
 }
 
@@ -177,16 +182,14 @@ fn main() {
     let dir = tempfile::tempdir_in(place).unwrap();
     for round in 1..=ROUNDS {
         println!("round {round}");
-        for (durability, clients) in [
-            (Durability::Group, 1),
-            (Durability::Group, 64),
-            (Durability::Cached, 1),
-            (Durability::Cached, 64),
-        ] {
-            if durability == Durability::Group {
-                bare(dir.path(), clients);
+        for clients in [1, 64] {
+            bare(dir.path(), clients);
+            audited(&dir.path().join("audit"), (Durability::Group, Payloads::Shape), clients);
+        }
+        for payloads in [Payloads::None, Payloads::Shape, Payloads::Full] {
+            for clients in [1, 64] {
+                audited(&dir.path().join("audit"), (Durability::Cached, payloads), clients);
             }
-            audited(&dir.path().join("audit"), durability, clients);
         }
     }
     verified(&dir.path().join("audit"));

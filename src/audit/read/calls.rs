@@ -2,7 +2,8 @@
 //!
 //! Says the same with an index and without, whatever has become of it: each line is read and asked
 //! whose it is, a segment whose table is amiss is gone through, and a call that seems to have no
-//! end is looked for in all of them.
+//! end is looked for in all of them. Only a table that somebody has forged to leave a record out
+//! can hide it from here; that is no evidence, and what is, `verify` reads whole.
 
 use std::{io, path::Path};
 

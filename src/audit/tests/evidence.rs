@@ -9,7 +9,11 @@ use super::{
     Audit, Durability, Settings, VerifyError, Wanted, crash::copy, kinds, log, log_dir, memory_dir,
     open, segment, verified, verify, write_calls, write_log,
 };
-use crate::audit::Record;
+use crate::audit::{
+    Record,
+    log::{Disk, find},
+    tlog::{Edge, leaf},
+};
 
 #[track_caller]
 pub(super) fn first_bad_of(dir: &Path, wanted: &Wanted, want: u64) -> String {
@@ -140,7 +144,7 @@ async fn a_log_that_ends_with_its_epoch_is_signed_by_that_epochs_key() {
 
 /// Rebuilds the chain after a change, as somebody can who may write every file.
 pub(super) fn rechain(lines: &[String]) -> Vec<String> {
-    use crate::audit::{record::hex_digits, tlog::leaf};
+    use crate::audit::record::hex_digits;
     let mut prev = [0; 32];
     let mut out = Vec::new();
     for (seq, line) in (1..).zip(lines) {
@@ -173,6 +177,17 @@ async fn a_chain_made_anew_is_not_the_one_that_was_signed() {
     changed[4] = changed[4].replace("\"ts\":", "\"ts\":1");
     fs::remove_dir_all(log_dir(dir.path()).join("tile")).unwrap();
     first_bad(dir.path(), &rechain(&changed), 1);
+    // And with tiles made anew to match.
+    let (mut edge, place) = (Edge::default(), find(dir.path()).unwrap().unwrap());
+    for line in rechain(&changed) {
+        edge.push(leaf(line.trim_end().as_bytes()), &mut drop);
+    }
+    for tile in edge.partial() {
+        place.put_tile(&Disk::default(), &tile).unwrap();
+    }
+    assert!(
+        first_bad_of(dir.path(), &Wanted::default(), 1).contains("not the one that was signed")
+    );
 }
 
 #[tokio::test]
@@ -303,7 +318,7 @@ async fn what_was_set_back_is_seen_by_a_witness_and_by_the_clock() {
 #[tokio::test]
 async fn a_log_that_lacks_what_was_signed_is_left_alone_and_another_is_begun() {
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 5] = [
+    let damages: [(&str, Damage); 6] = [
         ("is gone, and 5 were signed", |dir| {
             let text: String = log(dir).split_inclusive('\n').take(3).collect();
             fs::write(segment(dir), text).unwrap();
@@ -316,6 +331,13 @@ async fn a_log_that_lacks_what_was_signed_is_left_alone_and_another_is_begun() {
             let text = log(dir);
             let (before, after) = text.rsplit_once("answered").unwrap();
             fs::write(segment(dir), format!("{before}answereD{after}")).unwrap();
+        }),
+        ("its checkpoint knows other records", |dir| {
+            // Made anew to its end, and without the tiles that would tell.
+            let mut lines = lines_of(dir);
+            lines[2] = lines[2].replace("\"ts\":", "\"ts\":1");
+            fs::write(segment(dir), rechain(&lines).concat()).unwrap();
+            fs::remove_dir_all(log_dir(dir).join("tile")).unwrap();
         }),
         ("its checkpoint is gone", |dir| {
             fs::remove_file(log_dir(dir).join("checkpoint")).unwrap();
