@@ -1,11 +1,13 @@
 //! Questions of servers: whose answers count, and when nobody is asked any more.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Kind},
     eras::{Cell, Server},
-    harness::{Gateway, HttpFixture, audit_in, journal},
+    harness::{Gateway, HttpFixture, audit_in, journal, wait_until},
 };
 
 pub(crate) const KINDS: [Kind; 4] =
@@ -142,5 +144,92 @@ async fn an_old_client_is_asked_in_the_words_of_its_revision_or_not_at_all() {
             // It is told no at once, and makes of that what it can.
             assert!(got.to_string().contains("words that its caller knows"), "{server:?} {got}");
         }
+    }
+}
+
+const TWICE: &str = "up__test_two_questions";
+const LEGACY: [Server; 2] = [Server::LegacyStdio, Server::LegacyHttp];
+
+/// A client of this kind that has a session of the legacy server to itself.
+async fn own_session(kind: Kind, server: Server) -> Cell {
+    Cell::with(kind, server, able(), "isolation = \"per-session\"\n").await
+}
+
+impl Cell {
+    fn second_after(&self) -> Value {
+        json!({ "second_after": self.journal.with_file_name("go") })
+    }
+
+    /// The server asks its second question, and the gateway has read it.
+    fn ask_second(&self) {
+        fs::write(self.journal.with_file_name("go"), "").unwrap();
+        let is_asked = |event: &Value| event["event"] == "asked";
+        let asked = || journal(&self.journal).into_iter().find(is_asked);
+        wait_until("the second question", asked, || self.describe());
+    }
+
+    /// Each question was handed out as often as this, and its answer came to the server once.
+    fn assert_told_once(&self, n_handed_out: [usize; 2]) {
+        let rounds = audit_in(&self.audit).into_iter().filter(|one| one["kind"] == "questions");
+        let rounds: Vec<String> =
+            rounds.map(|round| round["asks"].as_str().unwrap().to_owned()).collect();
+        let n = |what: &str| {
+            rounds.iter().flat_map(|round| round.split(',')).filter(|one| *one == what).count()
+        };
+        assert_eq!([n("sampling"), n("form")], n_handed_out, "{rounds:?}");
+        let heard = journal(&self.journal).into_iter().filter(|one| one["event"] == "response");
+        // And one to its ping.
+        assert_eq!(heard.count(), 3, "{}", self.describe());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_comes_while_another_is_answered_is_put_alone() {
+    let kinds = [Kind::LegacyHttp, Kind::LegacyStdio];
+    for (kind, server) in kinds.into_iter().flat_map(|kind| LEGACY.map(|it| (kind, it))) {
+        let cell = own_session(kind, server).await;
+        let mut call = cell.client.begin(TWICE, cell.second_after(), None).await;
+        let first = cell.client.question(&mut call).await;
+        assert_eq!(first["method"], "sampling/createMessage", "{kind:?} {server:?}");
+        cell.ask_second();
+        cell.client.respond(&first, answer("sampling/createMessage")).await;
+        let second = cell.client.question(&mut call).await;
+        assert_eq!(second["method"], "elicitation/create", "{kind:?} {server:?} {second}");
+        cell.client.respond(&second, answer("elicitation/create")).await;
+        let got = call.finish().await.response;
+        assert!(text(&got).contains("Paris") && text(&got).contains("ann"), "{got}");
+        cell.assert_told_once([1, 1]);
+    }
+}
+
+/// It may come back without an answer, and bring one that it has given already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_caller_is_asked_again_only_what_it_has_not_answered() {
+    let kinds = [Kind::ModernHttp, Kind::ModernStdio];
+    for (kind, server) in kinds.into_iter().flat_map(|kind| LEGACY.map(|it| (kind, it))) {
+        let cell = own_session(kind, server).await;
+        let mut params = json!({ "name": TWICE, "arguments": cell.second_after() });
+        let sample = json!({ "q0": answer("sampling/createMessage") });
+        let both = json!({ "q0": { "late": true }, "q1": answer("elicitation/create") });
+        for (responses, want) in [
+            (None, vec!["q0"]),
+            (Some(json!({})), vec!["q0", "q1"]),
+            (Some(sample.clone()), vec!["q1"]),
+            (Some(sample), vec!["q1"]),
+        ] {
+            if let Some(given) = responses {
+                params["inputResponses"] = given;
+            }
+            let asks = cell.client.ask("tools/call", params.clone()).await.response;
+            let asked = asks["result"]["inputRequests"].as_object();
+            let asked: Vec<&String> = asked.unwrap_or_else(|| panic!("{asks}")).keys().collect();
+            assert_eq!(asked, want, "{kind:?} {server:?} {asks}");
+            params["requestState"] = asks["result"]["requestState"].clone();
+            cell.ask_second();
+        }
+        params["inputResponses"] = both;
+        let got = cell.client.ask("tools/call", params).await.response;
+        assert!(text(&got).contains("Paris") && text(&got).contains("ann"), "{got}");
+        cell.assert_told_once([2, 3]);
     }
 }

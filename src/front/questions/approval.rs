@@ -125,7 +125,7 @@ fn question(
         Some(_) | None => return None,
     };
     let shown = Object::parse(shown.to_string().into()).ok()?;
-    let result = input_required([(asking, Some(&shown))].into_iter(), Some(state)).ok()?;
+    let result = input_required([(0, asking, Some(&shown))].into_iter(), Some(state)).ok()?;
     match InputRequired::read(&result) {
         Ok(Progressed::Asks(asks)) => Some(asks),
         Ok(Progressed::Complete | Progressed::Task(_)) | Err(_) => None,

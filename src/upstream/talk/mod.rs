@@ -143,12 +143,16 @@ impl Calls {
         } else {
             match self.talks.resume(resume) {
                 Resumed::Unknown => Err(CallError::Unavailable { sent: Sent::Unknown }),
-                Resumed::Again(response) => Ok(response),
                 Resumed::Early(answer) => answer,
                 Resumed::Answers { call, frames } => {
                     self.pending.insert(call, waiting);
                     let act = |frame| Act::Answer { call, asked_as, epoch, frame };
-                    return frames.into_iter().map(act).collect();
+                    let mut acts: Vec<Act> = frames.into_iter().map(act).collect();
+                    if self.talks.is_parked(call) {
+                        // What it did not answer, or was asked meanwhile.
+                        acts.extend(self.park(call));
+                    }
+                    return acts;
                 }
             }
         };
@@ -197,10 +201,13 @@ impl Calls {
 
     /// An answer of the caller did not reach the server, which now waits in vain.
     pub(super) fn lost(&mut self, call: u64, error: CallError) -> Vec<Act> {
-        if !self.pending.answer(call, Err(error)) {
+        if self.talks.is_over(call) {
             return Vec::new();
         }
-        self.off(call, "an answer was not taken")
+        // One that is parked for another question hears of it when it comes back.
+        let Some(mut acts) = self.answered(call, Err(error)) else { return Vec::new() };
+        acts.push(Act::Cancel { call, reason: "an answer was not taken", told: None });
+        acts
     }
 
     /// Somebody who waited has gone.

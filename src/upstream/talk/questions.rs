@@ -2,8 +2,9 @@
 //!
 //! Owns which question belongs to which call, and the tokens under which parked calls are found
 //! again. A call's questions are gathered for a moment, then handed out together; from there until
-//! the answers come the call is parked: its request stays open at the server and no clock of the
-//! call runs, only that of `QUESTION_WAIT_MAX`. Does no IO and asks nobody.
+//! all are answered the call is parked: its request stays open at the server and no clock of the
+//! call runs, only that of `QUESTION_WAIT_MAX`. Promises that a question that was answered is never
+//! handed out again, whatever is asked meanwhile. Does no IO and asks nobody.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -36,6 +37,8 @@ struct Talk {
     /// The revision in which its caller is asked.
     to: Version,
     open: Vec<Open>,
+    /// How many there have been; it numbers them, so that no key is ever used for another one.
+    n_asked: usize,
     phase: Phase,
     /// What came of the call while nobody waited for it.
     early: Option<Result<Response, CallError>>,
@@ -50,6 +53,7 @@ enum Phase {
 /// One question that the server waits for.
 #[derive(Debug)]
 struct Open {
+    number: usize,
     request: Request,
     asking: Asking,
 }
@@ -58,11 +62,10 @@ struct Open {
 pub(super) enum Resumed {
     /// Nobody asked under this token.
     Unknown,
-    /// Some answers are missing.
-    Again(Response),
     /// The call is over; this was its answer.
     Early(Result<Response, CallError>),
-    /// To be written; then the call with this number waits again.
+    /// To be written; then the call with this number waits again, or is still parked where
+    /// answers are missing.
     Answers { call: u64, frames: Vec<Frame> },
 }
 
@@ -94,8 +97,12 @@ impl Talks {
 
     /// The oldest call that is parked and not over.
     pub(super) fn oldest_parked(&self) -> Option<u64> {
-        let is_over = |call: &u64| self.0.get(call).is_some_and(|talk| talk.early.is_some());
-        self.parked(|_, _| true).filter(|call| !is_over(call)).min()
+        self.parked(|_, _| true).filter(|call| !self.is_over(*call)).min()
+    }
+
+    /// Whether the call has come to an end while it was parked.
+    pub(super) fn is_over(&self, call: u64) -> bool {
+        self.0.get(&call).is_some_and(|talk| talk.early.is_some())
     }
 
     /// The call that was parked when its caller had asked under this number.
@@ -127,14 +134,15 @@ impl Talks {
             Entry::Vacant(place) => {
                 let until = Instant::now() + QUESTION_GATHER;
                 let (open, phase) = (Vec::new(), Phase::Gathering { until });
-                place.insert(Talk { token: token()?, to, open, phase, early: None })
+                place.insert(Talk { token: token()?, to, open, n_asked: 0, phase, early: None })
             }
         };
         let is_new = talk.open.iter().all(|open| open.request.id != request.id);
         if talk.open.len() >= QUESTIONS_MAX || !is_new || talk.early.is_some() {
             return None;
         }
-        talk.open.push(Open { request, asking });
+        talk.open.push(Open { number: talk.n_asked, request, asking });
+        talk.n_asked = talk.n_asked.saturating_add(1);
         Some(())
     }
 
@@ -200,19 +208,10 @@ impl Talks {
             self.0.remove(&call);
             return Resumed::Early(early);
         }
-        let answer = |(n, open): (usize, &Open)| {
-            let said = resume.responses.as_ref()?.object(&question_key(n))?;
-            Some(encode_result(Version::LATEST_LEGACY, &open.request.id, &said, Caching::Never))
-        };
-        let frames: Option<Vec<Frame>> = talk.open.iter().enumerate().map(answer).collect();
-        let Some(frames) = frames else {
-            // Questions that came meanwhile are among them now.
-            if let Phase::Parked { until, .. } = &mut talk.phase {
-                *until = Instant::now() + QUESTION_WAIT_MAX;
-            }
-            return talk.asks(call).map_or(Resumed::Unknown, Resumed::Again);
-        };
-        self.0.remove(&call);
+        let frames = talk.take_answers(resume.responses.as_ref());
+        if talk.open.is_empty() {
+            self.0.remove(&call);
+        }
         Resumed::Answers { call, frames }
     }
 
@@ -233,9 +232,27 @@ fn called_off(open: &[Open]) -> Vec<Frame> {
 }
 
 impl Talk {
+    /// What the server is told of these answers. Their questions are open no more; those without
+    /// an answer here, which may have come after the others were handed out, still are.
+    fn take_answers(&mut self, responses: Option<&Object>) -> Vec<Frame> {
+        let answer = |open: &Open| {
+            let said = responses?.object(&question_key(open.number))?;
+            Some(encode_result(Version::LATEST_LEGACY, &open.request.id, &said, Caching::Never))
+        };
+        let mut frames = Vec::new();
+        self.open.retain(|open| {
+            let answered = answer(open);
+            let is_open = answered.is_none();
+            frames.extend(answered);
+            is_open
+        });
+        frames
+    }
+
     /// The result that asks.
     fn asks(&self, call: u64) -> Option<Response> {
-        let asked = self.open.iter().map(|open| (open.asking, open.request.params.as_ref()));
+        let asked = self.open.iter();
+        let asked = asked.map(|one| (one.number, one.asking, one.request.params.as_ref()));
         let result = input_required(asked, Some(&self.token)).ok()?;
         Some(Response { id: Some(RequestId::from_u64(call)), body: Body::Result(result) })
     }
@@ -269,4 +286,95 @@ fn token() -> Option<String> {
         write!(text, "{byte:02x}").ok();
         text
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::{Resume, Resumed, Talks, Version};
+    use crate::{
+        domain::limits::UPSTREAM_MESSAGE_BYTES_MAX,
+        wire::{Body, Frame, Message, Object, Request, decode},
+    };
+
+    const CALL: u64 = 7;
+
+    fn object(text: &str) -> Object {
+        Object::parse(text.to_owned().into()).unwrap()
+    }
+
+    fn question(id: &str) -> Request {
+        let line = format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"roots/list"}}"#);
+        match decode(line.into(), UPSTREAM_MESSAGE_BYTES_MAX) {
+            Ok(Message::Request(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn add(talks: &mut Talks, id: &str) {
+        let can = object(r#"{"roots":{}}"#);
+        talks.add(CALL, question(id), (&can, Some(Version::MODERN))).unwrap();
+    }
+
+    /// The keys that its caller is handed now, and the token.
+    fn handed_out(talks: &mut Talks) -> (Vec<String>, String) {
+        let Body::Result(asks) = talks.park(CALL, CALL, None).unwrap().body else { panic!() };
+        let requests = asks.object("inputRequests").unwrap();
+        let keys = requests.keys().map(Cow::into_owned).collect();
+        (keys, asks.text("requestState").unwrap())
+    }
+
+    /// Which of the server's questions are answered by these responses.
+    fn told(talks: &mut Talks, token: &str, responses: Option<&str>) -> Vec<String> {
+        let responses = responses.map(object);
+        let resume = Resume { token: token.to_owned(), responses };
+        let Resumed::Answers { call: CALL, frames } = talks.resume(&resume) else { panic!() };
+        let id = |frame: Frame| Object::parse(frame.into_bytes()).unwrap().text("id").unwrap();
+        frames.into_iter().map(id).collect()
+    }
+
+    /// Handed out are `a` and `b`; `c` comes meanwhile.
+    #[test]
+    fn what_is_answered_is_told_and_only_the_rest_is_asked() {
+        for (responses, want_told, want_asked) in [
+            (None, vec![], vec!["q0", "q1", "q2"]),
+            (Some("{}"), vec![], vec!["q0", "q1", "q2"]),
+            (Some(r#"{"q0":"no object"}"#), vec![], vec!["q0", "q1", "q2"]),
+            (Some(r#"{"q9":{}}"#), vec![], vec!["q0", "q1", "q2"]),
+            (Some(r#"{"q0":{}}"#), vec!["a"], vec!["q1", "q2"]),
+            (Some(r#"{"q1":{}}"#), vec!["b"], vec!["q0", "q2"]),
+            (Some(r#"{"q1":{},"q0":{}}"#), vec!["a", "b"], vec!["q2"]),
+            (Some(r#"{"q0":{},"q1":{},"q2":{}}"#), vec!["a", "b", "c"], vec![]),
+        ] {
+            let mut talks = Talks::default();
+            add(&mut talks, "a");
+            add(&mut talks, "b");
+            let (keys, token) = handed_out(&mut talks);
+            assert_eq!(keys, ["q0", "q1"]);
+            add(&mut talks, "c");
+            assert_eq!(told(&mut talks, &token, responses), want_told, "{responses:?}");
+            assert_eq!(talks.is_parked(CALL), !want_asked.is_empty(), "{responses:?}");
+            if !want_asked.is_empty() {
+                let (keys, again) = handed_out(&mut talks);
+                assert_eq!(keys, want_asked, "{responses:?}");
+                assert_eq!(again, token);
+            }
+        }
+    }
+
+    /// A client may bring an answer again with the next one.
+    #[test]
+    fn an_answer_counts_once_and_for_no_other_question() {
+        let mut talks = Talks::default();
+        add(&mut talks, "a");
+        let (_, token) = handed_out(&mut talks);
+        add(&mut talks, "b");
+        let given = Some(r#"{"q0":{}}"#);
+        assert_eq!(told(&mut talks, &token, given), ["a"]);
+        assert_eq!(handed_out(&mut talks).0, ["q1"]);
+        add(&mut talks, "c");
+        assert!(told(&mut talks, &token, given).is_empty());
+        assert_eq!(handed_out(&mut talks).0, ["q1", "q2"]);
+    }
 }

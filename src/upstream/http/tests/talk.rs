@@ -153,7 +153,7 @@ async fn an_answer_is_a_post_of_its_own_and_the_call_ends_on_its_first_stream() 
     let asked = asks(call).await;
     assert_eq!(asked["inputRequests"].as_object().unwrap().len(), 2, "{asked}");
     let token = token(&asked);
-    let (_, again) = rig.talk(accepted(&token));
+    let (_, again) = rig.talk(resume(&token, "{}"));
     assert_eq!(asks(again).await["requestState"], token, "a missing answer asks again");
 
     let (sender, mut receiver) = notices();
@@ -290,6 +290,44 @@ async fn an_answer_that_the_server_does_not_take_ends_the_call() {
     assert_eq!(failed.sent(), Sent::Yes, "{failed:?}");
     assert_eq!(rig.told().await["params"]["requestId"], id);
     stream.hung_up().await;
+}
+
+/// The call is parked for another question meanwhile.
+#[tokio::test]
+async fn what_was_answered_is_told_at_once_and_asked_no_more() {
+    let (mut rig, _get) = able().await;
+    for is_taken in [true, false] {
+        let (id, stream, token) = rig.parked().await;
+        stream.say(&event(ROOTS)).await;
+        // Read before the answer that comes on another way.
+        stream.say(&event(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#)).await;
+        assert_eq!(rig.told().await["id"], "p");
+        let (_, retry) = rig.talk(accepted(&token));
+        let left = asks(retry).await;
+        let keys: Vec<&String> = left["inputRequests"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["q1"]);
+        assert_eq!(left["requestState"], token);
+        let told = rig.server.next().await;
+        assert_eq!(posted(&told)["id"], "f");
+        let rest = || resume(&token, r#"{"q0":{"action":"decline"},"q1":{"roots":[]}}"#);
+        if is_taken {
+            told.json(202, "");
+            let (_, retry) = rig.talk(rest());
+            assert_eq!(rig.told().await["id"], 9, "only what was open");
+            stream.say(&event(&answer(id, r#"{"done":1}"#))).await;
+            assert_eq!(result_of(soon(retry).await.unwrap()), r#"{"done":1}"#);
+        } else {
+            told.json(500, "");
+            let told = rig.told_twice().await;
+            assert!(
+                told.iter().any(|told| told["id"] == 9 && told["error"].is_object()),
+                "{told:?}"
+            );
+            assert!(told.iter().any(|told| told["params"]["requestId"] == id), "{told:?}");
+            let (_, late) = rig.talk(rest());
+            assert_eq!(failure(late).await.sent(), Sent::Yes);
+        }
+    }
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn gathered_questions_are_answered_under_the_childs_own_ids() {
     let token = parked(&mut rig).await;
     let wrong = ask(&rig, resume("no such token", "{}")).await;
     assert_eq!(wrong.unwrap_err(), CallError::Unavailable { sent: Sent::Unknown });
-    let again = result_of(ask(&rig, resume(&token, r#"{"q0":{}}"#)).await);
+    let again = result_of(ask(&rig, resume(&token, "{}")).await);
     assert!(String::from_utf8_lossy(&again).contains(&token), "a missing answer asks again");
     let (_, mut asked) = rig.ask("{}", WAIT);
     asked.talk = talking(resume(&token, r#"{"q0":{"action":"accept"},"q1":{"roots":[]}}"#));
@@ -61,6 +61,32 @@ async fn gathered_questions_are_answered_under_the_childs_own_ids() {
     let call = async { session.ask(asked).await };
     let child = async {
         assert!(rig.line().await.contains(r#""id":"f","result":{"action":"accept"}"#));
+        assert!(rig.line().await.contains(r#""id":9,"result":{"roots":[]}"#));
+        rig.answer(1, r#"{"done":1}"#).await;
+    };
+    let (done, ()) = tokio::join!(call, child);
+    assert_eq!(result_of(done), r#"{"done":1}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_is_told_at_once_and_asked_no_more() {
+    let mut rig = Rig::new();
+    let token = parked(&mut rig).await;
+    let form = r#"{"q0":{"action":"accept"}}"#;
+    for round in 0..2 {
+        let left: Value =
+            serde_json::from_slice(&result_of(ask(&rig, resume(&token, form)).await)).unwrap();
+        let left: Vec<&String> = left["inputRequests"].as_object().unwrap().keys().collect();
+        assert_eq!(left, ["q1"], "{round}");
+        if round == 0 {
+            assert!(rig.line().await.contains(r#""id":"f","result":{"action":"accept"}"#));
+        }
+    }
+    let (_, mut asked) = rig.ask("{}", WAIT);
+    asked.talk = talking(resume(&token, r#"{"q0":{"action":"decline"},"q1":{"roots":[]}}"#));
+    let session = rig.session.clone();
+    let call = async { session.ask(asked).await };
+    let child = async {
         assert!(rig.line().await.contains(r#""id":9,"result":{"roots":[]}"#));
         rig.answer(1, r#"{"done":1}"#).await;
     };

@@ -34,7 +34,7 @@ impl InputRequired {
         if pages.is_empty() || pages.len() > max {
             return None;
         }
-        let asked = pages.iter().map(|page| (Asking::Url, Some(page)));
+        let asked = pages.iter().enumerate().map(|(n, page)| (n, Asking::Url, Some(page)));
         let result = input_required(asked, None).ok()?;
         let question = |(n, page): (usize, Object)| Question {
             key: question_key(n),
@@ -60,15 +60,13 @@ impl Question {
     }
 }
 
-/// A result that asks this, under the keys of `question_key`.
+/// A result that asks this, each under the `question_key` of its number.
 pub fn input_required<'a>(
-    asked: impl Iterator<Item = (Asking, Option<&'a Object>)>,
+    asked: impl Iterator<Item = (usize, Asking, Option<&'a Object>)>,
     state: Option<&str>,
 ) -> Result<Object, WireError> {
-    let asked: Vec<(String, Bytes)> = asked
-        .enumerate()
-        .map(|(n, (asking, params))| (question_key(n), question(asking, params)))
-        .collect();
+    let asked: Vec<(String, Bytes)> =
+        asked.map(|(n, asking, params)| (question_key(n), question(asking, params))).collect();
     let requests = input_responses(asked.iter().map(|(key, text)| (key.as_str(), text.clone())));
     let result = Object::empty().edit();
     let result = result.set(RESULT_TYPE, Bytes::from_static(b"\"input_required\""));
@@ -80,7 +78,7 @@ pub fn input_required<'a>(
     Object::parse(result.finish().into_bytes())
 }
 
-/// The key of the nth question.
+/// The key of the question with this number.
 pub fn question_key(n: usize) -> String {
     format!("q{n}")
 }
