@@ -147,7 +147,7 @@ fn question() -> &'static Question {
 }
 
 #[library_benchmark]
-#[bench::known_tool(args = (), setup = question, config = at_most(166_100))]
+#[bench::known_tool(args = (), setup = question, config = at_most(142_700))]
 fn judged(question: &'static Question) -> Judgement {
     judged_once(question)
 }

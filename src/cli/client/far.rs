@@ -18,7 +18,7 @@ use crate::cli::{Ending, Failure};
 /// A gateway that is reached as applications on other machines reach it.
 #[derive(Debug, Default, clap::Args)]
 pub(in crate::cli) struct FarArgs {
-    /// Ask the gateway at this URL, such as https://gate.example.org:7411/mcp, as its clients do;
+    /// Ask the gateway at this URL, such as `https://gate.example.org:7411/mcp`, as its clients do;
     /// without it, the one that servers.toml describes.
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<Uri>,
