@@ -22,7 +22,7 @@ use crate::{
         vault,
         writer::{Segment, Writer},
     },
-    domain::Matter,
+    domain::{Matter, limits},
 };
 
 /// An audit over any file, to make writing fail.
@@ -113,10 +113,14 @@ async fn a_disk_that_hangs_refuses_when_its_time_is_up() {
     let (audit, thread) = over(File::from(OwnedFd::from(writer)), Durability::Cached);
     let ids = ids();
     let call = call(&ids);
+    let began = tokio::time::Instant::now();
     let refused = audit.append(intent(Matter::Call(&call))).await;
-    assert!(matches!(refused, Err(AuditError::Stalled)), "{refused:?}");
+    let waited = began.elapsed();
+    // Its thread ends with the pipe, whatever is claimed.
     drop(reader);
     thread.finish();
+    assert!(matches!(refused, Err(AuditError::Stalled)), "{refused:?}");
+    assert!(waited < limits::AUDIT_WRITE_TIMEOUT * 2, "{waited:?}");
     assert!(!audit.is_healthy());
 }
 
