@@ -213,7 +213,7 @@ impl Notary {
         let size = self.edge.size();
         tracing::info!(target: FOR_THE_JOURNAL, { audit.size = size, audit.checkpoint = note }, "Audit log signed");
         self.shared.signed(Signed {
-            size: self.edge.size(),
+            size,
             root: base64::encode(&self.edge.root()),
             epoch: self.keys.epoch(),
             at_us: sys::unix_micros(),

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use cedar_policy::{
-    Authorizer, Decision, Entities, Entity, EntityUid, Policy, PolicySet, Request, Response,
+    Authorizer, Decision, Entities, Entity, EntityUid, PolicySet, Request, Response,
 };
 use smallvec::SmallVec;
 
@@ -74,7 +74,7 @@ impl Selection {
             mentions.join(&statement.mentions);
             are_bare &= statement.is_bare();
             policies.push(statement.policy.clone());
-            lean.push(without_place(&statement.policy));
+            lean.push(statement.lean.clone());
         }
         // Their names are numbers, each once.
         let set = PolicySet::from_policies(policies).unwrap_or_default();
@@ -199,18 +199,6 @@ impl World {
         let entities = Entities::from_entities(entities, None).ok()?;
         Some(Self { entities, ..world })
     }
-}
-
-/// The policy for any action of any server. As it was, if that cannot be said.
-fn without_place(policy: &Policy) -> Policy {
-    let lean = policy.to_json().ok().and_then(|mut json| {
-        let whole = json.as_object_mut()?;
-        for part in ["action", "resource"] {
-            whole.insert(part.to_owned(), serde_json::json!({ "op": "All" }));
-        }
-        Policy::from_json(Some(policy.id().clone()), json).ok()
-    });
-    lean.unwrap_or_else(|| policy.clone())
 }
 
 fn read(source: &Source, response: &Response) -> Decided {

@@ -24,6 +24,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) policy: Policy,
+    /// The same for any action of any server: what Cedar is asked once it is found by its head.
+    pub(super) lean: Policy,
     /// Its `@id`, or where it stands.
     pub(super) name: Arc<str>,
     /// Both, for the record.
@@ -49,7 +51,9 @@ impl Statement {
             None => (at.as_str().into(), at.into()),
         };
         let policy = policy.new_id(PolicyId::new(n.to_string()));
-        Self { head: Head::of(&policy), mentions: Mentions::of(&json), policy, name, label, place }
+        let (head, mentions) = (Head::of(&policy), Mentions::of(&json));
+        let lean = without_place(&policy, json);
+        Self { policy, lean, name, label, place, head, mentions }
     }
 
     pub(super) fn mistake(&self, message: impl Into<String>, help: &str) -> Finding {
@@ -76,6 +80,17 @@ impl Statement {
         let actions = literals.iter().filter(|uid| Type::of(uid) == Some(Type::Action));
         actions.map(|uid| uid.id().unescaped().to_owned()).collect()
     }
+}
+
+/// As it was, if that cannot be said.
+fn without_place(policy: &Policy, mut json: serde_json::Value) -> Policy {
+    for part in ["action", "resource"] {
+        if let Some(whole) = json.as_object_mut() {
+            whole.insert(part.to_owned(), serde_json::json!({ "op": "All" }));
+        }
+    }
+    let lean = Policy::from_json(Some(policy.id().clone()), json);
+    lean.unwrap_or_else(|_| policy.clone())
 }
 
 impl Source {
