@@ -1,6 +1,7 @@
 //! Servers that crash again and again, hang, or are gone for a while.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
@@ -10,6 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -82,6 +84,48 @@ async fn a_hung_child_has_no_calls_while_another_replica_is_well() {
     kill("CONT", &hung);
     let up = wait_server(&gateway, "up", "it to be as before", ready);
     assert_eq!((&up["replicas"][0]["pid"], &up["restarts"]), (&hung, &json!(0)));
+}
+
+/// Once ejected it has its second chance; what it does not take is killed, and another one started.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_stays_hung_is_replaced_by_another_process() {
+    let health = "health = { interval_sec = 0.1, timeout_sec = 0.1 }";
+    let gateway = Gateway::start(&format!("{}replicas = 2\n{health}\n", stdio_server("up", &[])));
+    let both = |server: &Value| server["replicas"].as_array().unwrap().iter().all(is_well);
+    let up = wait_server(&gateway, "up", "both replicas", both);
+    let [hung, well] = [0, 1].map(|n| up["replicas"][n]["pid"].clone());
+    kill("STOP", &hung);
+    let ejected = |server: &Value| server["replicas"][0]["breaker"] == "open";
+    wait_server(&gateway, "up", "the ejection", ejected);
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    assert_eq!(client.text("up__pid", json!({})).await, well.to_string());
+    // The ejection itself takes longer than anything else here.
+    let begun = Instant::now();
+    let another = |server: &Value| both(server) && server["replicas"][0]["pid"] != hung;
+    let up = loop {
+        let status = gateway.status();
+        let up = status["servers"].as_array().unwrap()[0].clone();
+        if another(&up) {
+            break up;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{up}\n{}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(up["replicas"][0]["pid"].is_u64(), "a process that is not there is ready: {up}");
+    eprintln!("another process {:?} after the ejection", begun.elapsed());
+    assert_eq!((&up["restarts"], &up["replicas"][1]["pid"]), (&json!(1), &well));
+    assert!(!std::path::Path::new(&format!("/proc/{hung}")).exists());
+    let mut answered = BTreeSet::new();
+    for _ in 0..20 {
+        answered.insert(client.text("up__pid", json!({})).await);
+    }
+    assert_eq!(answered.len(), 2, "{answered:?}");
+}
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn is_well(replica: &Value) -> bool {
+    replica["state"] == "ready" && replica["breaker"] == "closed"
 }
 
 /// Answers the first two requests as a modern server without tools, and every other one by 401.

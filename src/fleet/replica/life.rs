@@ -49,6 +49,8 @@ pub(in crate::fleet) struct Life {
 struct Ended {
     why: String,
     ready_for: Duration,
+    /// What is left of it, to be closed: a child that hangs takes its time to end.
+    session: Option<Arc<Session>>,
 }
 
 const STOPPED: &str = "the emergency stop is engaged";
@@ -60,13 +62,16 @@ impl Life {
     pub(in crate::fleet) async fn run(self) {
         let mut restarts = Restarts::of(&self.replica.target);
         while let Some(epoch) = self.permitted().await {
-            let Ended { why, ready_for } = self.live_once(epoch).await;
+            let Ended { why, ready_for, session } = self.live_once(epoch).await;
             if self.stop.is_cancelled() {
+                close(session).await;
                 break;
             }
             if !self.connector.latch().holds(epoch) {
                 // Its end was no fault of its own.
                 restarts = Restarts::of(&self.replica.target);
+                self.turn(State::Backoff { why: STOPPED.to_owned() });
+                close(session).await;
                 continue;
             }
             // Without randomness the pause is the longest: late is safe.
@@ -74,7 +79,9 @@ impl Life {
             let next = restarts.after(ready_for, Instant::now(), chance);
             // Before anybody can see that there is something to retry.
             let retried = self.replica.retry.notified();
+            // And before what is left has ended: nobody shall see it ready meanwhile.
             self.go_down(why, next);
+            close(session).await;
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = tokio::time::sleep(next.pause()) => {}
@@ -131,7 +138,7 @@ impl Life {
 
     /// One session from birth to death.
     async fn live_once(&self, epoch: Epoch) -> Ended {
-        let stillborn = |why| Ended { why, ready_for: Duration::ZERO };
+        let stillborn = |why| Ended { why, ready_for: Duration::ZERO, session: None };
         let config = &self.replica.config;
         let connecting = self.connector.connect(config, &self.replica.target, &self.replica.tail);
         let connected = tokio::select! {
@@ -156,8 +163,7 @@ impl Life {
         let lost = News::Lost { server: self.server.clone(), replica: self.replica.n };
         // Without a keeper the gateway is about to end.
         self.news.send(lost).await.ok();
-        session.close().await;
-        Ended { why, ready_for }
+        Ended { why, ready_for, session: Some(session) }
     }
 
     /// Has what is watched at the server watched in this session: the tasks that run here, and
@@ -265,6 +271,12 @@ impl Life {
             self.turn(State::Ready(ready));
         }
         Ok(())
+    }
+}
+
+async fn close(session: Option<Arc<Session>>) {
+    if let Some(session) = session {
+        session.close().await;
     }
 }
 
