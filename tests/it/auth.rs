@@ -4,7 +4,7 @@ mod far;
 mod floods;
 mod keys;
 mod roles;
-mod tls;
+pub(crate) mod tls;
 mod tokens;
 
 use http::{HeaderMap, Response, StatusCode};

@@ -28,6 +28,7 @@ mod harness;
 mod hostile;
 mod hosts;
 mod http_rules;
+mod https;
 mod jail;
 mod keys;
 mod leases;

@@ -15,7 +15,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::harness::{Gateway, PORTCULLIS, records_in, stdio_server, wait_until, write_config};
+use crate::{
+    auth::tls::Authority,
+    harness::{Gateway, PORTCULLIS, records_in, stdio_server, wait_until, write_config},
+    https::{Tunnel, trust, trusting},
+};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audit");
 
@@ -178,6 +182,30 @@ fn each_checkpoint_is_shown_to_follow_from_the_last_and_cosigned() {
     // By somebody else it is not.
     let stranger = house.witness.key.replace("example/test", "example/none");
     assert!(!house.audit(&["verify", "--witness", &stranger]).status.success());
+}
+
+#[test]
+fn a_witness_behind_tls_cosigns_if_the_machine_trusts_it() {
+    let authority = Authority::new();
+    let mut house = House::build();
+    let tunnel = Tunnel::before(house.witness.port, &authority.server());
+    let (plain, secured) = (
+        format!("http://127.0.0.1:{}/", house.witness.port),
+        format!("https://localhost:{}/", tunnel.port),
+    );
+    house.tables = house.tables.replace(&plain, &secured);
+    // The witness keeps what it knows; each of these begins a log of its own.
+    let stranger = trusting(&Authority::new(), &house.tables);
+    let told = until(&stranger, |told| !told["problem"].is_null());
+    assert!(told["problem"].to_string().contains("invalid peer certificate"), "{told}");
+    assert!(house.asked().is_empty(), "{:?}", house.asked());
+    drop(stranger);
+    let config = write_config(house.dir.path(), &house.tables);
+    let mut command = Command::new(PORTCULLIS);
+    command.args(["serve", "--config"]).arg(config);
+    trust(&mut command, &authority, house.of_witness.path());
+    let gateway = Gateway::spawn(house.dir, command);
+    until(&gateway, beyond(0));
 }
 
 #[test]

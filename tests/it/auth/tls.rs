@@ -26,16 +26,16 @@ use crate::{
 };
 
 /// A certificate authority of a test.
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.as_ref().pem()
     }
 
@@ -44,7 +44,7 @@ impl Authority {
         self.issue_until(names, SystemTime::now() + Duration::from_secs(86_400 * 90))
     }
 
-    fn issue_until(&self, names: Vec<SanType>, ends: SystemTime) -> (String, String) {
+    pub(crate) fn issue_until(&self, names: Vec<SanType>, ends: SystemTime) -> (String, String) {
         let mut params = CertificateParams::default();
         params.not_after = ends.into();
         params.subject_alt_names = names;
@@ -54,7 +54,7 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    pub(super) fn server(&self) -> (String, String) {
+    pub(crate) fn server(&self) -> (String, String) {
         self.issue(vec![SanType::DnsName("localhost".try_into().unwrap())])
     }
 }

@@ -15,8 +15,10 @@ use tempfile::TempDir;
 
 use super::wait;
 use crate::{
+    auth::tls::Authority,
     client::{Client, Kind},
     harness::{Gateway, HttpFixture, journal, stdio_server, wait_until},
+    https::{Tunnel, trusting},
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -62,7 +64,7 @@ impl Collector {
     }
 
     fn table(&self) -> String {
-        format!("[telemetry]\notlp = \"http://127.0.0.1:{}\"\n", self.port)
+        telemetry(&format!("http://127.0.0.1:{}", self.port))
     }
 
     fn bodies(&self) -> MutexGuard<'_, Vec<Value>> {
@@ -89,6 +91,10 @@ impl Collector {
         spans.sort_by_key(|span| span["kind"] == 3);
         spans
     }
+}
+
+fn telemetry(url: &str) -> String {
+    format!("[telemetry]\notlp = {url:?}\n")
 }
 
 fn request_of(stream: &TcpStream) -> (String, Value) {
@@ -168,6 +174,26 @@ async fn spans_come_with_the_collectors_key_which_nobody_else_sees() {
     let output = gateway.cli(&["check"]);
     let told = [gateway.log(), gateway.status().to_string(), format!("{output:?}")];
     assert!(told.iter().all(|text| !text.contains("c0llect0r")), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_go_to_a_collector_behind_tls_if_the_machine_trusts_it() {
+    let authority = Authority::new();
+    let collector = Collector::start(Manner::Takes);
+    let tunnel = Tunnel::before(collector.port, &authority.server());
+    let table = telemetry(&format!("https://localhost:{}", tunnel.port));
+    let tables = format!("{table}{}", stdio_server("up", &[]));
+    let stranger = trusting(&Authority::new(), &tables);
+    let gateway = trusting(&authority, &tables);
+    for gateway in [&stranger, &gateway] {
+        gateway.wait_ready();
+        let client = Client::http(Kind::ModernHttp, gateway.port).await;
+        call(&client, "up__echo", json!({})).await;
+    }
+    let is_told = || stranger.log().contains("invalid peer certificate").then_some(());
+    wait_until("why nothing is sent", is_told, || stranger.log());
+    // Those of one of them alone.
+    collector.wait(&gateway, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
