@@ -193,12 +193,9 @@ impl Approvals {
     pub async fn tend(self) {
         let (mut stops, mut changed) = (self.0.latch.changed(), self.0.changed.subscribe());
         loop {
-            let left = self.lock().next_end_ms().map(|end| end.saturating_sub(sys::unix_millis()));
-            let pause = left.map_or(APPROVALS_SWEEP, Duration::from_millis);
-            // What cannot be taken from the file is not tried again at once.
-            let pause = pause.clamp(APPROVALS_PAUSE, APPROVALS_SWEEP);
+            let end_ms = self.lock().next_end_ms();
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause(sys::unix_millis(), end_ms)) => {}
                 _ = stops.changed() => {}
                 _ = changed.changed() => continue,
             }
@@ -276,4 +273,11 @@ fn read(path: &Path) -> io::Result<Book> {
 
 fn write(path: &Path, book: &Book) -> io::Result<()> {
     sys::replace_file(path, serde_json::to_string_pretty(book)?.as_bytes())
+}
+
+/// Until the next look for what has expired. What cannot be taken from the file is not tried again
+/// at once.
+fn pause(now_ms: u64, end_ms: Option<u64>) -> Duration {
+    let left = end_ms.map(|end| Duration::from_millis(end.saturating_sub(now_ms)));
+    left.unwrap_or(APPROVALS_SWEEP).clamp(APPROVALS_PAUSE, APPROVALS_SWEEP)
 }

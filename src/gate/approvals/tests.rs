@@ -1,17 +1,18 @@
 //! Claims on the book, and on what an approval is bound to.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use super::{
     About, Approvals, Book, Decision, DecisionError, Ended, Found, Request, State,
     bound::{Bound, Errand, canonical},
+    pause,
 };
 use crate::{
     audit::{Audit, Durability},
     config::Digests,
     domain::{
         ApprovalId, Call, Caller, Kind, Principal, ServerName, Subject, Use,
-        limits::APPROVALS_OF_PRINCIPAL_MAX,
+        limits::{APPROVALS_OF_PRINCIPAL_MAX, APPROVALS_SWEEP},
     },
     gate::{Epoch, Latch, Marks, Pin, tests::call},
 };
@@ -269,4 +270,19 @@ async fn what_cannot_be_kept_is_not_approved() {
     fs::write(&path, "{").unwrap();
     assert!(Approvals::open(&path, latch, audit).list().0.is_empty());
     thread.finish();
+}
+
+#[test]
+fn what_has_expired_is_looked_for_when_it_has_but_not_without_a_pause() {
+    let sweep = APPROVALS_SWEEP.as_millis().try_into().unwrap();
+    for (end_ms, want) in [
+        (None, sweep),
+        (Some(0), 1000),
+        (Some(100_000), 1000),
+        (Some(100_999), 1000),
+        (Some(105_000), 5000),
+        (Some(u64::MAX), sweep),
+    ] {
+        assert_eq!(pause(100_000, end_ms), Duration::from_millis(want), "{end_ms:?}");
+    }
 }
