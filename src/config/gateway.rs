@@ -97,8 +97,12 @@ pub(super) fn read_pinning(section: &Section<'_>, others: Pinning, notes: &mut N
         ("locked", PinMode::Locked),
         ("off", PinMode::Off),
     ];
-    let scans =
-        [("quarantine", ScanMode::Quarantine), ("warn", ScanMode::Warn), ("off", ScanMode::Off)];
+    let scans = [
+        ("quarantine", ScanMode::Quarantine),
+        ("risk", ScanMode::Risk),
+        ("warn", ScanMode::Warn),
+        ("off", ScanMode::Off),
+    ];
     Pinning {
         mode: section.word("pins", &modes, notes).unwrap_or(others.mode),
         scan: section.word("scan", &scans, notes).unwrap_or(others.scan),

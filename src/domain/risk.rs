@@ -39,6 +39,8 @@ impl Labels {
     pub const LIST: Self = Self(1 << 10);
     /// It may change something; nobody said what.
     pub const UNKNOWN: Self = Self(1 << 11);
+    /// What its server says of it is odd.
+    pub const ODD: Self = Self(1 << 12);
     /// What is assumed of a tool of which nobody said anything.
     pub const UNLABELLED: Self = Self(Self::UNTRUSTED.0 | Self::UNKNOWN.0);
 
@@ -98,7 +100,8 @@ impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = Self::WORDS.iter().filter(|(_, label)| self.has(*label)).map(|(word, _)| word);
         let unknown = self.has(Self::UNKNOWN).then_some(&"unknown");
-        f.debug_set().entries(known.chain(unknown)).finish()
+        let odd = self.has(Self::ODD).then_some(&"odd");
+        f.debug_set().entries(known.chain(unknown).chain(odd)).finish()
     }
 }
 
@@ -129,6 +132,8 @@ reasons! {
     Admin = "admin",
     Write = "write",
     Unknown = "unknown",
+    /// The scan found something in its definition.
+    OddDefinition = "odd_definition",
     /// Something that others can write was read in this conversation.
     Tainted = "tainted",
     /// … or in another one of the same principal.

@@ -296,7 +296,8 @@ impl<P: Fn(Edition)> Keeper<P> {
 
     /// What is free to be used.
     fn publish_free(&mut self, shelves: Shelves) {
-        let (rules, mistakes) = self.rules.bind(&offers(&self.roster.names(), &shelves));
+        let names = self.roster.names();
+        let (rules, mistakes) = self.rules.bind(&offers(&names, &shelves, self.pins.odd()));
         self.rules = Arc::new(rules);
         self.tell_mistakes(mistakes);
         let catalog = Catalog::merge(shelves, self.roster.forward(), &self.rules);

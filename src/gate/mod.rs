@@ -31,8 +31,8 @@ pub use latch::{
 };
 pub use permit::{Permit, Ticket};
 pub use pins::{
-    Approved, Class, Finding, Findings, Held, Listed, Offered, Origin, Pin, PinError, PinRules,
-    Pins, Quarantine, Report, Selection, Stamp, Why, digest, locate, shown,
+    Approved, Class, Finding, Findings, Held, Listed, OddTools, Offered, Origin, Pin, PinError,
+    PinRules, Pins, Quarantine, Report, Selection, Stamp, Why, digest, locate, shown,
 };
 pub use policy::{Decided, Explained, Explanation, Facts, Fit, Offer, Policies, Taint};
 pub use risk::{Risk, RiskRules, Witness};

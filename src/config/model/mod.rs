@@ -6,6 +6,7 @@
 
 mod audit;
 mod auth;
+mod pinning;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +20,7 @@ use std::{
 pub use audit::{AuditConfig, Durability, Payloads, TelemetryConfig, WitnessConfig};
 pub use auth::{AuthConfig, AuthMode, JwksPlace, JwtConfig, METADATA_PATH, NameKind, TlsConfig};
 use http::HeaderName;
+pub use pinning::{PinMode, Pinning, ScanMode};
 
 use super::{Policies, Secret, Warning};
 use crate::domain::{Labels, Rate, ServerName, limits};
@@ -72,36 +74,6 @@ pub struct Gateway {
     pub legacy_sse: bool,
     /// What holds for servers that do not say it themselves.
     pub pinning: Pinning,
-}
-
-/// How far the definitions of a server are trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pinning {
-    pub mode: PinMode,
-    pub scan: ScanMode,
-}
-
-/// When a definition counts as approved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PinMode {
-    /// At the first use of its list; later only by the operator.
-    #[default]
-    TrustOnFirstUse,
-    /// Only by the operator.
-    Locked,
-    /// Always.
-    Off,
-}
-
-/// What becomes of an odd definition at its first use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ScanMode {
-    /// It waits for the operator.
-    #[default]
-    Quarantine,
-    /// The operator is told.
-    Warn,
-    Off,
 }
 
 impl Gateway {

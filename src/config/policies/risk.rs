@@ -165,6 +165,7 @@ fn usual(reason: Reason) -> u8 {
         Reason::Sink => 20,
         Reason::Write => 10,
         Reason::Unknown => 5,
+        Reason::OddDefinition => 25,
         Reason::Tainted | Reason::TaintedElsewhere => 15,
         Reason::PrivateContext => 5,
         Reason::Destination => 25,

@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 
 use crate::{
     domain::{ExposedName, Kind, ResourceUri, ServerName, Subject},
-    gate::{Definition, Offer, Pin, Rules},
+    gate::{Definition, OddTools, Offer, Pin, Rules},
     telemetry::Meter,
     upstream::Manner,
     wire::{List, Tasks},
@@ -42,10 +42,15 @@ use template::Template;
 pub(super) type Shelves = BTreeMap<ServerName, Arc<Shelf>>;
 
 /// What the servers have, as the rules are told of it.
-pub(super) fn offers<'a>(servers: &'a [ServerName], shelves: &'a Shelves) -> Vec<Offer<'a>> {
+pub(super) fn offers<'a>(
+    servers: &'a [ServerName],
+    shelves: &'a Shelves,
+    odd: &'a OddTools,
+) -> Vec<Offer<'a>> {
     let offer = |server| Offer {
         server,
         listed: shelves.get(server).map(|shelf| shelf.defined().collect()),
+        odd: odd.get(server),
     };
     servers.iter().map(offer).collect()
 }

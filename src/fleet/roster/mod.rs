@@ -27,7 +27,7 @@ use crate::{
         Call, CallError, Generation, Kind, Sent, ServerName,
         limits::{LAST_CALL_GRACE, RELOAD_START_MAX, SERVER_SHARE_OF_ROOM},
     },
-    gate::Rules,
+    gate::{OddTools, Rules},
     telemetry::Meter,
     upstream::{Connector, Manner, Outgoing},
     wire::CallParams,
@@ -153,7 +153,9 @@ impl Aside {
     /// Looks at the rules in view of what the servers list, and gives the mistakes that shows.
     pub fn bind(&mut self) -> Vec<Finding> {
         let shelves = self.roster.shelves();
-        let (rules, mistakes) = self.rules.bind(&offers(&self.roster.names(), &shelves));
+        // What is odd does not matter to policies; the keeper knows it when these rules come in force.
+        let (names, odd) = (self.roster.names(), OddTools::new());
+        let (rules, mistakes) = self.rules.bind(&offers(&names, &shelves, &odd));
         self.rules = Arc::new(rules);
         mistakes
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::{
-    Held, Listed, PinRules,
+    Held, Listed, OddTools, PinRules,
     canonical::{Content, Origin, Stamp, canonical},
     lock::{Section, Sections},
     scan::{Finding, Neighbours, scan},
@@ -47,6 +47,7 @@ pub(super) struct Sifted {
     pub(super) held: BTreeMap<ServerName, Vec<Held>>,
     /// What is used for the first time.
     pub(super) first: Sections<String>,
+    pub(super) odd: OddTools,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,22 +134,29 @@ pub(super) fn sift(
     let (mut sifted, mut neighbours) = (Sifted::default(), None);
     for offer in offers {
         let Some(rule) = rules.0.get(offer.server) else { continue };
-        if rule.pinning.mode == PinMode::Off {
-            continue;
-        }
         let section = index.and_then(|index| index.get(offer.server));
         let mut first = rule.section();
         for one in &offer.definitions {
-            let why = match (index, stand(section, rule, one)) {
-                (None, _) => Some(Why::NoLock),
-                (Some(_), Standing::Approved) => continue,
-                (Some(_), Standing::First) => None,
-                (Some(_), Standing::Held(why)) => Some(why),
+            let standing = match index {
+                None if rule.pinning.mode != PinMode::Off => Standing::Held(Why::NoLock),
+                Some(_) | None => stand(section, rule, one),
             };
+            if standing == Standing::Approved && !rule.weighs(one) {
+                continue;
+            }
             let text = canonical(one.list, one.name, one.definition);
             let neighbours = neighbours.get_or_insert_with(|| names(offers));
             let findings = rule.look(one, &text, neighbours);
-            match why.or_else(|| rule.suspects(&findings)) {
+            if rule.weighs(one) && !findings.is_empty() {
+                let odd = sifted.odd.entry(offer.server.clone()).or_default();
+                odd.insert(one.name.to_owned());
+            }
+            let why = match standing {
+                Standing::Approved => continue,
+                Standing::First => rule.suspects(&findings),
+                Standing::Held(why) => Some(why),
+            };
+            match why {
                 None => first.take(one.list, one.name, &text),
                 Some(why) => {
                     let held = sifted.held.entry(offer.server.clone()).or_default();
@@ -199,6 +207,11 @@ impl Rule {
         findings
     }
 
+    /// Whether findings count whenever the definition is used. What is no tool brings nothing about.
+    fn weighs(&self, one: &Offered<'_>) -> bool {
+        self.pinning.scan == ScanMode::Risk && one.list == List::Tools
+    }
+
     /// Whether findings keep a definition from being taken at its first use.
     fn suspects(&self, findings: &[Finding]) -> Option<Why> {
         if findings.is_empty() {
@@ -207,7 +220,7 @@ impl Rule {
         match self.pinning.scan {
             ScanMode::Quarantine => Some(Why::Suspicious),
             ScanMode::Off => None,
-            ScanMode::Warn => {
+            ScanMode::Warn | ScanMode::Risk => {
                 let server = &self.origin.server;
                 warn!(server.id = %server, ?findings, "A definition is pinned although it is odd");
                 None

@@ -15,7 +15,7 @@ mod scan;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -122,6 +122,10 @@ enum Before {
     Something,
 }
 
+/// The tools whose definition is odd, by the names that their servers gave them: of those servers
+/// where that counts as risk.
+pub type OddTools = BTreeMap<ServerName, BTreeSet<String>>;
+
 /// The owner of `pins.lock`.
 #[derive(Debug)]
 pub struct Pins {
@@ -131,6 +135,7 @@ pub struct Pins {
     /// Of what was judged last.
     rules: Arc<PinRules>,
     quarantine: Arc<Quarantine>,
+    odd: OddTools,
 }
 
 impl PinRules {
@@ -204,7 +209,7 @@ impl Pins {
     pub fn open(path: PathBuf, audit: Audit) -> Self {
         let (path, index) = (Arc::<Path>::from(path), Ok(Sections::default()));
         let (rules, quarantine) = (Arc::default(), Arc::default());
-        let mut pins = Self { path, audit, index, rules, quarantine };
+        let mut pins = Self { path, audit, index, rules, quarantine, odd: OddTools::new() };
         pins.learn(read(&pins.path, Before::Nothing).map(|lock| lock.index()));
         pins
     }
@@ -227,6 +232,10 @@ impl Pins {
         &self.quarantine
     }
 
+    pub fn odd(&self) -> &OddTools {
+        &self.odd
+    }
+
     /// Holds back what is not approved, and takes as approved what is used for the first time, on
     /// record and on disk before anybody can use it.
     pub async fn judge(&mut self, rules: &Arc<PinRules>, offers: &[Listed<'_>]) {
@@ -247,7 +256,7 @@ impl Pins {
         let locked = rules.locked().cloned().collect();
         let next = Quarantine { held, locked, path: self.path.to_path_buf(), problem };
         self.tell(&next).await;
-        self.quarantine = Arc::new(next);
+        (self.quarantine, self.odd) = (Arc::new(next), sifted.odd);
     }
 
     /// Approves what is held back: all that was selected, on record, or nothing. What is offered

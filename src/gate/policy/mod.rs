@@ -17,7 +17,10 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -50,6 +53,8 @@ pub struct Offer<'a> {
     pub server: &'a ServerName,
     /// The tools and prompts, each with its definition. `None` before its first list.
     pub listed: Option<Vec<(&'a Subject, &'a Bytes)>>,
+    /// Its tools of which the scan found something, where that is to count as risk.
+    pub odd: Option<&'a BTreeSet<String>>,
 }
 
 /// What the other gates know of a call.

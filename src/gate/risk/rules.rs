@@ -2,9 +2,12 @@
 //!
 //! Who says what a tool does, in this order: the operator by its name, the server's annotations if
 //! the operator trusts them, the operator for the rest of the server, and else the usual: others
-//! write what it answers, and it may change something.
+//! write what it answers, and it may change something. An odd definition is not believed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -24,13 +27,14 @@ pub struct RiskRules {
     servers: Arc<HashMap<ServerName, ServerRisk>>,
     /// What the tools of trusted servers say of themselves.
     annotated: HashMap<ServerName, HashMap<ToolName, Labels>>,
+    odd: HashMap<ServerName, BTreeSet<String>>,
 }
 
 impl RiskRules {
     pub fn compile(config: RiskConfig, servers: &[ServerConfig]) -> Self {
         let of = |server: &ServerConfig| (server.name.clone(), server.risk.clone());
         let servers = Arc::new(servers.iter().map(of).collect());
-        Self { config, servers, annotated: HashMap::new() }
+        Self { config, servers, annotated: HashMap::new(), odd: HashMap::new() }
     }
 
     /// The same for what the servers have now.
@@ -52,7 +56,8 @@ impl RiskRules {
             (offer.server.clone(), said.collect())
         };
         let annotated = offers.iter().filter(is_trusted).map(tools).collect();
-        Self { annotated, ..self.clone() }
+        let odd = offers.iter().filter_map(|o| Some((o.server.clone(), o.odd?.clone()))).collect();
+        Self { annotated, odd, ..self.clone() }
     }
 
     /// What becomes of a call that stands so, as far as this gate goes.
@@ -72,6 +77,9 @@ impl RiskRules {
         let default = risk.and_then(|risk| risk.default).unwrap_or(Labels::UNLABELLED);
         let of_tool = |tool: &ToolName| {
             let named = risk.and_then(|risk| risk.labels.get(tool.as_str()));
+            if self.odd.get(server).is_some_and(|odd| odd.contains(tool.as_str())) {
+                return named.copied().unwrap_or(default).with(Labels::ODD);
+            }
             let said = || self.annotated.get(server).and_then(|tools| tools.get(tool));
             named.or_else(said).copied().unwrap_or(default)
         };

@@ -28,12 +28,13 @@ pub(super) struct Evidence {
 }
 
 /// The labels that have points of their own.
-const EFFECTS: [(Labels, Reason); 5] = [
+const LABELS: [(Labels, Reason); 6] = [
     (Labels::SINK, Reason::Sink),
     (Labels::DESTRUCTIVE, Reason::Destructive),
     (Labels::ADMIN, Reason::Admin),
     (Labels::WRITE, Reason::Write),
     (Labels::UNKNOWN, Reason::Unknown),
+    (Labels::ODD, Reason::OddDefinition),
 ];
 
 pub(super) fn score(config: &RiskConfig, evidence: &Evidence) -> Standing {
@@ -48,9 +49,14 @@ pub(super) fn score(config: &RiskConfig, evidence: &Evidence) -> Standing {
     let here = halved(Reason::Tainted, evidence.tainted);
     let elsewhere = halved(Reason::TaintedElsewhere, evidence.tainted_elsewhere);
     let points = |reason: Reason| match reason {
-        Reason::Sink | Reason::Destructive | Reason::Admin | Reason::Write | Reason::Unknown => {
+        Reason::Sink
+        | Reason::Destructive
+        | Reason::Admin
+        | Reason::Write
+        | Reason::Unknown
+        | Reason::OddDefinition => {
             let has = |(label, of): &(Labels, Reason)| *of == reason && labels.has(*label);
-            EFFECTS.iter().find(|effect| has(effect)).map_or(0, |_| config.weight(reason))
+            LABELS.iter().find(|label| has(label)).map_or(0, |_| config.weight(reason))
         }
         Reason::Tainted => {
             if here >= elsewhere {

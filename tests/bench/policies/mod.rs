@@ -48,7 +48,8 @@ pub(crate) fn rules(n_tools: usize, n_policies: usize) -> Rules {
             "head":{"type":"integer"}},"required":["path"]}}"#,
     );
     let listed = tools.iter().map(|tool| (tool, &definition)).collect();
-    let (rules, mistakes) = rules.bind(&[Offer { server: &server, listed: Some(listed) }]);
+    let (rules, mistakes) =
+        rules.bind(&[Offer { server: &server, listed: Some(listed), odd: None }]);
     assert!(mistakes.is_empty(), "{mistakes:?}");
     rules
 }

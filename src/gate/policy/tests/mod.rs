@@ -67,6 +67,7 @@ fn bind(policies: &Policies) -> (Policies, Vec<Finding>) {
     let offers: Vec<_> = tools
         .iter()
         .map(|(server, tools)| Offer {
+            odd: None,
             server,
             listed: Some(tools.iter().map(|(subject, text)| (subject, text)).collect()),
         })

@@ -1,5 +1,7 @@
 //! What is held, what is not, and what cannot be dodged.
 
+use std::sync::Arc;
+
 use super::{Talk, house};
 use bytes::Bytes;
 
@@ -325,12 +327,17 @@ fn what_somebody_has_approved_leaves_nothing_on_the_account() {
 fn who_says_what_a_tool_does_is_asked_in_order() {
     #[track_caller]
     fn check(risk: &str, tool: &str, annotations: &str, want: &str) {
+        check_odd(risk, (tool, None), annotations, want);
+    }
+    #[track_caller]
+    fn check_odd(risk: &str, (tool, odd): (&str, Option<&str>), annotations: &str, want: &str) {
         let servers = format!("[servers.a]\ncommand = \"git-mcp\"\n[servers.a.risk]\n{risk}");
         let talk = Talk::new(&servers, "a", RiskConfig::default());
         let subject = Subject::parse(Kind::Tool, tool).unwrap();
         let definition = Bytes::from(format!(r#"{{"name":"x"{annotations}}}"#));
         let listed = Some(vec![(&subject, &definition)]);
-        let rules = talk.rules.bind(&[Offer { server: &talk.server, listed }]);
+        let odd = odd.map(|odd| [odd.to_owned()].into());
+        let rules = talk.rules.bind(&[Offer { server: &talk.server, listed, odd: odd.as_ref() }]);
         assert_eq!(format!("{:?}", rules.labels(&talk.server, &subject)), want);
     }
     let reads = r#","annotations":{"readOnlyHint":true,"openWorldHint":false}"#;
@@ -346,6 +353,29 @@ fn who_says_what_a_tool_does_is_asked_in_order() {
     check(&format!("{trusted}{more}"), "x", reads, r#"{"admin", "exec"}"#);
     check(&format!("{trusted}{more}"), "y", reads, "{}");
     check(more, "y", reads, r#"{"private"}"#);
+    // What is odd is not believed, and is odd besides.
+    let odd = |tool| (tool, Some("x"));
+    check_odd("", odd("x"), "", r#"{"untrusted", "unknown", "odd"}"#);
+    check_odd(trusted, odd("x"), reads, r#"{"untrusted", "unknown", "odd"}"#);
+    check_odd(more, odd("x"), "", r#"{"admin", "exec", "odd"}"#);
+    check_odd(trusted, odd("y"), reads, "{}");
+}
+
+#[test]
+fn calls_of_an_odd_definition_have_points_if_they_bring_something_about() {
+    let odd = ["read", "write", "send", "nobody_said"].map(str::to_owned).into();
+    for (tool, want) in [
+        ("read", "0"),
+        ("write", "35 write:10,odd_definition:25"),
+        ("send", "45 sink:20,odd_definition:25"),
+        ("delete", "30 destructive:30"),
+        ("nobody_said", "30 unknown:5,odd_definition:25"),
+    ] {
+        let mut talk = house();
+        let offer = Offer { server: &talk.server, listed: None, odd: Some(&odd) };
+        talk.rules = Arc::new(talk.rules.bind(&[offer]));
+        check(&talk, tool, "{}", want);
+    }
 }
 
 #[test]
