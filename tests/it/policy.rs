@@ -329,6 +329,51 @@ async fn replay_says_which_recorded_calls_other_policies_would_change() {
     }
 }
 
+/// A permit that hangs on what the server says of its tool, and one with a name that no tool has.
+const READERS: &str = "permit(principal, action in Gw::Action::\"tools\", resource)
+when { context.annotations.readOnlyHint };
+";
+const MISSPELT: &str = "forbid(principal, action == Gw::Action::\"files/read_file\", resource)
+when { context.input.pth like \"x*\" };
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_gateway_types_and_annotations_are_those_of_what_is_approved() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("policies"), &[("a.cedar", READERS)]);
+    fs::write(dir.path().join("note.md"), "of no matter").unwrap();
+    let files = "[servers.files]\ncommand = \"@self\"\nargs = [\"provide\", \"files\", \"--root\", \".\"]\n";
+    let pins = "[gateway]\npins = \"trust-on-first-use\"\n[audit]\npayloads = \"full\"\n";
+    let gateway = Gateway::start_in(dir, &format!("{pins}{files}"));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    let path = json!({ "path": "note.md" });
+    assert!(client.text("files__read_file", path).await.contains("of no matter"));
+    drop(client);
+    let (_, dir) = gateway.end();
+    let run = |words: &[&str]| ends(dir.path(), words);
+    let read = ["policy", "explain", "files/read_file", "path=note.md"];
+    assert_eq!(run(&read).0, Some(0));
+    assert_eq!(replayed(dir.path(), READERS).1["same"], 1);
+
+    // What would be refused at a reload is told before it.
+    put(&dir.path().join("policies"), &[("b.cedar", MISSPELT)]);
+    let (code, said) = run(&["policy", "test"]);
+    assert!(said.contains("b.cedar:2:") && said.contains("pth"), "{said}");
+    assert!(said.starts_with("0 cases, as expected\n") && said.contains("pins.lock"), "{said}");
+    assert_eq!(code, Some(0));
+    fs::remove_file(dir.path().join("policies/b.cedar")).unwrap();
+
+    // Of what is not there, nobody has said that it only reads.
+    let lock = dir.path().join("pins.lock");
+    fs::write(&lock, "{").unwrap();
+    let (code, said) = run(&read);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("types are not known: ") && said.contains("pins.lock:1"), "{said}");
+    fs::remove_file(&lock).unwrap();
+    assert_eq!(run(&read).0, Some(1));
+    assert_eq!(replayed(dir.path(), READERS).1["changes"][0]["would_be"], "deny");
+}
+
 fn change(of: &Value) -> String {
     let word = |key: &str| of[key].as_str().unwrap().to_owned();
     format!("{} {} -> {}", of["calls"], word("was"), word("would_be"))

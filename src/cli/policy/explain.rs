@@ -2,6 +2,10 @@
 
 use serde_json::json;
 
+use super::{
+    types::{Typed, typed},
+    untyped,
+};
 use crate::{
     cli::{ConfigArg, Ending, Failure, load, say},
     config::{Case, Expect, Place},
@@ -31,8 +35,8 @@ Examples:
   portcullis policy explain files/file:///guides/start.md --of resource
   portcullis policy explain mail/send to=a@example.org priority:=3 --risk 60 --tainted
 
-Arguments: key=text, or key:=JSON for numbers, lists and objects. Types are taken as they are
-written; a running gateway has the server's own.";
+Arguments: key=text, or key:=JSON for numbers, lists and objects. Types and annotations are those of
+the definition in pins.lock; of a tool that is not there, types are taken as they are written.";
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -66,6 +70,8 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn explain(args: &Args) -> Result<Ending, Failure> {
     let (config, rules) = load(&args.config)?;
+    let Typed { rules, problem, .. } = typed(&args.config, (&config, &rules));
+    untyped(problem.as_deref());
     let case = case(args)?;
     let known = config.servers.iter().any(|server| server.name == case.server);
     if !known {

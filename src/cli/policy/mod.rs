@@ -2,18 +2,23 @@
 
 mod explain;
 mod replay;
+mod types;
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::{ConfigArg, Ending, Failure, complain, read, say};
-use crate::config::{self, Colour, Place};
+use crate::config::{self, Colour, Finding, Place};
+use types::typed;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
     /// Print every policy in Cedar, rules of TOML files included, and where each stands.
     Show(Args),
     /// Run the cases of policies/tests: calls with the answer that the policies must give.
+    ///
+    /// Types and annotations are those of the definitions in pins.lock. Policies that do not fit
+    /// these are named.
     Test(Args),
     /// Say what the policies make of one call, which of them decide it, and what would allow it.
     #[command(after_help = explain::EXAMPLES)]
@@ -60,30 +65,48 @@ fn show(args: &Args) -> Result<Ending, Failure> {
 }
 
 /// The cases are a part of what makes policies acceptable, so they have been run when these are
-/// read.
+/// read; and once more with the types of what is approved. A policy that does not fit those is no
+/// error: what is to fit it may still wait to be approved.
 fn test(args: &Args) -> Result<Ending, Failure> {
-    let read = read(&args.config);
-    let failed: Vec<_> = match &read {
-        Ok(_) => Vec::new(),
-        Err(errors) => errors.errors.iter().collect(),
+    let (mut n_cases, mut mistakes, mut problem) = (0, Vec::new(), None);
+    let failed = match read(&args.config) {
+        Ok((config, rules)) => {
+            let typed = typed(&args.config, (&config, &rules));
+            (n_cases, mistakes, problem) =
+                (config.policies.cases.len(), typed.mistakes, typed.problem);
+            typed.rules.policies().run(&config.policies.cases)
+        }
+        Err(errors) => errors.errors,
     };
-    let n_cases = match &read {
-        Ok((config, _)) => config.policies.cases.len(),
-        Err(_) => 0,
-    };
-    if args.json {
-        let failed: Vec<_> = failed.iter().map(|finding| finding.to_json()).collect();
-        say(&json!({ "ok": failed.is_empty(), "cases": n_cases, "failed": failed }).to_string());
-    } else if failed.is_empty() {
-        say(&format!("{n_cases} cases, as expected"));
-    } else {
-        let colour = Colour::detect(&std::io::stderr());
-        failed.iter().for_each(|finding| complain(finding.render(colour).trim_end()));
-    }
-    let is_case = |finding: &&config::Finding| finding.code == config::Code::FailedCase;
-    Ok(match failed.iter().copied().all(|finding| is_case(&finding)) {
+    let ending = match failed.iter().all(|finding| finding.code == config::Code::FailedCase) {
         true if failed.is_empty() => Ending::Fine,
         true => Ending::SaidNo,
         false => Ending::Usage,
-    })
+    };
+    if args.json {
+        let all = |of: &[Finding]| of.iter().map(Finding::to_json).collect::<Vec<_>>();
+        let told = json!({
+            "ok": failed.is_empty(), "cases": n_cases, "failed": all(&failed),
+            "mistakes": all(&mistakes), "lock": problem,
+        });
+        say(&told.to_string());
+        return Ok(ending);
+    }
+    let colour = Colour::detect(&std::io::stderr());
+    untyped(problem.as_deref());
+    if !mistakes.is_empty() {
+        complain("in view of what is approved (pins.lock), these policies would not be taken:");
+    }
+    mistakes.iter().chain(&failed).for_each(|finding| complain(finding.render(colour).trim_end()));
+    if failed.is_empty() {
+        say(&format!("{n_cases} cases, as expected"));
+    }
+    Ok(ending)
+}
+
+/// Says why no types are known.
+fn untyped(problem: Option<&str>) {
+    if let Some(problem) = problem {
+        complain(&format!("types are not known: {problem}"));
+    }
 }

@@ -58,7 +58,7 @@ pub fn told(report: &Report) -> Value {
 }
 
 fn approved(approved: &Approved) -> Value {
-    let Approved { server, list, name, pin } = approved;
+    let Approved { server, list, name, pin, .. } = approved;
     json!({
         "server": server.as_str(), "kind": list.entry(), "name": name, "pin": pin.to_string(),
     })

@@ -24,6 +24,8 @@ pub struct Approved {
     pub list: List,
     pub name: String,
     pub pin: Pin,
+    /// In its canonical text.
+    pub definition: String,
 }
 
 impl Quarantine {
@@ -46,9 +48,9 @@ impl Quarantine {
         let mut approved = Vec::new();
         for (server, section) in &lock.servers {
             let entries = section.entries().zip(section.pins(server));
-            approved.extend(entries.map(|((list, name, _), pin)| {
+            approved.extend(entries.map(|((list, name, definition), pin)| {
                 let (server, name) = (server.clone(), name.to_owned());
-                Approved { server, list, name, pin }
+                Approved { server, list, name, pin, definition: definition.to_owned() }
             }));
         }
         let held = self.held.iter().flat_map(|(server, held)| {

@@ -19,13 +19,18 @@ use crate::{
 };
 use recorded::{Recorded, recorded};
 
+use super::{
+    types::{Typed, typed},
+    untyped,
+};
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   portcullis policy replay --since 24h            the calls of the last day
   portcullis policy replay --since 1767225600     those since then, in seconds since 1970
 
-Arguments are those that `audit.payloads` = \"full\" or \"redacted\" kept. Types are taken as they are
-written, and annotations as nobody had said any; a running gateway has the server's own.";
+Arguments are those that `audit.payloads` = \"full\" or \"redacted\" kept. Types and annotations are
+those of the definitions in pins.lock; of what is not there, types are taken as they are written.";
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -66,6 +71,8 @@ struct Replayed {
 
 pub(super) fn replay(args: &Args) -> Result<Ending, Failure> {
     let (config, rules) = load(&args.config)?;
+    let Typed { rules, problem, .. } = typed(&args.config, (&config, &rules));
+    untyped(problem.as_deref());
     let replayed = go_through(args, &config, &rules).map_err(audit::unreadable)?;
     if args.json {
         say(&replayed.to_json().to_string());
