@@ -160,7 +160,7 @@ impl Notary {
     pub(super) fn put(&self, record: &Record<'_>) -> Option<u64> {
         let bound = limits::AUDIT_QUEUE_MAX.saturating_mul(2);
         let written = self.shared.begin(record, bound);
-        written.ok()?.blocking_recv().ok()
+        written.ok()?.written.blocking_recv().ok()
     }
 
     /// Takes what is written up to this record into the tree.

@@ -50,6 +50,14 @@ enum Door {
     Failed,
 }
 
+/// When the writer comes to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// At once: it does nothing for others meanwhile.
+    Next,
+    Later,
+}
+
 /// What the writer does, hence who must wake it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
@@ -82,7 +90,7 @@ impl Queue {
     }
 
     /// Takes the entry if there are fewer than `bound` unwritten ones.
-    pub(super) fn push(&self, entry: Entry, bound: usize) -> Result<(), AuditError> {
+    pub(super) fn push(&self, entry: Entry, bound: usize) -> Result<Turn, AuditError> {
         let mut state = self.lock();
         match state.door {
             Door::Open => {}
@@ -95,6 +103,10 @@ impl Queue {
         if state.is_idle() {
             state.since = Instant::now();
         }
+        let turn = match state.writing == 0 && state.waiters == 0 {
+            true => Turn::Next,
+            false => Turn::Later,
+        };
         let waited_for = entry.done.is_some();
         state.waiters = state.waiters.saturating_add(usize::from(waited_for));
         state.waiting.push(entry);
@@ -111,7 +123,7 @@ impl Queue {
         if wake {
             self.wake.notify_one();
         }
-        Ok(())
+        Ok(turn)
     }
 
     /// Moves everything that waits into `batch` (empty on entry), sleeping until there is

@@ -11,8 +11,8 @@ use std::{
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    AuditError, Record,
-    queue::{Entry, Queue},
+    AuditError, Durability, Pending, Record,
+    queue::{Entry, Queue, Turn},
     refusals::Tallies,
     witness::{WitnessProblem, Witnessed},
 };
@@ -26,6 +26,7 @@ use crate::{
 pub(super) type FailureHook = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Shared {
+    pub(super) durability: Durability,
     pub(super) queue: Queue,
     hook: Mutex<Option<FailureHook>>,
     progress: Mutex<Progress>,
@@ -78,9 +79,10 @@ pub(super) enum Writing {
 }
 
 impl Shared {
-    pub(super) fn new(seq: u64) -> Self {
+    pub(super) fn new(durability: Durability, seq: u64) -> Self {
         let progress = Progress { seq, wanted: u64::MAX, writing: Writing::GoesOn };
         Self {
+            durability,
             queue: Queue::new(),
             hook: Mutex::new(None),
             progress: Mutex::new(progress),
@@ -93,22 +95,19 @@ impl Shared {
     }
 
     /// Hands a record to the writer if fewer than `bound` wait; for whoever wants its number.
-    pub(super) fn begin(
-        &self,
-        record: &Record<'_>,
-        bound: usize,
-    ) -> Result<oneshot::Receiver<u64>, AuditError> {
+    pub(super) fn begin(&self, record: &Record<'_>, bound: usize) -> Result<Pending, AuditError> {
         let (done, written) = oneshot::channel();
-        self.push(self.entry(record, Some(done)), bound)?;
-        Ok(written)
+        let turn = self.push(self.entry(record, Some(done)), bound)?;
+        let is_near = self.durability == Durability::Cached && turn == Turn::Next;
+        Ok(Pending { written, is_near })
     }
 
     /// The same for what nobody waits for.
     pub(super) fn later(&self, record: &Record<'_>, bound: usize) -> Result<(), AuditError> {
-        self.push(self.entry(record, None), bound)
+        self.push(self.entry(record, None), bound).map(drop)
     }
 
-    fn push(&self, entry: Entry, bound: usize) -> Result<(), AuditError> {
+    fn push(&self, entry: Entry, bound: usize) -> Result<Turn, AuditError> {
         self.queue.push(entry, bound).inspect_err(|_| meters().audit_lost.increment(1))
     }
 

@@ -28,7 +28,6 @@ pub(super) struct Writer {
     pub(super) chain: Chain,
     /// Calls whose outcome is not written yet.
     pub(super) in_flight: BTreeSet<CallId>,
-    pub(super) durability: Durability,
     pub(super) vault: Inlet,
     /// A field, so that waiters are let go only after `drop` has marked the log as failed.
     pub(super) batch: Vec<Entry>,
@@ -67,7 +66,7 @@ impl Writer {
             let waiters = tell(first, &mut self.batch);
             self.shared.wrote(self.chain.seq);
             self.vault.put(self.segment.number, std::mem::take(&mut kept));
-            company = if self.durability == Durability::Group { waiters } else { 0 };
+            company = if self.shared.durability == Durability::Group { waiters } else { 0 };
         }
     }
 
@@ -76,7 +75,7 @@ impl Writer {
     fn write(&mut self, lines: &mut Vec<u8>, kept: &mut Vec<Payload>) -> io::Result<u64> {
         lines.clear();
         if self.segment.is_full() {
-            self.segment.begin_next(self.durability)?;
+            self.segment.begin_next(self.shared.durability)?;
             // Whoever opens the log again need not read older segments to know what is under way.
             let in_flight: Vec<CallId> = self.in_flight.iter().copied().collect();
             let mut parts = in_flight.chunks(AUDIT_IN_FLIGHT_IDS);
@@ -96,7 +95,7 @@ impl Writer {
                 None => {}
             }
         }
-        self.segment.append(lines, self.durability)?;
+        self.segment.append(lines, self.shared.durability)?;
         Ok(first)
     }
 }

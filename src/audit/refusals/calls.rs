@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_first_of_a_kind_has_a_record_and_the_others_a_count_that_names_it() {
-        let refusals = Refusals(Arc::new(Shared::new(0)));
+        let refusals = Refusals(Arc::new(Shared::new(Durability::Cached, 0)));
         let (ids, rate) = (ids(), DenyReason::Rate);
         let first = call(&ids);
         assert!(refusals.is_told(&first, rate));
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_the_queue_does_not_take_stays_counted() {
-        let refusals = Refusals(Arc::new(Shared::new(0)));
+        let refusals = Refusals(Arc::new(Shared::new(Durability::Cached, 0)));
         let (ids, shared) = (ids(), &refusals.0);
         let n = (0..8).filter(|_| refusals.is_told(&call(&ids), DenyReason::Rate)).count();
         assert_eq!(n, 1);
@@ -200,7 +200,7 @@ mod tests {
             n_told += usize::from(repeats.is_first(what, ids.next(1)));
         }
         assert_eq!(n_told, AUDIT_REPEAT_KINDS_MAX + 1);
-        let shared = Shared::new(0);
+        let shared = Shared::new(Durability::Cached, 0);
         repeats.settle(&shared);
         let told = waiting(&shared);
         assert_eq!(

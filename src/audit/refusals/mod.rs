@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_the_queue_does_not_take_stays_counted() {
-        let refusals = Refusals(Arc::new(Shared::new(0)));
+        let refusals = Refusals(Arc::new(Shared::new(Durability::Cached, 0)));
         let shared = refusals.0.clone();
         for _ in 0..AUDIT_QUEUE_MAX {
             shared.later(&Record::Stopped { why: "full" }, AUDIT_QUEUE_MAX).unwrap();
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn more_kinds_than_are_told_apart_are_counted_together() {
-        let refusals = Refusals(Arc::new(Shared::new(0)));
+        let refusals = Refusals(Arc::new(Shared::new(Durability::Cached, 0)));
         let n_kinds = AUDIT_REFUSAL_KINDS_MAX + 10;
         for status in 0..u16::try_from(n_kinds).unwrap() {
             refusals.note(TurnedAway { status, ..FOREIGN }, None);

@@ -27,7 +27,7 @@ use crate::{
 
 /// An audit over any file, to make writing fail.
 fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
-    let shared = Arc::new(Shared::new(0));
+    let shared = Arc::new(Shared::new(durability, 0));
     let lock = file.try_clone().unwrap();
     let segment = Segment {
         place: Place::new("/nowhere".into()),
@@ -41,7 +41,7 @@ fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
     let (chain, in_flight, batch) = (Chain::START, BTreeSet::new(), Vec::new());
     let (vault, _) = vault::start(segment.place.clone(), Payloads::None).unwrap();
     let log = shared.clone();
-    let writer = Writer { shared: log, segment, chain, in_flight, durability, vault, batch };
+    let writer = Writer { shared: log, segment, chain, in_flight, vault, batch };
     let writer = Some(writer.start().unwrap());
     let audit = Audit { shared };
     (
@@ -69,6 +69,40 @@ fn failing(file: File, durability: Durability) {
     audit.on_failure(move || tell.send(()).unwrap());
     told.recv_timeout(Duration::from_secs(5)).expect("a late hook is called at once");
     thread.finish();
+}
+
+/// Who waits alone, and for no disk, looks again before it sleeps.
+#[test]
+fn only_who_is_next_and_waits_for_no_disk_stays_awake() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let ids = ids();
+    for (durability, want) in [
+        (Durability::Cached, [true, false]),
+        (Durability::Group, [false, false]),
+        (Durability::Sync, [false, false]),
+    ] {
+        let shared = Shared::new(durability, 0);
+        let call = call(&ids);
+        let record = || intent(Matter::Call(&call));
+        let both = [(); 2].map(|()| shared.begin(&record(), 2).unwrap());
+        assert_eq!(both.each_ref().map(|pending| pending.is_near), want, "{durability:?}");
+        let [first, second] = both;
+        let mut batch = Vec::new();
+        assert!(shared.queue.next_batch(&mut batch, 0));
+        let [at_once, later] = <[Entry; 2]>::try_from(batch).unwrap();
+        at_once.done.unwrap().send(7).unwrap();
+        assert_eq!(runtime.block_on(first.written()).unwrap().seq, 7);
+        // Long after it went to sleep.
+        let telling = std::thread::spawn(move || {
+            std::thread::sleep(1000 * limits::AUDIT_AWAKE);
+            later.done.unwrap().send(8).unwrap();
+        });
+        assert_eq!(runtime.block_on(second.written()).unwrap().seq, 8);
+        telling.join().unwrap();
+        let told = shared.begin(&record(), 3).unwrap();
+        shared.fail();
+        assert!(matches!(runtime.block_on(told.written()), Err(AuditError::Failed)));
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub const AUDIT_VAULT_NAP: Duration = Duration::from_millis(1);
 pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
 /// How long the audit writer, once idle, leaves records that nobody waits for unwritten.
 pub const AUDIT_NAP: Duration = Duration::from_millis(5);
+/// How long whoever waits for a record in class `cached` stays awake for it.
+pub const AUDIT_AWAKE: Duration = Duration::from_micros(20);
 /// How long a group commit waits for the company that the last one had.
 pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
 /// A segment of the audit log that is this long or this old is followed by the next.
