@@ -4,9 +4,11 @@
 //! every argument; one of which nobody knows what it does only about addresses outside, since the
 //! names of things inside are what every listing is for.
 
+use memchr::memchr;
+
 use super::{
     found::Found,
-    index::{Index, Key, Sort, Words, is_hidden, is_several, read, triple},
+    index::{Index, Key, Sort, Words, is_hidden, may_be_address, read, triple},
 };
 use crate::{
     config::holds_secret,
@@ -93,7 +95,7 @@ impl Look<'_> {
             left = rest;
             self.look_for_odd(text, &mut found);
             // Of one of which nobody knows what it does only an address counts, alone.
-            if self.index.is_empty() || !self.is_known() && is_several(text) {
+            if self.index.is_empty() || !self.is_known() && !may_be_address(text) {
                 continue;
             }
             let mut words = Words::new();
@@ -161,9 +163,9 @@ impl Look<'_> {
     }
 }
 
-/// Whether all of it is seen: printable ASCII. Asked of every byte, and of many at once.
+/// Whether all of it is seen, as far as that is known at once: of ASCII only the escape is hidden.
 fn is_plain(text: &str) -> bool {
-    text.bytes().fold(true, |all, b| all & (b' '..0x7f).contains(&b))
+    text.is_ascii() && memchr(0x1b, text.as_bytes()).is_none()
 }
 
 fn triples(words: &Words) -> impl Iterator<Item = u64> {

@@ -26,6 +26,8 @@ pub(super) const BLOCK: usize = 32;
 const NUMBER_DIGITS_MIN: usize = 6;
 const MIXED_CHARS_MIN: usize = 6;
 const IBAN_CHARS_MIN: usize = 14;
+/// ISO 13616.
+pub(super) const IBAN_CHARS_MAX: usize = 34;
 
 /// The kind of every character of ASCII.
 #[expect(clippy::indexing_slicing, reason = "a mistake in a constant does not compile")]
@@ -163,7 +165,7 @@ pub(super) fn is_iban_head(part: &str) -> bool {
 
 fn is_iban(part: &str) -> bool {
     is_iban_head(part)
-        && part.len() >= IBAN_CHARS_MIN
+        && (IBAN_CHARS_MIN..=IBAN_CHARS_MAX).contains(&part.len())
         && part.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use self::filter::{Filter, Known};
 pub(super) use self::{
     kinds::Sort,
-    words::{Key, Words, is_hidden, is_several, read, triple},
+    words::{Key, Words, is_hidden, may_be_address, read, triple},
 };
 use crate::{
     domain::{

@@ -10,10 +10,10 @@ use std::{
     hash::{DefaultHasher, Hasher as _},
 };
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr3, memmem};
 use smallvec::SmallVec;
 
-use super::kinds::{BLOCK, Kinds, Sort, bare_host, is_iban_head, sort};
+use super::kinds::{BLOCK, IBAN_CHARS_MAX, Kinds, Sort, bare_host, is_iban_head, sort};
 use crate::domain::limits::RISK_WORD_BYTES_MAX;
 
 /// The key under which words are hashed; one a process.
@@ -109,8 +109,20 @@ pub(in crate::gate::risk) fn read(
     reader.end_of_group();
 }
 
+/// Whether `read` may find an address in it and nothing else, as far as that is seen at once.
+pub(in crate::gate::risk) fn may_be_address(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_plain = text.is_ascii() && memchr3(b'@', b'.', b':', bytes).is_none();
+    if is_plain && memchr(b'\\', bytes).is_none() {
+        // What is left is an account: from its first character to its last, if it is alone.
+        let core = text.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        return core.len() <= IBAN_CHARS_MAX;
+    }
+    !is_several(text)
+}
+
 /// Whether `read` finds more than one word in it, as far as that is seen at once.
-pub(in crate::gate::risk) fn is_several(text: &str) -> bool {
+fn is_several(text: &str) -> bool {
     let is_word = |part: &&str| part.bytes().any(|b| b.is_ascii_alphanumeric());
     memchr(b'\\', text.as_bytes()).is_none() && text.split(' ').filter(is_word).nth(1).is_some()
 }

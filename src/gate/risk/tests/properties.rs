@@ -8,7 +8,7 @@ use crate::{
     domain::{DenyReason, Labels, Reason},
     gate::risk::{
         found::Found,
-        index::{Key, Words, is_several, read},
+        index::{Key, Sort, Words, may_be_address, read},
         score::{Evidence, score},
     },
 };
@@ -124,20 +124,23 @@ proptest! {
     }
 }
 
-/// Every short text of these letters.
+/// Every text of so many of these pieces.
 #[test]
-fn what_is_seen_to_be_several_words_is_read_as_several() {
-    let letters = ['a', '@', '.', ' ', '\\', 'n'];
-    let mut n_several = 0;
-    for n in 0..letters.len().pow(6) {
-        let nth = |at: u32| letters[n / letters.len().pow(at) % letters.len()];
-        let text: String = (0..6).map(nth).collect();
-        if is_several(&text) {
-            let mut words = Words::new();
-            read(&Key::new([1, 2]), &text, &mut String::new(), |word| words.push(word));
-            assert!(words.len() > 1, "{text:?}");
-            n_several += 1;
-        }
+fn what_cannot_be_an_address_is_not_read_as_one() {
+    let account = "de89370400440532013000";
+    let long = "a7".repeat(40);
+    let pieces =
+        [account, &long, " ", "--------------------", "@", ".", ":", "//", "\\u0040", "ab"];
+    let (mut n_addresses, mut n_cannot) = (0, 0);
+    for n in 0..pieces.len().pow(5) {
+        let nth = |at: u32| pieces[n / pieces.len().pow(at) % pieces.len()];
+        let text: String = (0..5).map(nth).collect();
+        let mut words = Words::new();
+        read(&Key::new([1, 2]), &text, &mut String::new(), |word| words.push(word));
+        let is_address = matches!(words.as_slice(), [word] if word.sort == Sort::Address);
+        assert!(may_be_address(&text) || !is_address, "{text:?}");
+        n_addresses += usize::from(is_address);
+        n_cannot += usize::from(!may_be_address(&text));
     }
-    assert!(n_several > 1000, "{n_several}");
+    assert!(n_addresses > 1000 && n_cannot > 1000, "{n_addresses} {n_cannot}");
 }
