@@ -119,6 +119,12 @@ fn on_record(c: &mut Criterion) {
         c.bench_function(&format!("admit/{name}/64 callers, 64 calls"), |b| {
             b.iter(|| runtime.block_on(together(&house)));
         });
+        if durability == Durability::Cached {
+            print_slowest("admit/cached/1 caller", || {
+                let one = call(&house.ids, "t0");
+                runtime.block_on(admit(&house.gate, &house.rules, &house.schema, one));
+            });
+        }
     }
 }
 

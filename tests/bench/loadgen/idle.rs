@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     changes: usize,
     /// What one listen stream may cost.
-    #[arg(long, default_value_t = 24.0)]
+    #[arg(long, default_value_t = 16.0)]
     stream_kib: f64,
     /// What one legacy session may cost.
     #[arg(long, default_value_t = 4.0)]
