@@ -24,6 +24,10 @@ use tokio::{task::JoinSet, time::Instant};
 
 use calls::call;
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct House {
     gate: Gate,
     rules: Arc<Rules>,

@@ -153,7 +153,7 @@ impl Aside {
     /// Looks at the rules in view of what the servers list, and gives the mistakes that shows.
     pub fn bind(&mut self) -> Vec<Finding> {
         let shelves = self.roster.shelves();
-        // What is odd does not matter to policies; the keeper knows it when these rules come in force.
+        // What is odd matters to no policy; the keeper knows it when these rules come in force.
         let (names, odd) = (self.roster.names(), OddTools::new());
         let (rules, mistakes) = self.rules.bind(&offers(&names, &shelves, &odd));
         self.rules = Arc::new(rules);

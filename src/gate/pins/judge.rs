@@ -207,7 +207,7 @@ impl Rule {
         findings
     }
 
-    /// Whether findings count whenever the definition is used. What is no tool brings nothing about.
+    /// Whether findings count whenever it is used. What is no tool brings nothing about.
     fn weighs(&self, one: &Offered<'_>) -> bool {
         self.pinning.scan == ScanMode::Risk && one.list == List::Tools
     }
