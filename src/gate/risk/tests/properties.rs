@@ -129,8 +129,19 @@ proptest! {
 fn what_cannot_be_an_address_is_not_read_as_one() {
     let account = "de89370400440532013000";
     let long = "a7".repeat(40);
-    let pieces =
-        [account, &long, " ", "--------------------", "@", ".", ":", "//", "\\u0040", "ab"];
+    let pieces = [
+        account,
+        &long,
+        " ",
+        "--------------------",
+        "@",
+        ".",
+        ":",
+        "//",
+        "\\u0040",
+        "\\u002e",
+        "ab",
+    ];
     let (mut n_addresses, mut n_cannot) = (0, 0);
     for n in 0..pieces.len().pow(5) {
         let nth = |at: u32| pieces[n / pieces.len().pow(at) % pieces.len()];
