@@ -226,7 +226,7 @@ const SHORT: &str = "all is well in docs/README.md";
 #[library_benchmark]
 #[bench::unlabelled_tool(args = (), setup = short, config = at_most(13_900))]
 #[bench::prose_16_kib(args = (prose(16 << 10)), setup = carrying, config = at_most(40_400))]
-#[bench::one_word_16_kib(args = (blob(16 << 10)), setup = carrying, config = at_most(161_700))]
+#[bench::one_word_16_kib(args = (blob(16 << 10)), setup = carrying, config = at_most(47_600))]
 fn weighed(of: &'static Weighing) -> (Judgement, Witness) {
     let Weighing { risk, rules, call, now, .. } = black_box(of);
     risk.weigh(rules, call, *now, |_| Verdict::Allow.into())
