@@ -74,6 +74,8 @@ enum News {
 struct Talker {
     grown: Arc<Mutex<Vec<String>>>,
     news: broadcast::Sender<News>,
+    /// Of listens that are accepted and do not run yet: the SDK acknowledges in between.
+    ears: Arc<Mutex<Vec<broadcast::Receiver<News>>>>,
     tasks: TaskManager,
     /// How often the roots of this session's client were others.
     changes: Arc<AtomicUsize>,
@@ -81,8 +83,8 @@ struct Talker {
 
 impl Talker {
     fn new() -> Self {
-        let (grown, changes) = (Arc::default(), Arc::default());
-        Self { grown, news: broadcast::channel(64).0, tasks: TaskManager::new(), changes }
+        let (grown, ears, changes) = (Arc::default(), Arc::default(), Arc::default());
+        Self { grown, news: broadcast::channel(64).0, ears, tasks: TaskManager::new(), changes }
     }
 
     /// To those who listen, and to a legacy client that watches or lists.
@@ -290,11 +292,13 @@ impl ServerHandler for Talker {
         &self,
         asked: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
+        self.ears.lock().unwrap_or_else(PoisonError::into_inner).push(self.news.subscribe());
         Some(asked.clone())
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Answer<()> {
-        let mut news = self.news.subscribe();
+        let ear = self.ears.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut news = ear.unwrap_or_else(|| self.news.subscribe());
         loop {
             let told = tokio::select! {
                 () = context.cancelled() => return Ok(()),
