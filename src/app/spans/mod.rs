@@ -12,8 +12,9 @@ use crate::config::TelemetryConfig;
 
 #[cfg(feature = "otlp")]
 pub(super) fn start(config: TelemetryConfig) -> Errand {
-    let to = export::Collector::of(config);
-    let Some((to, spans)) = to.zip(crate::telemetry::Spans::collect()) else {
+    // In this order: what is collected without a collector is made and thrown away by each call.
+    let collected = |to| Some((to, crate::telemetry::Spans::collect()?));
+    let Some((to, spans)) = export::Collector::of(config).and_then(collected) else {
         return Errand::default();
     };
     tracing::info!(collector = %to.url, "Traces are exported");

@@ -296,6 +296,17 @@ async fn a_collector_that_hangs_or_fails_keeps_no_call_waiting_and_is_told_of() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_collector_no_span_is_made() {
+    let gateway = Gateway::start(&stdio_server("up", &[]));
+    let client = Client::http(Kind::ModernHttp, gateway.port).await;
+    call(&client, "up__echo", json!({})).await;
+    call(&client, "up__echo", traceparent("01")).await;
+    wait(&gateway, &names::CALLS, &[], 2.0);
+    // One that is made is told, or lost.
+    wait(&gateway, &names::SPANS_LOST, &[], 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_spans_go_out_at_the_end() {
     let collector = Collector::start(Manner::Takes);
     let gateway = Gateway::start(&(collector.table() + &stdio_server("up", &[])));
