@@ -223,7 +223,8 @@ impl Audit {
         let duties = Duties { marks, pace, retention };
         let notary = Notary::new(shared.clone(), disk, duties, opened).map_err(failed)?;
         let (vault, kept) = vault::start(place, payloads).map_err(failed)?;
-        let writer = Writer { shared, segment, chain, in_flight, vault, batch: Vec::new() };
+        let (salts, batch) = (vault::Salts::default(), Vec::new());
+        let writer = Writer { shared, segment, chain, in_flight, vault, salts, batch };
         let (writer, vault) = (Some(writer.start().map_err(failed)?), Some(kept));
         let mut thread =
             AuditThread { audit: audit.clone(), writer, notary: None, vault, witness, _lock: lock };

@@ -14,7 +14,7 @@ use super::{
     queue::Entry,
     record::Step,
     shared::{Shared, Writing},
-    vault::{Inlet, Payload},
+    vault::{Inlet, Payload, Salts},
 };
 use crate::{
     domain::{CallId, limits::AUDIT_IN_FLIGHT_IDS},
@@ -29,6 +29,7 @@ pub(super) struct Writer {
     /// Calls whose outcome is not written yet.
     pub(super) in_flight: BTreeSet<CallId>,
     pub(super) vault: Inlet,
+    pub(super) salts: Salts,
     /// A field, so that waiters are let go only after `drop` has marked the log as failed.
     pub(super) batch: Vec<Entry>,
 }
@@ -87,7 +88,7 @@ impl Writer {
         }
         let first = self.chain.seq.saturating_add(1);
         for entry in &mut self.batch {
-            entry.rendered.commit(kept)?;
+            entry.rendered.commit(&mut self.salts, kept)?;
             self.chain.seal(&entry.rendered, lines);
             match entry.rendered.step {
                 Some(Step::Begins(call)) => drop(self.in_flight.insert(call)),

@@ -119,8 +119,12 @@ impl Keys {
 
 pub(in crate::audit) fn random() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    fill(&mut seed)?;
     Ok(seed)
+}
+
+pub(in crate::audit) fn fill(room: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(room).map_err(io::Error::other)
 }
 
 fn written(epoch: u64, signer: &Signer) -> String {

@@ -39,9 +39,10 @@ fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
         since: Instant::now(),
     };
     let (chain, in_flight, batch) = (Chain::START, BTreeSet::new(), Vec::new());
+    let salts = vault::Salts::default();
     let (vault, _) = vault::start(segment.place.clone(), Payloads::None).unwrap();
     let log = shared.clone();
-    let writer = Writer { shared: log, segment, chain, in_flight, vault, batch };
+    let writer = Writer { shared: log, segment, chain, in_flight, vault, salts, batch };
     let writer = Some(writer.start().unwrap());
     let audit = Audit { shared };
     (

@@ -12,11 +12,28 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    audit::{log::random, record::Rendered, record::hex_digits, tlog::Hash},
+    audit::{log::fill, record::Rendered, record::hex_digits, tlog::Hash},
     domain::limits::AUDIT_HASH_BYTES_MAX,
 };
 
+const SALTS_DRAWN: usize = 32;
+
 type Salt = [u8; 32];
+
+/// Salts to come, drawn many at a time: each drawing is a system call.
+#[derive(Debug, Default)]
+pub(in crate::audit) struct Salts(Vec<Salt>);
+
+impl Salts {
+    fn next(&mut self) -> io::Result<Salt> {
+        if self.0.is_empty() {
+            let mut drawn = [[0; 32]; SALTS_DRAWN];
+            fill(drawn.as_flattened_mut())?;
+            self.0.extend(drawn);
+        }
+        self.0.pop().ok_or_else(|| io::Error::other("no salt"))
+    }
+}
 
 /// What a record on its way to the log commits to.
 #[derive(Debug)]
@@ -61,9 +78,13 @@ impl Content {
 
 impl Rendered {
     /// Puts the commitments in their places, and what is to be kept of them in `kept`.
-    pub(in crate::audit) fn commit(&mut self, kept: &mut Vec<Payload>) -> io::Result<()> {
+    pub(in crate::audit) fn commit(
+        &mut self,
+        salts: &mut Salts,
+        kept: &mut Vec<Payload>,
+    ) -> io::Result<()> {
         for content in self.contents.drain(..) {
-            let salt = random()?;
+            let salt = salts.next()?;
             let digest = content.digest.unwrap_or_else(|| digest(&content.bytes));
             let commit = commitment(&salt, &digest);
             let place = content.at..content.at.saturating_add(64);
@@ -84,4 +105,19 @@ pub(in crate::audit) fn digest(content: &[u8]) -> Hash {
 pub(in crate::audit) fn commitment(salt: &[u8], digest: &Hash) -> Hash {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, salt), digest);
     tag.as_ref().try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{SALTS_DRAWN, Salts};
+
+    #[test]
+    fn no_salt_is_given_twice() {
+        let mut salts = Salts::default();
+        let given: HashSet<_> = (0..3 * SALTS_DRAWN).map(|_| salts.next().unwrap()).collect();
+        assert_eq!(given.len(), 3 * SALTS_DRAWN);
+        assert!(!given.contains(&[0; 32]));
+    }
 }

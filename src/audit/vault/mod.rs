@@ -15,7 +15,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-pub(super) use commit::{Content, Payload, commitment, digest};
+pub(super) use commit::{Content, Payload, Salts, commitment, digest};
 use form::formed;
 
 use super::{
