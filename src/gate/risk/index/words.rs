@@ -112,8 +112,8 @@ pub(in crate::gate::risk) fn read(
 /// Whether `read` may find an address in it and nothing else, as far as that is seen at once.
 pub(in crate::gate::risk) fn may_be_address(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let is_plain = text.is_ascii() && memchr3(b'@', b'.', b':', bytes).is_none();
-    if is_plain && memchr(b'\\', bytes).is_none() {
+    let has_scheme = || memchr(b':', bytes).is_some() && memmem::find(bytes, b"://").is_some();
+    if text.is_ascii() && memchr3(b'@', b'.', b'\\', bytes).is_none() && !has_scheme() {
         // What is left is an account: from its first character to its last, if it is alone.
         let core = text.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         return core.len() <= IBAN_CHARS_MAX;
