@@ -20,8 +20,8 @@ const SALTS_DRAWN: usize = 32;
 
 type Salt = [u8; 32];
 
-/// Salts to come, drawn many at a time: each drawing is a system call.
-#[derive(Debug, Default)]
+/// Salts to come, drawn many at a time: each drawing is a system call. Not to be shown.
+#[derive(Default)]
 pub(in crate::audit) struct Salts(Vec<Salt>);
 
 impl Salts {
