@@ -119,12 +119,8 @@ impl Keys {
 
 pub(in crate::audit) fn random() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
-    fill(&mut seed)?;
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
     Ok(seed)
-}
-
-pub(in crate::audit) fn fill(room: &mut [u8]) -> io::Result<()> {
-    getrandom::fill(room).map_err(io::Error::other)
 }
 
 fn written(epoch: u64, signer: &Signer) -> String {

@@ -24,7 +24,7 @@ pub(super) use disk::Disk;
 #[cfg(test)]
 pub(super) use disk::{Fault, Faults};
 pub(super) use index::{build as build_index, look_up};
-pub(super) use keys::{Keys, fill, random};
+pub(super) use keys::{Keys, random};
 pub(super) use lines::{Line, Lines, first_seq, segments};
 pub(super) use marks::Marks;
 pub(super) use recover::{Opened, open};

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    audit::{log::fill, record::Rendered, record::hex_digits, tlog::Hash},
+    audit::{record::Rendered, record::hex_digits, tlog::Hash},
     domain::limits::AUDIT_HASH_BYTES_MAX,
 };
 
@@ -26,12 +26,14 @@ pub(in crate::audit) struct Salts(Vec<Salt>);
 
 impl Salts {
     fn next(&mut self) -> io::Result<Salt> {
-        if self.0.is_empty() {
+        loop {
+            if let Some(salt) = self.0.pop() {
+                return Ok(salt);
+            }
             let mut drawn = [[0; 32]; SALTS_DRAWN];
-            fill(drawn.as_flattened_mut())?;
+            getrandom::fill(drawn.as_flattened_mut()).map_err(io::Error::other)?;
             self.0.extend(drawn);
         }
-        self.0.pop().ok_or_else(|| io::Error::other("no salt"))
     }
 }
 
