@@ -176,7 +176,7 @@ async fn build(config: Config, rules: Rules, mark: Option<File>) -> Result<App, 
     let rules = Arc::new(rules);
     let state_dir = config.gateway.state_dir.clone();
     have_ours_alone(&config)?;
-    let latch = Latch::open(&state_dir);
+    let latch = Latch::open_with(&state_dir, &config.stop.memory);
     let settings = audit::Settings::of(&config).hold(mark);
     let (audit, mut thread) = Audit::open(&state_dir.join("audit"), settings)?;
     // Proves that the log takes records, whatever any log filter says.

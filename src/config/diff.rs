@@ -107,10 +107,11 @@ pub(super) fn needing_restart(
         "witness_file": witness_file, "witness": witness,
     }, elsewhere: mark);
     let mut stop = Differing::default();
+    // The places in memory follow from the environment.
     compare!(stop, StopConfig, &before.stop, &after.stop, {
         "auto_resume": auto_resume, "heartbeat_sec": heartbeat,
         "heartbeat_file": heartbeat_file, "denials_per_minute": denials_per_minute,
-    });
+    }, elsewhere: memory);
     let mut limits = Differing::default();
     compare!(limits, Limits, &before.limits, &after.limits, {
         "body_bytes": body_bytes, "in_flight": in_flight, "sessions": sessions,

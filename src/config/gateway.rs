@@ -148,6 +148,7 @@ pub(super) fn read_stop(section: &Section<'_>, check: &mut Check<'_>) -> StopCon
         heartbeat: within.or(file.as_ref().map(|_| HEARTBEAT)),
         heartbeat_file: file,
         denials_per_minute: section.count("denials_per_minute", DENIALS_PER_MINUTE_RANGE, notes),
+        memory: memory(check),
     }
 }
 
@@ -208,6 +209,14 @@ fn runtime_dir(check: &Check<'_>, state_dir: &Path) -> PathBuf {
         .unwrap_or_else(|| state_dir.to_owned())
 }
 
+/// systemd's directory for us outlives our end, and what of ours is in the other may not. Not the
+/// user's: it is there at one start and not at another.
+fn memory(check: &Check<'_>) -> Vec<PathBuf> {
+    let ours = check.around.variable("RUNTIME_DIRECTORY").and_then(first_absolute);
+    ours.into_iter().chain([PathBuf::from(SHARED_MEMORY)]).collect()
+}
+
+const SHARED_MEMORY: &str = "/dev/shm";
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// One runtime directory may serve several gateways, each with a state of its own.

@@ -5,7 +5,8 @@
 //! so. What is not there is nobody's; whoever needs it says that.
 
 use std::{
-    fs, io,
+    fs::{self, Metadata},
+    io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -43,6 +44,16 @@ impl Trust {
         Self([0, own, fs::metadata(state_dir).map_or(own, |found| found.uid())])
     }
 
+    /// Whether it belongs to one of them.
+    pub fn is_of(self, found: &Metadata) -> bool {
+        self.0.contains(&found.uid())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn among_strangers() -> Self {
+        Self([4711, 4712, 4713])
+    }
+
     /// Looks at a file, and at the directory that it is in; through links, at both ends.
     pub fn look(self, path: &Path) -> Result<(), Distrust> {
         self.look_at(path)?;
@@ -57,7 +68,7 @@ impl Trust {
         let Ok(found) = fs::metadata(path) else { return Ok(()) };
         let (uid, mode) = (found.uid(), found.permissions().mode() & 0o7777);
         let path = || path.to_owned();
-        if !self.0.contains(&uid) {
+        if !self.is_of(&found) {
             return Err(Distrust::Foreign { path: path(), uid });
         }
         // In such a directory nobody can take away what is another's.
@@ -149,7 +160,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("keys.json");
         put(&file, 0o600);
-        let trust = Trust([4711, 4712, 4713]);
+        let trust = Trust::among_strangers();
         let why = trust.look(&file).unwrap_err();
         assert!(matches!(why, Distrust::Foreign { .. }), "{why}");
         assert!(why.to_string().contains("run `chown root "), "{why}");

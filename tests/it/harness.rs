@@ -180,6 +180,12 @@ impl Gateway {
         (status, dir)
     }
 
+    /// Waits for its end, and gives its directory to the next.
+    pub(crate) fn ended(mut self) -> TempDir {
+        self.wait_exit();
+        std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
+    }
+
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         let log = self.log.clone();
         let child = &mut self.child;

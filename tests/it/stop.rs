@@ -1,5 +1,7 @@
 //! The emergency stop, from outside: it acts on calls in flight, stays, and is undone on purpose.
 
+mod killed;
+
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};

@@ -64,7 +64,8 @@ pub(super) fn sessions(config: &Config, status: Option<&Value>) -> Result<Vec<Ch
         return Ok(told.into_iter().flatten().map(as_told).collect());
     }
     let state = &config.gateway.state_dir;
-    if state.join("estop/stops.json").exists() || state.join("STOP").exists() {
+    let is_saved = state.join("estop/stops.json").exists() || state.join("STOP").exists();
+    if is_saved || Latch::is_marked(state, &config.stop.memory) {
         let help = "portcullis serve, then estop status; or --no-servers";
         return Ok(vec![Check::warn(
             "servers",

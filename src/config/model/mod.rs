@@ -119,6 +119,8 @@ pub struct StopConfig {
     pub heartbeat_file: Option<PathBuf>,
     /// Who is refused more often is stopped.
     pub denials_per_minute: Option<usize>,
+    /// Where a stop may leave a mark that needs no disk, best first.
+    pub memory: Vec<PathBuf>,
 }
 
 /// Where a listener is bound. A TCP address is a loopback one, unless there is TLS and nobody comes

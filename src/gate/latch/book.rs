@@ -135,6 +135,13 @@ impl Book {
         }
     }
 
+    /// Enters a stop that was pressed before our time, unless it was entered then.
+    pub(super) fn take_up(&mut self, stop: Stop) {
+        if self.stops.iter().all(|other| other.id != stop.id) {
+            self.press(stop);
+        }
+    }
+
     /// STOPPED → READY.
     pub(super) fn reset(&mut self, id: &str) -> Result<Stop, LiftError> {
         let stop = self.find(id)?;

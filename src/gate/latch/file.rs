@@ -42,16 +42,16 @@ impl LatchFile {
 
     pub(super) fn read(&self) -> Book {
         if let Err(error) = sys::create_private_dir(&self.state.join(DIRECTORY)) {
-            return unreadable(&error.to_string());
+            return all_stopped(&error.to_string());
         }
         match fs::read(self.state.join(STOPS)) {
             Ok(text) => match serde_json::from_slice::<Book>(&text) {
                 // An empty one is never written.
                 Ok(book) if !book.is_clear() => book,
-                Ok(_) | Err(_) => unreadable("malformed"),
+                Ok(_) | Err(_) => all_stopped("malformed"),
             },
             Err(e) if e.kind() == io::ErrorKind::NotFound => Book::default(),
-            Err(error) => unreadable(&error.to_string()),
+            Err(error) => all_stopped(&error.to_string()),
         }
     }
 
@@ -68,6 +68,11 @@ impl LatchFile {
     /// The directory in which `STOP` is looked for.
     pub(super) fn directory(&self) -> &Path {
         &self.state
+    }
+
+    /// The directory that is the stop's alone; `read` makes it.
+    pub(super) fn own_directory(&self) -> PathBuf {
+        self.state.join(DIRECTORY)
     }
 
     pub(super) fn turn(&self) -> Turn<'_> {
@@ -95,8 +100,12 @@ impl Turn<'_> {
     }
 }
 
-fn unreadable(detail: &str) -> Book {
+/// What counts when some part of the state cannot be understood.
+pub(super) fn unreadable(detail: &str) -> Stop {
     tracing::error!(detail, "The state of the stop is unreadable; everything is stopped");
-    let cause = Cause::new("latch", "the state of the stop is unreadable");
-    Book { stops: vec![Stop::new(UNREADABLE.to_owned(), cause)] }
+    Stop::new(UNREADABLE.to_owned(), Cause::new("latch", "the state of the stop is unreadable"))
+}
+
+fn all_stopped(detail: &str) -> Book {
+    Book { stops: vec![unreadable(detail)] }
 }

@@ -2,12 +2,14 @@
 //! only on purpose, by naming it, in two steps.
 //!
 //! Promises: after `engage` has returned, no `holds` on an earlier epoch that it concerns is true,
-//! in any thread. Its order is: the word, the processes (`on_engage`), those who wait; the disk is
-//! told by a thread of its own, and a failing or stuck one delays none of them. What cannot be read
-//! at start counts as a stop of everything. Knows no processes, channels or audit.
+//! in any thread. Its order is: a mark in memory, by which it outlives us from then on; the word;
+//! the processes (`on_engage`); those who wait. The disk is told by a thread of its own, and a
+//! failing or stuck one delays none of them. What cannot be read at start counts as a stop of
+//! everything. Knows no processes, channels or audit.
 
 mod book;
 mod file;
+mod presses;
 mod runaway;
 mod scope;
 mod scribe;
@@ -17,12 +19,8 @@ mod word;
 
 use std::{
     fmt,
-    path::Path,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-        mpsc::SyncSender,
-    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc::SyncSender},
     time::{Duration, Instant},
 };
 
@@ -43,6 +41,7 @@ pub use word::{Epoch, Marks, Stopped};
 
 use crate::{domain::limits::ESTOP_GRACE, sys, telemetry::meters};
 use file::LatchFile;
+use presses::Presses;
 use scribe::Ledger;
 use word::Word;
 
@@ -54,8 +53,6 @@ pub struct Latch {
 
 struct Shared {
     word: Word,
-    /// How often `engage` was called: a reset must not swallow one.
-    presses: AtomicU64,
     ledger: Arc<Ledger>,
     poke: Option<SyncSender<()>>,
     brake: OnceLock<Brake>,
@@ -69,28 +66,37 @@ type Obstacle = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl Latch {
     /// Reads the persisted latch in the state directory. Whatever goes wrong leaves it engaged.
+    /// Without a place for marks in memory.
     pub fn open(state: &Path) -> Self {
+        Self::open_with(state, &[])
+    }
+
+    /// The same. A press leaves its mark in the first of `memory` that is a place in memory.
+    pub fn open_with(state: &Path, memory: &[PathBuf]) -> Self {
         let file = LatchFile::at(state);
-        let (book, word) = (file.read(), Word::new());
+        let (mut book, word) = (file.read(), Word::new());
+        let presses = Presses::of(&file.own_directory(), memory);
+        let (is_behind, found) = presses.found();
+        found.into_iter().for_each(|stop| book.take_up(stop));
         for stop in &book.stops {
             let Stop { id, scope, who, why, .. } = stop;
             tracing::warn!(id, %scope, who, why, "The emergency stop is engaged");
             word.close(scope.marks());
         }
-        let ledger = Ledger::new(book, file);
+        let ledger = Ledger::new(book, file, presses);
         let poke = scribe::start(&ledger);
-        let latch = Self {
-            shared: Arc::new(Shared {
-                word,
-                presses: AtomicU64::new(0),
-                ledger,
-                poke,
-                brake: OnceLock::new(),
-                obstacles: Mutex::default(),
-            }),
-        };
+        let (brake, obstacles) = (OnceLock::new(), Mutex::default());
+        let latch = Self { shared: Arc::new(Shared { word, ledger, poke, brake, obstacles }) };
+        if is_behind {
+            latch.shared.save_soon();
+        }
         latch.heed_the_file();
         latch
+    }
+
+    /// Whether a stop left a mark that is on no disk yet; for whoever only looks.
+    pub fn is_marked(state: &Path, memory: &[PathBuf]) -> bool {
+        Presses::of(&LatchFile::at(state).own_directory(), memory).are_marked()
     }
 
     /// The present epoch, to be carried by a permit for `of`.
@@ -105,11 +111,12 @@ impl Latch {
 
     /// Stops what `cause` says. A second engagement finds the first. Waits for no disk.
     pub fn engage(&self, cause: Cause) -> Engaged {
-        let (began, Shared { word, presses, ledger, .. }) = (Instant::now(), &*self.shared);
-        presses.fetch_add(1, Ordering::AcqRel);
-        let scope = cause.scope.marks();
-        word.close(scope);
+        let (began, Shared { word, ledger, .. }) = (Instant::now(), &*self.shared);
         let stop = Stop::new(new_id(), cause);
+        let scope = stop.scope.marks();
+        // First of all: from the word on, somebody may see the stop.
+        let marked = ledger.presses.leave(&stop);
+        word.close(scope);
         let entered = ledger.enter(|book| {
             // Again, under the lock: a resume may just have opened what was found closed above.
             word.close(scope);
@@ -121,6 +128,9 @@ impl Latch {
         self.shared.brake(engaged.stop());
         self.shared.wake();
         meters().estop_apply.record(began.elapsed());
+        if let Err(error) = marked {
+            tracing::warn!(%error, "A stop is engaged but left no mark in memory");
+        }
         engaged
     }
 
@@ -159,34 +169,37 @@ impl Latch {
         &self,
         change: impl FnOnce(&mut Book) -> Result<Stop, LiftError>,
     ) -> Result<Stop, LiftError> {
-        let Shared { word, presses, ledger, .. } = &*self.shared;
+        let Shared { word, ledger, .. } = &*self.shared;
         let turn = ledger.file.turn();
-        let before = (presses.load(Ordering::Acquire), self.book());
-        let mut next = before.1.clone();
+        let (n_presses, settled) = (ledger.presses.n_left(), ledger.presses.settled());
+        let before = self.book();
+        let mut next = before.clone();
         let stop = change(&mut next)?;
         if let Some(what) = self.shared.obstacle() {
             return Err(LiftError::CauseStands { what });
         }
-        turn.save(&next)?;
+        let saved = ledger.put(&turn, &next, settled);
         let is_over = next.stops.iter().all(|other| other.id != stop.id);
         let lifted = ledger.book.send_if_modified(|book| {
             // A press that came before may be entered only now, and one that finds its stop in the
             // book leaves no trace there.
-            let undisturbed = before.1 == *book && before.0 == presses.load(Ordering::Acquire);
-            if undisturbed {
+            let undisturbed = before == *book && n_presses == ledger.presses.n_left();
+            let is_lifted = saved.is_ok() && undisturbed;
+            if is_lifted {
                 *book = next;
             }
-            if undisturbed && is_over {
+            if is_lifted && is_over {
                 word.open(stop.scope.marks());
             }
-            undisturbed
+            is_lifted
         });
         if lifted {
             return Ok(stop);
         }
-        // What was pressed meanwhile is in the book, and the file is behind.
+        // What is in the book holds, and the file may say less.
+        drop(turn);
         self.shared.save_soon();
-        Err(LiftError::EngagedAgain)
+        saved.and(Err(LiftError::EngagedAgain))
     }
 
     /// Sets, once, what is done to the processes of whatever is stopped. It must not wait, and is

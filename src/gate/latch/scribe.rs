@@ -7,7 +7,6 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -16,7 +15,11 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{book::Book, file::LatchFile};
+use super::{
+    book::{Book, LiftError},
+    file::{LatchFile, Turn},
+    presses::{Presses, Settled},
+};
 use crate::domain::limits::ESTOP_SAVE_AGAIN;
 
 /// What the scribe and the latch share.
@@ -24,26 +27,25 @@ pub(super) struct Ledger {
     /// Changed only inside `send_if_modified`, which is a lock.
     pub(super) book: watch::Sender<Book>,
     pub(super) file: LatchFile,
-    /// How often something was entered in the book.
-    entries: AtomicU64,
-    /// How many of those entries are on disk.
+    pub(super) presses: Presses,
+    /// How many of those that were entered in the book are on disk.
     saved: Mutex<u64>,
     told: Condvar,
 }
 
 impl Ledger {
-    pub(super) fn new(book: Book, file: LatchFile) -> Arc<Self> {
+    pub(super) fn new(book: Book, file: LatchFile, presses: Presses) -> Arc<Self> {
         let book = watch::Sender::new(book);
         let (saved, told) = (Mutex::default(), Condvar::new());
-        Arc::new(Self { book, file, entries: AtomicU64::new(0), saved, told })
+        Arc::new(Self { book, file, presses, saved, told })
     }
 
-    /// Changes the book without waking anybody.
+    /// Enters a press in the book without waking anybody.
     pub(super) fn enter<T>(&self, change: impl FnOnce(&mut Book) -> T) -> Option<T> {
         let mut done = None;
         self.book.send_if_modified(|book| {
             done = Some(change(book));
-            self.entries.fetch_add(1, Ordering::AcqRel);
+            self.presses.enter();
             false
         });
         done
@@ -51,7 +53,7 @@ impl Ledger {
 
     /// Waits until everything that was entered before is on disk. `false`: not within `patience`.
     pub(super) fn wait(&self, patience: Duration) -> bool {
-        let wanted = self.entries.load(Ordering::Acquire);
+        let wanted = self.presses.n_entered();
         let until = Instant::now() + patience;
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         while *saved < wanted {
@@ -68,15 +70,27 @@ impl Ledger {
     /// Whether the newest book is on disk now.
     pub(super) fn write(&self) -> bool {
         let turn = self.file.turn();
-        let entries = self.entries.load(Ordering::Acquire);
+        let (n_entered, settled) = (self.presses.n_entered(), self.presses.settled());
         let book = self.book.borrow().clone();
-        if let Err(error) = turn.save(&book) {
+        if let Err(error) = self.put(&turn, &book, settled) {
             tracing::error!(%error, "A stop is engaged but could not be saved; it is tried again");
             return false;
         }
-        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = entries;
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = n_entered;
         self.told.notify_all();
         true
+    }
+
+    /// Brings a book with all presses up to `settled` to disk; their marks are needed no longer.
+    pub(super) fn put(
+        &self,
+        turn: &Turn<'_>,
+        book: &Book,
+        settled: Option<Settled>,
+    ) -> Result<(), LiftError> {
+        turn.save(book)?;
+        let wiped = settled.map_or(Ok(()), |settled| self.presses.wipe(settled));
+        wiped.map_err(|source| LiftError::Disk { source })
     }
 }
 

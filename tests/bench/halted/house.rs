@@ -3,11 +3,12 @@
 use std::{
     env, fs,
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt, net::UnixStream},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
     sync::{Arc, Barrier},
     thread,
+    time::Instant,
 };
 
 use portcullis::{
@@ -88,6 +89,7 @@ impl House {
         let mut gateway = Command::new(env::current_exe().unwrap())
             .arg("gateway")
             .arg(dir.path().join("servers.toml"))
+            .env_remove("RUNTIME_DIRECTORY")
             .env("PORTCULLIS_LOG", "info")
             .env("PORTCULLIS_LOG_FORMAT", "json")
             .stdin(Stdio::piped())
@@ -140,8 +142,21 @@ impl House {
     }
 
     pub(crate) fn until_saved(&self) {
-        let file = self.dir.path().join("state/estop/stops.json");
-        until("the stop in its file", || fs::exists(&file).unwrap());
+        until("the stop in its file", || self.is_saved());
+    }
+
+    pub(crate) fn is_saved(&self) -> bool {
+        fs::exists(self.dir.path().join("state/estop/stops.json")).unwrap()
+    }
+
+    /// Looks without a pause: the mark is there for some tens of microseconds.
+    pub(crate) fn until_marked(&self) {
+        let own = fs::metadata(self.dir.path().join("state/estop")).unwrap();
+        let mark = format!("/dev/shm/portcullis-stop-{:x}-{:x}", own.dev(), own.ino());
+        let deadline = Instant::now() + SOON;
+        while !fs::exists(&mark).unwrap() && !self.is_saved() {
+            assert!(Instant::now() < deadline, "waited too long for {mark}");
+        }
     }
 
     /// Asks the stop's own threads.

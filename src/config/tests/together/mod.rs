@@ -2,6 +2,8 @@
 
 mod auth;
 
+use std::path::PathBuf;
+
 use super::{ONE_SERVER, accepted, places, read, read_with};
 use crate::config::{Config, Listen, Target};
 
@@ -195,6 +197,18 @@ fn servers_are_sorted_by_name() {
         accepted("[servers.b]\ncommand = \"git-mcp\"\n[servers.a]\ncommand = \"git-mcp\"\n");
     let names: Vec<_> = config.servers.iter().map(|s| s.name.as_str().to_owned()).collect();
     assert_eq!(names, ["a", "b"]);
+}
+
+/// The user's runtime directory is there at one start and not at another.
+#[test]
+fn a_stop_marks_memory_that_is_there_at_each_start() {
+    let memory = |variables: &[(&str, &str)]| {
+        read_with(ONE_SERVER, &[variables, &[("PATH", "/bin")]].concat()).unwrap().stop.memory
+    };
+    let user = [("HOME", "/h"), ("XDG_RUNTIME_DIR", "/r")];
+    assert_eq!(memory(&user), [PathBuf::from("/dev/shm")]);
+    let systemd = [("STATE_DIRECTORY", "/var/lib/p"), ("RUNTIME_DIRECTORY", "/run/p:/x")];
+    assert_eq!(memory(&systemd), ["/run/p", "/dev/shm"].map(PathBuf::from));
 }
 
 #[track_caller]

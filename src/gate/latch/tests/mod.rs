@@ -1,21 +1,24 @@
 //! Claims of the latch: set not toggled, two steps back, scopes, restarts and broken files.
 
 mod disk;
+mod marks;
 mod races;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proptest::prelude::*;
+
+use marks::Two;
 
 use super::{Category, Cause, Engaged, Epoch, Latch, LiftError, Marks, Phase, Scope, Stop};
 
@@ -39,6 +42,21 @@ fn memory_dir() -> tempfile::TempDir {
 fn reopened(latch: &Latch, dir: &Path) -> Latch {
     assert!(latch.saved(SOON));
     Latch::open(dir)
+}
+
+/// Drops the last handle. Its scribe may have been poked again, and writes until it ends.
+fn end(latch: Latch) {
+    let ledger = Arc::downgrade(&latch.shared.ledger);
+    drop(latch);
+    until("the scribe to end", || ledger.strong_count() == 0);
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        thread::yield_now();
+    }
 }
 
 fn stops(latch: &Latch) -> Vec<Stop> {
@@ -282,6 +300,8 @@ enum Step {
     Reset(usize),
     Resume(usize),
     Restart,
+    /// Nothing comes to disk until the next start: what comes next is an end by SIGKILL.
+    Unplug,
     Take(usize),
 }
 
@@ -304,9 +324,10 @@ proptest! {
         (0_usize..4).prop_map(Step::Resume),
         (0_usize..3).prop_map(Step::Take),
         Just(Step::Restart),
+        Just(Step::Unplug),
     ], 1..32)) {
-        let dir = memory_dir();
-        let mut latch = Latch::open(dir.path());
+        let two = Two::new();
+        let (mut latch, mut unplugged) = (two.latch(), None::<PathBuf>);
         let mut model: [Option<(String, Phase)>; 4] = Default::default();
         let (mut live, mut dead): (Vec<(usize, Epoch)>, Vec<Epoch>) = (Vec::new(), Vec::new());
         for step in steps {
@@ -325,20 +346,27 @@ proptest! {
                 }
                 Step::Reset(n) => if let Some((id, phase)) = &mut model[n] {
                     let done = latch.reset(id, "model", "test").is_ok();
-                    prop_assert_eq!(done, *phase == Phase::Stopped);
-                    *phase = Phase::Ready;
+                    prop_assert_eq!(done, *phase == Phase::Stopped && unplugged.is_none());
+                    if done { *phase = Phase::Ready; }
                 },
-                Step::Resume(n) => if let Some((id, phase)) = model[n].clone() {
+                Step::Resume(n) => if unplugged.is_none() && let Some((id, phase)) = model[n].clone() {
                     let done = latch.resume(&id, "test").is_ok();
                     prop_assert_eq!(done, phase == Phase::Ready);
                     if done { model[n] = None; }
                 },
                 Step::Restart => {
-                    latch = reopened(&latch, dir.path());
+                    if let Some(aside) = unplugged.take() {
+                        two.end(latch, &aside);
+                    } else {
+                        prop_assert!(latch.saved(SOON));
+                        end(latch);
+                    }
+                    latch = two.latch();
                     // Epochs are of one process: no permit outlives it.
                     live.clear();
                     dead.clear();
                 }
+                Step::Unplug => unplugged = unplugged.or_else(|| Some(two.unplug())),
                 Step::Take(what) => if let Ok(epoch) = latch.epoch(scope(CONCERNED[what].0).marks()) {
                     live.push((what, epoch));
                 },

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::{Cause, Engaged, Latch, Scope, cause, memory_dir, scope, stops};
+use super::{Cause, Engaged, Latch, LiftError, Scope, cause, memory_dir, reopened, scope, stops};
 
 /// What is raced for: a stop of everything and one of a part.
 const SCOPES: [&str; 2] = ["global", "server:a"];
@@ -102,6 +102,25 @@ fn a_stop_pressed_during_a_resume_leaves_word_book_and_disk_of_one_mind() {
         }
         assert!(seen.iter().all(|n| *n > 0), "{stopped}: both orders were seen: {seen:?}");
     }
+}
+
+/// Whoever presses then finds the stop that is being reset, and leaves no trace in the book.
+#[test]
+fn who_presses_during_a_reset_is_not_swallowed() {
+    let dir = memory_dir();
+    let latch = Latch::open(dir.path());
+    let stop = latch.engage(cause("fire")).stop().clone();
+    let (pressing, presses) = (latch.clone(), AtomicBool::new(true));
+    latch.refuse_lift_while(move || {
+        if presses.swap(false, Ordering::SeqCst) {
+            pressing.engage(cause("smoke"));
+        }
+        None
+    });
+    let refused = latch.reset(&stop.id, "out", "root");
+    assert!(matches!(refused, Err(LiftError::EngagedAgain)), "{refused:?}");
+    assert_eq!(stops(&reopened(&latch, dir.path())), [stop]);
+    latch.lift_all();
 }
 
 /// Whether the resume came first.
