@@ -7,11 +7,12 @@
 //! nothing. Knows neither the word nor the book.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::UNIX_EPOCH,
 };
 
 use rustix::fs::{Mode, OFlags, open, statfs};
@@ -51,8 +52,7 @@ impl Presses {
     pub(super) fn of(directory: &Path, memory: &[PathBuf]) -> Self {
         let mut paths = Vec::new();
         if let Ok(found) = fs::metadata(directory) {
-            // By what it is: the same directory may be reached by many paths.
-            let name = format!("portcullis-stop-{:x}-{:x}", found.dev(), found.ino());
+            let name = name(&found);
             let places = memory.iter().filter(|place| is_memory(place));
             paths.extend(places.map(|place| place.join(&name)));
         }
@@ -175,6 +175,14 @@ impl Presses {
     pub(super) fn among_strangers(self) -> Self {
         Self { trust: Trust::among_strangers(), ..self }
     }
+}
+
+/// By what the directory is, since many paths may lead to it; and by when it was made, since its
+/// number is another's as soon as it is gone.
+fn name(directory: &Metadata) -> String {
+    let born = directory.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let (device, number) = (directory.dev(), directory.ino());
+    format!("portcullis-stop-{device:x}-{number:x}-{:x}", born.unwrap_or_default().as_nanos())
 }
 
 fn is_memory(place: &Path) -> bool {

@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
     sync::{Arc, Barrier},
     thread,
-    time::Instant,
+    time::{Instant, UNIX_EPOCH},
 };
 
 use portcullis::{
@@ -152,7 +152,9 @@ impl House {
     /// Looks without a pause: the mark is there for some tens of microseconds.
     pub(crate) fn until_marked(&self) {
         let own = fs::metadata(self.dir.path().join("state/estop")).unwrap();
-        let mark = format!("/dev/shm/portcullis-stop-{:x}-{:x}", own.dev(), own.ino());
+        let born = own.created().map_or(0, |at| at.duration_since(UNIX_EPOCH).unwrap().as_nanos());
+        let (device, number) = (own.dev(), own.ino());
+        let mark = format!("/dev/shm/portcullis-stop-{device:x}-{number:x}-{born:x}");
         let deadline = Instant::now() + SOON;
         while !fs::exists(&mark).unwrap() && !self.is_saved() {
             assert!(Instant::now() < deadline, "waited too long for {mark}");

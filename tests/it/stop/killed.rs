@@ -1,6 +1,6 @@
 //! The gateway is killed with -9 while a stop acts and is on no disk.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::UNIX_EPOCH};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -67,7 +67,8 @@ async fn killed_before_the_stop_is_on_disk(runtime: Option<&Path>, marks: &Path)
 fn is_marked(marks: &Path, own: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let own = fs::metadata(own).unwrap();
-    marks.join(format!("portcullis-stop-{:x}-{:x}", own.dev(), own.ino())).exists()
+    let born = own.created().map_or(0, |at| at.duration_since(UNIX_EPOCH).unwrap().as_nanos());
+    marks.join(format!("portcullis-stop-{:x}-{:x}-{born:x}", own.dev(), own.ino())).exists()
 }
 
 #[tokio::test(flavor = "multi_thread")]

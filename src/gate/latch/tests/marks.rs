@@ -285,6 +285,21 @@ fn a_mark_of_what_is_on_disk_changes_nothing() {
     until_wiped(&two);
 }
 
+/// A file system gives the number of a directory that is gone to the next one, at times at once.
+#[test]
+fn a_mark_of_a_directory_that_is_gone_stops_no_other() {
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a place in memory");
+    let on_disk = tempfile::tempdir().unwrap();
+    let open = || Latch::open_with(on_disk.path(), &[memory.path().to_owned()]);
+    for _ in 0..20 {
+        let latch = open();
+        assert!(stops(&latch).is_empty());
+        fs::remove_dir_all(on_disk.path().join("estop")).unwrap();
+        press(&latch, "server:a");
+        end(latch);
+    }
+}
+
 /// Or it would come back.
 #[test]
 fn a_stop_whose_mark_cannot_be_taken_back_is_not_lifted() {
