@@ -137,7 +137,9 @@ impl Book {
 
     /// Enters a stop that was pressed before our time, unless it was entered then.
     pub(super) fn take_up(&mut self, stop: Stop) {
-        if self.stops.iter().all(|other| other.id != stop.id) {
+        // By its time as well: what cannot be read has always the same id, and is new each time.
+        let is_it = |other: &Stop| (&other.id, other.at_us) == (&stop.id, stop.at_us);
+        if !self.stops.iter().any(is_it) {
             self.press(stop);
         }
     }

@@ -181,6 +181,21 @@ fn a_mark_that_cannot_be_read_stops_everything() {
     });
 }
 
+/// However often: a resume must not swallow the second.
+#[test]
+fn a_second_mark_that_cannot_be_read_is_a_stop_anew() {
+    let two = Two::new();
+    let (mark, _) = two.marked();
+    fs::write(&mark, "").unwrap();
+    let latch = two.latch();
+    let first = latch.book().global().unwrap().clone();
+    latch.reset(&first.id, "test", "test").unwrap();
+    end(latch);
+    fs::write(&mark, "").unwrap();
+    let latch = two.latch();
+    assert_eq!(latch.book().global().unwrap().phase, Phase::Stopped);
+}
+
 #[track_caller]
 fn check_unreadable(what: &str, harm: impl FnOnce(&Path)) {
     let two = Two::new();
