@@ -63,9 +63,7 @@ pub(super) fn sessions(config: &Config, status: Option<&Value>) -> Result<Vec<Ch
         let told = status.get("servers").and_then(Value::as_array);
         return Ok(told.into_iter().flatten().map(as_told).collect());
     }
-    let state = &config.gateway.state_dir;
-    let is_saved = state.join("estop/stops.json").exists() || state.join("STOP").exists();
-    if is_saved || Latch::is_marked(state, &config.stop.memory) {
+    if Latch::is_engaged_at(&config.gateway.state_dir, &config.stop.memory) {
         let help = "portcullis serve, then estop status; or --no-servers";
         return Ok(vec![Check::warn(
             "servers",

@@ -55,6 +55,11 @@ impl LatchFile {
         }
     }
 
+    /// Something is stopped on disk, or asked to be, as far as we can look.
+    pub(super) fn is_engaged(&self) -> bool {
+        self.state.join(STOPS).exists() || self.asked().is_some()
+    }
+
     /// What the bare file asks for, if it stands or cannot be looked at.
     pub(super) fn asked(&self) -> Option<Cause> {
         let path = self.state.join(BARE);

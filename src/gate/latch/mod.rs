@@ -94,9 +94,10 @@ impl Latch {
         latch
     }
 
-    /// Whether a stop left a mark that is on no disk yet; for whoever only looks.
-    pub fn is_marked(state: &Path, memory: &[PathBuf]) -> bool {
-        Presses::of(&LatchFile::at(state).own_directory(), memory).are_marked()
+    /// Whether a latch that is opened there will be engaged; for whoever only looks.
+    pub fn is_engaged_at(state: &Path, memory: &[PathBuf]) -> bool {
+        let file = LatchFile::at(state);
+        file.is_engaged() || Presses::of(&file.own_directory(), memory).are_marked()
     }
 
     /// The present epoch, to be carried by a permit for `of`.
