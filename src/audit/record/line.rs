@@ -32,54 +32,51 @@ pub(in crate::audit) struct Rendered {
 /// Members in any order, each `"key":value`.
 pub(super) struct Line {
     text: String,
-    starts: SmallVec<[usize; MEMBERS_USUAL]>,
-    contents: SmallVec<[(&'static str, Content); 1]>,
+    members: SmallVec<[Member; MEMBERS_USUAL]>,
+    /// Which member each of them is for.
+    contents: SmallVec<[(usize, Content); 1]>,
+}
+
+/// It ends where the next one begins.
+struct Member {
+    key: &'static str,
+    at: usize,
 }
 
 /// Room for an intent with ordinary names, so that rendering allocates twice.
-const TYPICAL_BYTES: usize = 512;
+const TYPICAL_BYTES: usize = 768;
 const MEMBERS_USUAL: usize = 24;
 const PREV: &str = "\"prev\":\"";
-const SEQ: &str = "\"seq\":";
-/// What follows a hash.
-const CLOSE: &str = "\"";
+/// Where a hash will be.
+const HASH: &str = "\"0000000000000000000000000000000000000000000000000000000000000000\"";
 
 impl Line {
     pub(super) fn new() -> Self {
         Self {
             text: String::with_capacity(TYPICAL_BYTES),
-            starts: SmallVec::new(),
+            members: SmallVec::new(),
             contents: SmallVec::new(),
         }
     }
 
     /// Puts the members in order and leaves room for the writer's.
     pub(super) fn finish(mut self, step: Option<Step>) -> Rendered {
-        self.hex("prev", &[0; 32]);
-        self.key("seq");
-        let ends = self.starts.iter().skip(1).copied().chain([self.text.len()]);
-        let mut members: SmallVec<[&str; MEMBERS_USUAL]> = self
-            .starts
-            .iter()
-            .zip(ends)
-            .map(|(start, end)| self.text.get(*start..end).unwrap_or_default())
-            .collect();
-        // Keys are unique and end with a quote, which sorts before anything in a key.
-        members.sort_unstable();
+        let prev = self.hash("prev");
+        let seq = self.key("seq");
         let mut rendered = Rendered { step, ..Rendered::default() };
-        let mut bytes = Vec::with_capacity(self.text.len() + members.len() + SPARE_BYTES);
-        for member in members {
+        let mut bytes = Vec::with_capacity(self.text.len() + self.members.len() + SPARE_BYTES);
+        for which in self.in_order() {
             bytes.push(if bytes.is_empty() { b'{' } else { b',' });
-            if member.starts_with(PREV) {
+            if which == prev {
                 rendered.prev_at = bytes.len() + PREV.len();
             }
-            bytes.extend_from_slice(member.as_bytes());
-            if member.starts_with(SEQ) {
+            bytes.extend_from_slice(self.member(which).as_bytes());
+            if which == seq {
                 rendered.seq_at = bytes.len();
             }
-            for (key, content) in &mut self.contents {
-                if member.strip_prefix('"').is_some_and(|member| member.starts_with(*key)) {
-                    content.at = bytes.len() - CLOSE.len() - 64;
+            for (of, content) in &mut self.contents {
+                if *of == which {
+                    content.at = bytes.len() - HASH.len() + 1;
                 }
             }
         }
@@ -89,49 +86,79 @@ impl Line {
         rendered
     }
 
-    /// `key` is always a word of ours that needs no escaping.
-    fn key(&mut self, key: &str) {
-        self.starts.push(self.text.len());
+    /// By their keys, whose first bytes tell most of them apart.
+    fn in_order(&self) -> impl Iterator<Item = usize> + use<> {
+        let ranked = |(which, member): (usize, &Member)| (rank(member.key), member.key, which);
+        let mut order: SmallVec<[_; MEMBERS_USUAL]> =
+            self.members.iter().enumerate().map(ranked).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, _, which)| which)
+    }
+
+    fn member(&self, which: usize) -> &str {
+        let begins =
+            |which| self.members.get(which).map_or(self.text.len(), |member: &Member| member.at);
+        self.text.get(begins(which)..begins(which.saturating_add(1))).unwrap_or_default()
+    }
+
+    /// `key` is always a word of ours that needs no escaping, and is there once. Says which
+    /// member it is.
+    fn key(&mut self, key: &'static str) -> usize {
+        let which = self.members.len();
+        self.members.push(Member { key, at: self.text.len() });
         self.text.push('"');
         self.text.push_str(key);
         self.text.push_str("\":");
+        which
     }
 
-    pub(super) fn number(&mut self, key: &str, value: u64) {
+    pub(super) fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
-        // Writing to a string cannot fail.
-        write!(self.text, "{}", value.min(EXACT_MAX)).unwrap_or_default();
+        self.text.push_str(itoa::Buffer::new().format(value.min(EXACT_MAX)));
     }
 
-    pub(super) fn id(&mut self, key: &str, id: CallId) {
+    pub(super) fn id(&mut self, key: &'static str, id: CallId) {
         self.key(key);
-        write!(self.text, "\"{id}\"").unwrap_or_default();
+        self.quoted_id(id);
     }
 
-    pub(super) fn ids(&mut self, key: &str, ids: &[CallId]) {
+    pub(super) fn ids(&mut self, key: &'static str, ids: &[CallId]) {
         self.key(key);
         for (n, id) in ids.iter().enumerate() {
-            let before = if n == 0 { '[' } else { ',' };
-            write!(self.text, "{before}\"{id}\"").unwrap_or_default();
+            self.text.push(if n == 0 { '[' } else { ',' });
+            self.quoted_id(*id);
         }
         self.text.push_str(if ids.is_empty() { "[]" } else { "]" });
     }
 
-    pub(super) fn hex(&mut self, key: &str, digest: &[u8; 32]) {
+    fn quoted_id(&mut self, id: CallId) {
+        self.text.push('"');
+        self.text.push_str(std::str::from_utf8(&id.characters()).unwrap_or_default());
+        self.text.push('"');
+    }
+
+    pub(super) fn hex(&mut self, key: &'static str, digest: &[u8; 32]) {
         self.key(key);
         self.text.push('"');
         self.text.push_str(std::str::from_utf8(&hex_digits(digest)).unwrap_or_default());
         self.text.push('"');
     }
 
-    /// What stands in for content, once the writer has it.
-    pub(super) fn commit(&mut self, (key, size): (&'static str, &str), content: &Bytes) {
-        self.hex(key, &[0; 32]);
-        self.number(size, u64::try_from(content.len()).unwrap_or(u64::MAX));
-        self.contents.push((key, Content::new(content.clone())));
+    /// Room for a hash that only the writer knows.
+    fn hash(&mut self, key: &'static str) -> usize {
+        let which = self.key(key);
+        self.text.push_str(HASH);
+        which
     }
 
-    pub(super) fn text(&mut self, key: &str, value: &str) {
+    /// What stands in for content, once the writer has it.
+    pub(super) fn commit(&mut self, (key, size): (&'static str, &'static str), content: &Bytes) {
+        let which = self.hash(key);
+        self.number(size, u64::try_from(content.len()).unwrap_or(u64::MAX));
+        self.contents.push((which, Content::new(content.clone())));
+    }
+
+    pub(super) fn text(&mut self, key: &'static str, value: &str) {
         self.key(key);
         self.text.push('"');
         let cut = value.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX);
@@ -163,6 +190,15 @@ impl Line {
             c => self.text.push(c),
         }
     }
+}
+
+/// The first bytes of a key: keys with different ranks are in the order of these.
+fn rank(key: &str) -> u64 {
+    let mut first = [0; size_of::<u64>()];
+    for (slot, byte) in first.iter_mut().zip(key.bytes()) {
+        *slot = byte;
+    }
+    u64::from_be_bytes(first)
 }
 
 /// For the number, the braces and the line feed.

@@ -26,7 +26,7 @@ pub enum PinRecord<'a> {
     Approved {
         who: &'a str,
         server: &'a ServerName,
-        list: &'a str,
+        list: &'static str,
         name: &'a str,
         pin: &'a [u8; 32],
     },

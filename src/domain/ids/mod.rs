@@ -63,12 +63,13 @@ impl CallId {
     }
 }
 
-const CHARACTERS: usize = 26;
+pub(crate) const CHARACTERS: usize = 26;
 /// Crockford's base 32: no I, L, O, U, so that an id survives being read aloud.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CallId {
+    /// All of them ASCII.
+    pub fn characters(self) -> [u8; CHARACTERS] {
         let mut text = [b'0'; CHARACTERS];
         let mut rest = self.0;
         for slot in text.iter_mut().rev() {
@@ -76,7 +77,13 @@ impl fmt::Display for CallId {
             *slot = ALPHABET.get(digit).copied().unwrap_or(b'0');
             rest >>= 5;
         }
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        text
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.characters()).unwrap_or_default())
     }
 }
 
