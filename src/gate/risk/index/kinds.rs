@@ -22,6 +22,8 @@ pub(super) struct Kinds(u8);
 
 /// So much of a long word is looked at in one step.
 pub(super) const BLOCK: usize = 32;
+/// And of a very long one: what a step finds is put together once for all of its bytes.
+const WIDE_BLOCK: usize = 256;
 
 const NUMBER_DIGITS_MIN: usize = 6;
 const MIXED_CHARS_MIN: usize = 6;
@@ -84,8 +86,14 @@ impl Kinds {
     /// How much at the head of `bytes` is, block by block, what long words are made of, and the
     /// kinds in it.
     pub(super) fn of_blocks(bytes: &[u8]) -> (usize, Self) {
+        let (n_wide, wide) = Self::of_blocks_of::<WIDE_BLOCK>(bytes);
+        let (n_bytes, kinds) = Self::of_blocks_of::<BLOCK>(bytes.get(n_wide..).unwrap_or_default());
+        (n_wide + n_bytes, wide.with(kinds))
+    }
+
+    fn of_blocks_of<const N: usize>(bytes: &[u8]) -> (usize, Self) {
         let (mut n_bytes, mut kinds) = (0, Self::NONE);
-        let (blocks, _) = bytes.as_chunks::<BLOCK>();
+        let (blocks, _) = bytes.as_chunks::<N>();
         for block in blocks {
             // Without a branch and without the table, so that it is done for many bytes at once.
             let (mut all, mut any) = (0xff, 0);
@@ -100,7 +108,7 @@ impl Kinds {
             if all == 0 {
                 break;
             }
-            (n_bytes, kinds) = (n_bytes + BLOCK, kinds.with(Self(any)));
+            (n_bytes, kinds) = (n_bytes + N, kinds.with(Self(any)));
         }
         (n_bytes, kinds)
     }
@@ -182,24 +190,25 @@ fn is_date(part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, Kinds};
+    use super::{BLOCK, Kinds, WIDE_BLOCK};
 
     #[test]
     fn many_bytes_at_once_are_what_each_of_them_is() {
-        for byte in 0..=u8::MAX {
+        for (byte, at) in (0..=u8::MAX).flat_map(|byte| [0, 3, 300, 600].map(|at| (byte, at))) {
             let kind = Kinds::of_byte(byte);
-            let (n_bytes, kinds) = Kinds::of_blocks(&[byte; 2 * BLOCK + 1]);
-            assert!((n_bytes, kinds) == (2 * BLOCK, kind) || n_bytes == 0, "{byte}");
-            let mut mixed = [b'a'; 2 * BLOCK];
-            mixed[BLOCK + 3] = byte;
+            let (n_bytes, kinds) = Kinds::of_blocks(&[byte; WIDE_BLOCK + 2 * BLOCK + 1]);
+            assert!((n_bytes, kinds) == (WIDE_BLOCK + 2 * BLOCK, kind) || n_bytes == 0, "{byte}");
+            let mut mixed = [b'a'; 2 * WIDE_BLOCK + 3 * BLOCK + 1];
+            mixed[at] = byte;
             let (n_bytes, kinds) = Kinds::of_blocks(&mixed);
-            let whole = (2 * BLOCK, Kinds::LETTER.with(kind));
-            assert!(
-                (n_bytes, kinds) == whole || (n_bytes, kinds) == (BLOCK, Kinds::LETTER),
-                "{byte}"
-            );
+            let whole = (2 * WIDE_BLOCK + 3 * BLOCK, Kinds::LETTER.with(kind));
+            let before = if at < BLOCK { Kinds::NONE } else { Kinds::LETTER };
+            let up_to_it = (at / BLOCK * BLOCK, before);
+            assert!((n_bytes, kinds) == whole || (n_bytes, kinds) == up_to_it, "{byte} {at}");
         }
         let (n_bytes, kinds) = Kinds::of_blocks(&[b'7'; BLOCK]);
         assert!(n_bytes == BLOCK && kinds == Kinds::DIGIT);
+        let (n_bytes, kinds) = Kinds::of_blocks(&[b'7'; WIDE_BLOCK]);
+        assert!(n_bytes == WIDE_BLOCK && kinds == Kinds::DIGIT);
     }
 }

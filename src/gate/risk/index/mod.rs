@@ -8,7 +8,7 @@ mod filter;
 mod kinds;
 mod words;
 
-use std::{collections::HashSet, iter::once, time::Duration};
+use std::{iter::once, time::Duration};
 
 use tokio::time::Instant;
 
@@ -70,9 +70,10 @@ impl Heard {
         heard.is_cut = !is_whole && is_untrusted;
         if !heard.trusted.is_empty() {
             // What a tool merely repeats is as good as where it was taken from.
-            let mut own = HashSet::new();
+            let mut own = Vec::new();
             each_word(key, arguments, |word| own.extend(once(word.hash).chain(word.host)));
-            heard.trusted.retain(|hash| !own.contains(hash));
+            own.sort_unstable();
+            heard.trusted.retain(|hash| own.binary_search(hash).is_err());
         }
         heard
     }
