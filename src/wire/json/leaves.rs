@@ -10,7 +10,7 @@ use std::{borrow::Cow, ops::Range};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::text::unescape_lossy;
+use super::{object::is_blank, text::unescape_lossy};
 
 /// A piece of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl<'a> Iterator for Leaves<'a> {
 
     fn next(&mut self) -> Option<Leaf<'a>> {
         loop {
-            self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r', ',', ':']);
+            self.skip(|b| is_blank(b) || b == b',' || b == b':');
             match self.rest.bytes().next()? {
                 b'"' => return self.string(),
                 b'-' | b'0'..=b'9' => {
@@ -108,7 +108,8 @@ impl<'a> Leaves<'a> {
     fn string(&mut self) -> Option<Leaf<'a>> {
         let (written, behind) = string(self.rest)?;
         let at = self.behind(behind, written.len() + 2);
-        self.rest = behind.trim_start_matches([' ', '\t', '\n', '\r']);
+        self.rest = behind;
+        self.skip(is_blank);
         let meant = unescape_lossy(written);
         if !self.rest.starts_with(':') {
             return Some(Leaf { key: self.key(), at, what: What::Text(meant) });
@@ -122,6 +123,12 @@ impl<'a> Leaves<'a> {
     /// The key of the innermost object.
     fn key(&self) -> Cow<'a, str> {
         self.open.iter().rev().find_map(Clone::clone).unwrap_or_default()
+    }
+
+    /// Past what stands at the head of the rest; `belongs` knows ASCII only.
+    fn skip(&mut self, belongs: impl Fn(u8) -> bool) {
+        let end = self.rest.bytes().position(|b| !belongs(b)).unwrap_or(self.rest.len());
+        self.rest = self.rest.get(end..).unwrap_or_default();
     }
 
     fn take(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {

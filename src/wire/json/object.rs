@@ -44,12 +44,12 @@ impl Object {
         object.then(|| Self { raw, base: 0, index: Arc::new(index), table: ROOT })
     }
 
-    /// The object as it was written.
     /// The same without its message, for whoever keeps it when the message is done with.
     pub fn detached(&self) -> Result<Self, WireError> {
         Self::parse(Bytes::copy_from_slice(&self.raw))
     }
 
+    /// The object as it was written.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
@@ -195,8 +195,13 @@ pub(super) fn one_line(raw: Bytes, elements_max: usize) -> Result<(Bytes, Index)
     Ok((joined, index))
 }
 
+/// What may stand between two tokens.
+pub(super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 fn trim(raw: Bytes) -> Bytes {
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let blank = |byte: &u8| is_blank(*byte);
     let start = raw.iter().position(|byte| !blank(byte)).unwrap_or(raw.len());
     let end = raw.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
     raw.slice(start..end)
