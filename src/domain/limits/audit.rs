@@ -20,7 +20,7 @@ pub const AUDIT_PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 /// Batches of content that the audit writer hands on before the vault has kept the first.
 pub const AUDIT_VAULT_BATCHES_MAX: usize = 1024;
 /// Between two looks of the vault at what was handed on to it.
-pub const AUDIT_VAULT_NAP: Duration = Duration::from_millis(1);
+pub const AUDIT_VAULT_NAP: Duration = Duration::from_millis(5);
 /// One line of the audit log; a longer one was not written by us.
 pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
 /// How long the audit writer, once idle, leaves records that nobody waits for unwritten.
