@@ -9,6 +9,7 @@
 mod expiry;
 mod log;
 mod notary;
+mod pen;
 mod queue;
 mod read;
 mod record;
@@ -49,10 +50,11 @@ use crate::{
 };
 use log::{Disk, Marks};
 use notary::{Duties, Notary};
+use pen::{Pen, Segment};
 use shared::Shared;
 pub use shared::{Heads, Signed};
 use tlog::Cosigner;
-use writer::{Segment, Writer};
+use writer::Writer;
 
 /// How a log is written.
 #[derive(Clone, Debug)]
@@ -223,9 +225,9 @@ impl Audit {
         let duties = Duties { marks, pace, retention };
         let notary = Notary::new(shared.clone(), disk, duties, opened).map_err(failed)?;
         let (vault, kept) = vault::start(place, payloads).map_err(failed)?;
-        let (salts, batch) = (vault::Salts::default(), Vec::new());
-        let writer = Writer { shared, segment, chain, in_flight, vault, salts, batch };
-        let (writer, vault) = (Some(writer.start().map_err(failed)?), Some(kept));
+        let pen = Pen::new(segment, (chain, in_flight), vault);
+        let writer = Writer::start(shared, pen).map_err(failed)?;
+        let (writer, vault) = (Some(writer), Some(kept));
         let mut thread =
             AuditThread { audit: audit.clone(), writer, notary: None, vault, witness, _lock: lock };
         thread.notary = Some(notary.start().map_err(failed)?);
@@ -238,7 +240,8 @@ impl Audit {
         self.begin(record)?.written().await
     }
 
-    /// Hands a record to the writer, for whoever has something to do until it is in the log.
+    /// Hands a record to the writer, for whoever has something to do until it is in the log. Writes
+    /// it here and now if nobody else does and the disk is known to be quick (ADR 0050).
     pub fn begin(&self, record: Record<'_>) -> Result<Pending, AuditError> {
         self.shared.begin(&record, limits::AUDIT_QUEUE_MAX)
     }

@@ -1,8 +1,9 @@
-//! The bounded queue between those who report and the one thread that writes.
+//! The bounded queue between those who report and whoever writes, who has the one pen.
 //!
-//! Promises: full, failed or closed is said at once, nobody waits for room; the writer is woken
-//! only when somebody waits for it and it is not awake already. Reports that nobody waits for
-//! lie until the next waiter or the end of a short nap. The lock is held for a push or a swap.
+//! Promises: full, failed or closed is said at once, nobody waits for room; the writer's thread is
+//! woken only when somebody waits for it and it is not awake already. Reports that nobody waits for
+//! lie until the next waiter or the end of a short nap. Who waits alone may be lent the pen,
+//! as long as that was said to be safe. The lock is held for a push or a swap.
 
 use std::{
     mem,
@@ -23,14 +24,42 @@ pub(super) struct Entry {
     pub(super) done: Option<oneshot::Sender<u64>>,
 }
 
+/// What it takes to write, and what is to be written. There is one; whoever has it writes.
 #[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct Sheet<P> {
+    pub(super) pen: P,
+    pub(super) batch: Vec<Entry>,
+}
+
+/// Who may have the pen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lend {
+    ToThread,
+    /// Until then also to who waits alone.
+    ToWaiters(Instant),
+}
+
+impl Lend {
+    /// A disk that was quick just now is trusted for a moment.
+    pub(super) fn after(took: Duration, at: Instant) -> Self {
+        match at.checked_add(limits::AUDIT_LENT) {
+            Some(until) if took <= limits::AUDIT_QUICK => Self::ToWaiters(until),
+            Some(_) | None => Self::ToThread,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Queue<P> {
+    state: Mutex<State<P>>,
     wake: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct State<P> {
+    /// None while somebody writes.
+    sheet: Option<Sheet<P>>,
+    lend: Lend,
     waiting: Vec<Entry>,
     /// How many of `waiting` somebody waits for.
     waiters: usize,
@@ -50,10 +79,12 @@ enum Door {
     Failed,
 }
 
-/// When the writer comes to an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// At once: it does nothing for others meanwhile.
+/// When an entry is written.
+#[derive(Debug)]
+pub(super) enum Turn<P> {
+    /// As soon as whoever reported it does so, and gives the pen back.
+    Yours(Sheet<P>),
+    /// At once: the thread does nothing for others meanwhile.
     Next,
     Later,
 }
@@ -70,15 +101,55 @@ enum Mood {
     Gathering(usize),
 }
 
-impl State {
+/// How the writer's thread rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// A moment, whatever lies there that nobody waits for.
+    Nap,
+    /// Until there is something.
+    Sleep,
+}
+
+impl<P> State<P> {
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.writing == 0
     }
+
+    /// The pen with all that waits, if nobody has it.
+    fn take(&mut self) -> Option<Sheet<P>> {
+        let mut sheet = self.sheet.take()?;
+        self.since = Instant::now();
+        mem::swap(&mut self.waiting, &mut sheet.batch);
+        self.waiters = 0;
+        self.writing = sheet.batch.len();
+        Some(sheet)
+    }
+
+    /// Whether nobody but the last one to come waits, little lies there, and the pen is lent.
+    fn is_for_waiter(&self) -> bool {
+        let Lend::ToWaiters(until) = self.lend else { return false };
+        self.waiters == 1
+            && self.sheet.is_some()
+            && self.waiting.len() <= limits::AUDIT_LENT_RECORDS
+            && Instant::now() < until
+    }
+
+    /// Whether there is nothing yet for the writer's thread to do.
+    fn is_quiet(&self, rest: Rest) -> bool {
+        match self.door {
+            Door::Failed => false,
+            _ if self.sheet.is_none() => true,
+            Door::Closing => false,
+            Door::Open => self.waiters == 0 && (self.waiting.is_empty() || rest == Rest::Nap),
+        }
+    }
 }
 
-impl Queue {
+impl<P> Queue<P> {
     pub(super) fn new() -> Self {
         let state = State {
+            sheet: None,
+            lend: Lend::ToThread,
             waiting: Vec::new(),
             waiters: 0,
             writing: 0,
@@ -89,8 +160,13 @@ impl Queue {
         Self { state: Mutex::new(state), wake: Condvar::new() }
     }
 
+    /// Puts the pen there, for the first time.
+    pub(super) fn equip(&self, pen: P) {
+        self.lock().sheet = Some(Sheet { pen, batch: Vec::new() });
+    }
+
     /// Takes the entry if there are fewer than `bound` unwritten ones.
-    pub(super) fn push(&self, entry: Entry, bound: usize) -> Result<Turn, AuditError> {
+    pub(super) fn push(&self, entry: Entry, bound: usize) -> Result<Turn<P>, AuditError> {
         let mut state = self.lock();
         match state.door {
             Door::Open => {}
@@ -110,7 +186,15 @@ impl Queue {
         let waited_for = entry.done.is_some();
         state.waiters = state.waiters.saturating_add(usize::from(waited_for));
         state.waiting.push(entry);
+        if waited_for
+            && state.is_for_waiter()
+            && let Some(sheet) = state.take()
+        {
+            return Ok(Turn::Yours(sheet));
+        }
         let wake = match state.mood {
+            // Whoever writes looks at the queue again.
+            _ if state.sheet.is_none() => false,
             Mood::Awake => false,
             Mood::Napping => waited_for,
             Mood::Asleep => true,
@@ -126,44 +210,64 @@ impl Queue {
         Ok(turn)
     }
 
-    /// Moves everything that waits into `batch` (empty on entry), sleeping until there is
-    /// something worth a write. `company`: wait a moment for so many waiters. `false`: the end.
-    pub(super) fn next_batch(&self, batch: &mut Vec<Entry>, company: usize) -> bool {
-        let mut state = self.lock();
-        state.writing = 0;
-        state = self.sleep(state);
+    /// The pen with everything that waits, for the writer's thread, which sleeps until there is
+    /// something worth a write. `company`: wait a moment for so many waiters. None at the end.
+    pub(super) fn next_batch(&self, company: usize) -> Option<Sheet<P>> {
+        let mut state = self.sleep(self.lock());
         if company > 1 && state.waiters < company && state.door == Door::Open {
             state.mood = Mood::Gathering(company);
-            let gathering = |s: &mut State| s.waiters < company && s.door == Door::Open;
+            let gathering = |s: &mut State<P>| s.waiters < company && s.door == Door::Open;
             let window = limits::AUDIT_GROUP_WINDOW;
             let waited = self.wake.wait_timeout_while(state, window, gathering);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.mood = Mood::Awake;
-        state.since = Instant::now();
-        mem::swap(&mut state.waiting, batch);
-        state.waiters = 0;
-        state.writing = batch.len();
-        !(batch.is_empty() && state.door != Door::Open)
+        if state.waiting.is_empty() && state.door != Door::Open {
+            return None;
+        }
+        state.take()
     }
 
-    fn sleep<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let mut rested = false;
-        while state.door == Door::Open
-            && state.waiters == 0
-            && (state.waiting.is_empty() || !rested)
-        {
-            if rested {
+    fn sleep<'a>(&self, mut state: MutexGuard<'a, State<P>>) -> MutexGuard<'a, State<P>> {
+        let mut rest = Rest::Nap;
+        while state.is_quiet(rest) {
+            if rest == Rest::Sleep {
                 state.mood = Mood::Asleep;
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-            } else {
-                state.mood = Mood::Napping;
-                let nap = self.wake.wait_timeout(state, limits::AUDIT_NAP);
-                let (guard, timeout) = nap.unwrap_or_else(PoisonError::into_inner);
-                (state, rested) = (guard, timeout.timed_out());
+                continue;
             }
+            state.mood = Mood::Napping;
+            let nap = self.wake.wait_timeout(state, limits::AUDIT_NAP);
+            let (guard, timeout) = nap.unwrap_or_else(PoisonError::into_inner);
+            rest = if timeout.timed_out() { Rest::Sleep } else { Rest::Nap };
+            state = guard;
         }
         state
+    }
+
+    /// What was taken is written: the pen is for whoever comes next.
+    pub(super) fn give_back(&self, sheet: Sheet<P>, lend: Lend) {
+        let mut state = self.lock();
+        state.writing = 0;
+        if state.door == Door::Failed {
+            drop(state);
+            // Nobody comes any more.
+            return drop(sheet);
+        }
+        (state.sheet, state.lend) = (Some(sheet), lend);
+        let is_ending = state.door != Door::Open;
+        let wake = match state.mood {
+            Mood::Awake | Mood::Gathering(_) => false,
+            Mood::Napping => state.waiters > 0 || is_ending,
+            Mood::Asleep => !state.waiting.is_empty() || is_ending,
+        };
+        if wake {
+            state.mood = Mood::Awake;
+        }
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
     }
 
     /// Takes no more; the writer writes what waits and ends.
@@ -195,7 +299,7 @@ impl Queue {
             state.door == Door::Closing && state.waiting.is_empty() && state.writing == 0;
         state.door = if in_order { Door::Closing } else { Door::Failed };
         state.waiters = 0;
-        let unwritten = mem::take(&mut state.waiting);
+        let unwritten = (mem::take(&mut state.waiting), state.sheet.take());
         drop(state);
         drop(unwritten);
         !in_order
@@ -217,8 +321,26 @@ impl Queue {
         self.lock().door == Door::Open
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<P>> {
         // A panic elsewhere leaves plain data behind, which is still right.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl<P> Queue<P> {
+    /// What waits where nobody writes; it counts as being written.
+    pub(super) fn take_waiting(&self) -> Vec<Entry> {
+        let mut state = self.lock();
+        state.waiters = 0;
+        state.writing = state.waiting.len();
+        mem::take(&mut state.waiting)
+    }
+
+    /// Lends the pen for long; false while somebody has it.
+    pub(super) fn lend(&self) -> bool {
+        let mut state = self.lock();
+        state.lend = Lend::ToWaiters(Instant::now() + Duration::from_secs(3600));
+        state.sheet.is_some()
     }
 }

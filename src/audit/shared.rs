@@ -4,7 +4,9 @@
 //! fails first fails it for all.
 
 use std::{
+    num::NonZeroUsize,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::available_parallelism,
     time::Instant,
 };
 
@@ -12,9 +14,11 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
     AuditError, Durability, Pending, Record,
+    pen::{self, Pen},
     queue::{Entry, Queue, Turn},
     refusals::Tallies,
     witness::{WitnessProblem, Witnessed},
+    writer,
 };
 use crate::{
     domain::limits::{AUDIT_CONTENT_BYTES_MAX, AUDIT_CONTENT_BYTES_MIN},
@@ -27,7 +31,10 @@ pub(super) type FailureHook = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Shared {
     pub(super) durability: Durability,
-    pub(super) queue: Queue,
+    /// Whether a caller may write itself: there is no sync to wait for, and a disk that hangs
+    /// leaves the others a processor.
+    pub(super) lends: bool,
+    pub(super) queue: Queue<Box<Pen>>,
     hook: Mutex<Option<FailureHook>>,
     progress: Mutex<Progress>,
     news: Condvar,
@@ -81,8 +88,10 @@ pub(super) enum Writing {
 impl Shared {
     pub(super) fn new(durability: Durability, seq: u64) -> Self {
         let progress = Progress { seq, wanted: u64::MAX, writing: Writing::GoesOn };
+        let processors = available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             durability,
+            lends: durability == Durability::Cached && processors > 1,
             queue: Queue::new(),
             hook: Mutex::new(None),
             progress: Mutex::new(progress),
@@ -94,20 +103,28 @@ impl Shared {
         }
     }
 
-    /// Hands a record to the writer if fewer than `bound` wait; for whoever wants its number.
+    /// Hands a record to the writer if fewer than `bound` wait, or writes it if nobody else does;
+    /// for whoever wants its number.
     pub(super) fn begin(&self, record: &Record<'_>, bound: usize) -> Result<Pending, AuditError> {
         let (done, written) = oneshot::channel();
-        let turn = self.push(self.entry(record, Some(done)), bound)?;
-        let is_near = self.durability == Durability::Cached && turn == Turn::Next;
+        let is_near = match self.push(self.entry(record, Some(done)), bound)? {
+            Turn::Yours(sheet) => {
+                // What came of it is told like to everybody who waits.
+                pen::Writing::new(self, sheet).write().inspect_err(writer::complain).ok();
+                true
+            }
+            Turn::Next => self.durability == Durability::Cached,
+            Turn::Later => false,
+        };
         Ok(Pending { written, is_near })
     }
 
-    /// The same for what nobody waits for.
+    /// The same for what nobody waits for, so that it is never written here.
     pub(super) fn later(&self, record: &Record<'_>, bound: usize) -> Result<(), AuditError> {
         self.push(self.entry(record, None), bound).map(drop)
     }
 
-    fn push(&self, entry: Entry, bound: usize) -> Result<Turn, AuditError> {
+    fn push(&self, entry: Entry, bound: usize) -> Result<Turn<Box<Pen>>, AuditError> {
         self.queue.push(entry, bound).inspect_err(|_| meters().audit_lost.increment(1))
     }
 

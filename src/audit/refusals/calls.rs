@@ -125,8 +125,7 @@ mod tests {
 
     /// The records of counts that wait: who, count, the call that stands for them.
     fn waiting(shared: &Shared) -> Vec<(Option<String>, u64, String)> {
-        let mut batch = Vec::new();
-        shared.queue.next_batch(&mut batch, 0);
+        let batch = shared.queue.take_waiting();
         let read = |entry: &crate::audit::queue::Entry| {
             let text = String::from_utf8(entry.rendered.bytes.clone()).unwrap();
             let text = text.replace("\"seq\":", "\"seq\":0");

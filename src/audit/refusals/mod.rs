@@ -169,8 +169,7 @@ mod tests {
 
     /// What waits for a writer that there is none of.
     fn waiting(shared: &Shared) -> Vec<(String, u64)> {
-        let mut batch = Vec::new();
-        shared.queue.next_batch(&mut batch, 0);
+        let batch = shared.queue.take_waiting();
         let line = |entry: &crate::audit::queue::Entry| {
             let text = String::from_utf8(entry.rendered.bytes.clone()).unwrap();
             text.replace("\"seq\":", "\"seq\":0")

@@ -168,32 +168,44 @@ async fn a_receipt_exists_only_after_the_line_is_in_the_file() {
     }
 }
 
+/// `n` calls with outcomes that nobody waits for; which intent has which number.
+async fn tell_calls(audit: &Audit, ids: &CallIds, n: usize) -> Vec<(u64, CallId)> {
+    let mut told = Vec::new();
+    for _ in 0..n {
+        let call = call(ids);
+        let receipt = audit.append(intent(Matter::Call(&call))).await.unwrap();
+        audit.append_later(outcome(&call));
+        told.push((receipt.seq, call.id));
+    }
+    told
+}
+
+/// Of many the thread writes, of few they do themselves and it does by turns.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn intents_of_many_tasks_appear_once_each_in_one_chain() {
-    let dir = tempfile::tempdir().unwrap();
-    let (audit, thread) = Audit::open(dir.path(), Durability::Group).unwrap();
-    let ids = Arc::new(ids());
-    let mut tasks = JoinSet::new();
-    for _ in 0..16 {
-        let (audit, ids) = (audit.clone(), ids.clone());
-        tasks.spawn(async move {
-            let mut mine = Vec::new();
-            for _ in 0..25 {
-                let call = call(&ids);
-                let receipt = audit.append(intent(Matter::Call(&call))).await.unwrap();
-                mine.push((receipt.seq, call.id));
-            }
-            mine
-        });
-    }
-    let mut told: Vec<(u64, CallId)> = tasks.join_all().await.concat();
-    thread.finish();
-    assert_eq!(verified(dir.path()).last, 401);
-    told.sort_unstable();
-    let text = log(dir.path());
-    for ((seq, id), (n, line)) in told.iter().zip((2..).zip(text.lines().skip(1))) {
-        assert_eq!(*seq, n);
-        assert!(line.contains(&format!(",\"seq\":{seq},")) && line.contains(&id.to_string()));
+    for (durability, n_tasks) in
+        [(Durability::Group, 16), (Durability::Cached, 16), (Durability::Cached, 2)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let (audit, thread) = Audit::open(dir.path(), durability).unwrap();
+        let ids = Arc::new(ids());
+        let mut tasks = JoinSet::new();
+        for _ in 0..n_tasks {
+            let (audit, ids) = (audit.clone(), ids.clone());
+            tasks.spawn(async move { tell_calls(&audit, &ids, 400 / n_tasks).await });
+        }
+        let mut told: Vec<(u64, CallId)> = tasks.join_all().await.concat();
+        thread.finish();
+        assert_eq!(verified(dir.path()).last, 801);
+        told.sort_unstable();
+        assert!(told.len() == 400 && told.is_sorted_by(|one, next| one.0 < next.0));
+        let text = log(dir.path());
+        let lines: Vec<&str> = text.lines().collect();
+        for (seq, id) in told {
+            let line = lines[usize::try_from(seq).unwrap() - 1];
+            assert!(line.contains(&format!(",\"seq\":{seq},")) && line.contains("\"intent\""));
+            assert!(line.contains(&id.to_string()));
+        }
     }
 }
 

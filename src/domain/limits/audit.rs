@@ -27,6 +27,13 @@ pub const AUDIT_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const AUDIT_NAP: Duration = Duration::from_millis(5);
 /// How long whoever waits for a record in class `cached` stays awake for it.
 pub const AUDIT_AWAKE: Duration = Duration::from_micros(20);
+/// A write in class `cached` that took no longer says that the disk is quick: for the next while
+/// a caller may write its record itself.
+pub const AUDIT_QUICK: Duration = Duration::from_millis(1);
+pub const AUDIT_LENT: Duration = Duration::from_millis(100);
+/// With more calls under way, or more records waiting, the writer's thread writes for all.
+pub const AUDIT_LENT_CALLS: usize = 3;
+pub const AUDIT_LENT_RECORDS: usize = 16;
 /// How long a group commit waits for the company that the last one had.
 pub const AUDIT_GROUP_WINDOW: Duration = Duration::from_micros(500);
 /// A segment of the audit log that is this long or this old is followed by the next.
