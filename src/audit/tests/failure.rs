@@ -41,7 +41,7 @@ fn over(file: File, durability: Durability) -> (Audit, AuditThread) {
 
 fn pen(file: File) -> Pen {
     let segment = Segment {
-        place: Place::new("/nowhere".into()),
+        place: Place::new("/dev/null/nowhere".into()),
         disk: Disk::default(),
         pace: Pace::default(),
         file,
