@@ -8,6 +8,7 @@ use std::{io, sync::Arc, thread::JoinHandle};
 use super::{
     Durability,
     pen::{Pen, Writing},
+    queue::Company,
     shared::{self, Shared},
 };
 use crate::sys::spawn_vital;
@@ -24,14 +25,23 @@ impl Writer {
 
     fn run(self) {
         let shared = &self.0;
-        let mut company = 0;
+        let mut company = Company::None;
         while let Some(sheet) = shared.queue.next_batch(company) {
             let waiters = match Writing::new(shared, sheet).turn_over_and_write() {
                 Ok(waiters) => waiters,
                 Err(error) => return complain(&error),
             };
-            company = if shared.durability == Durability::Group { waiters } else { 0 };
+            company = expected(shared.durability, waiters);
         }
+    }
+}
+
+/// Who waited together comes together again.
+pub(super) fn expected(durability: Durability, waiters: usize) -> Company {
+    match (durability, waiters) {
+        (_, 0 | 1) | (Durability::Sync, _) => Company::None,
+        (Durability::Cached, _) => Company::Near,
+        (Durability::Group, n) => Company::Awaited(n),
     }
 }
 

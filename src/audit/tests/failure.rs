@@ -18,11 +18,11 @@ use crate::{
         Audit, AuditError, AuditThread, Durability, Pace, Payloads,
         log::{Chain, Disk, Place},
         pen::{Pen, Segment},
-        queue::{Entry, Lend, Queue, Sheet, Turn},
+        queue::{Company, Entry, Lend, Queue, Sheet, Turn},
         record::Rendered,
         shared::Shared,
         vault,
-        writer::Writer,
+        writer::{Writer, expected},
     },
     domain::{Matter, limits},
 };
@@ -136,7 +136,7 @@ fn a_full_queue_refuses_at_once_and_counts_what_is_being_written() {
     assert!(queue.push(entry(), 2).is_ok() && queue.push(entry(), 2).is_ok());
     assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)));
     assert!(queue.push(entry(), 4).is_ok(), "an outcome has a larger bound");
-    let sheet = queue.next_batch(0).unwrap();
+    let sheet = queue.next_batch(Company::None).unwrap();
     assert_eq!(sheet.batch.len(), 3);
     assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)), "three are being written");
 }
@@ -240,10 +240,13 @@ fn the_pen_is_lent_among_few_and_while_the_disk_is_quick() {
     }
 }
 
+fn waiter() -> Entry {
+    Entry { rendered: Rendered::default(), done: Some(oneshot::channel().0) }
+}
+
 /// What comes while a caller has the pen is the thread's, and so is the end.
 #[test]
 fn the_thread_comes_after_a_caller_that_writes() {
-    let waiter = || Entry { rendered: Rendered::default(), done: Some(oneshot::channel().0) };
     let later = || Entry { rendered: Rendered::default(), done: None };
     let queue = Arc::new(Queue::new());
     let pen = Arc::new(());
@@ -258,7 +261,7 @@ fn the_thread_comes_after_a_caller_that_writes() {
     assert!(!queue.busy_for().is_zero());
     let thread = |queue: &Arc<Queue<_>>| {
         let queue = queue.clone();
-        std::thread::spawn(move || queue.next_batch(0))
+        std::thread::spawn(move || queue.next_batch(Company::None))
     };
     let next = thread(&queue);
     queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
@@ -266,7 +269,7 @@ fn the_thread_comes_after_a_caller_that_writes() {
     assert_eq!(sheet.batch.len(), 1);
     queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
     assert!(matches!(queue.push(waiter(), 9), Ok(Turn::Next)), "it is not lent");
-    let sheet = queue.next_batch(0).unwrap();
+    let sheet = queue.next_batch(Company::None).unwrap();
     queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
     assert!(queue.lend());
     let Ok(Turn::Yours(sheet)) = queue.push(waiter(), 9) else { panic!("the pen is lent") };
@@ -277,6 +280,30 @@ fn the_thread_comes_after_a_caller_that_writes() {
     assert_eq!(Arc::strong_count(&pen), 1, "with the end the pen is gone");
 }
 
+/// Only where several came at once; and neither what is there nor the end is put off.
+#[test]
+fn a_thread_that_expects_company_looks_out_for_it() {
+    let queue = Queue::new();
+    queue.equip(());
+    for company in [Company::None, Company::Near, Company::Awaited(2)] {
+        assert!(matches!(queue.push(waiter(), 9), Ok(Turn::Next)));
+        let sheet = queue.next_batch(company).unwrap();
+        assert_eq!(sheet.batch.len(), 1, "{company:?}");
+        queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
+    }
+    queue.close();
+    assert!(queue.next_batch(Company::Near).is_none());
+    for (durability, waiters, want) in [
+        (Durability::Cached, 1, Company::None),
+        (Durability::Cached, 2, Company::Near),
+        (Durability::Group, 1, Company::None),
+        (Durability::Group, 2, Company::Awaited(2)),
+        (Durability::Sync, 2, Company::None),
+    ] {
+        assert_eq!(expected(durability, waiters), want, "{durability:?} {waiters}");
+    }
+}
+
 /// The thread does not wait for a caller that hangs in a log that has failed, and the pen goes
 /// with whoever gives it back last: the vault ends with it.
 #[test]
@@ -285,10 +312,9 @@ fn a_pen_that_comes_back_to_a_failed_log_is_dropped() {
     let pen = Arc::new(());
     queue.equip(pen.clone());
     assert!(queue.lend());
-    let entry = Entry { rendered: Rendered::default(), done: Some(oneshot::channel().0) };
-    let Ok(Turn::Yours(sheet)) = queue.push(entry, 9) else { panic!("the pen is lent") };
+    let Ok(Turn::Yours(sheet)) = queue.push(waiter(), 9) else { panic!("the pen is lent") };
     queue.fail();
-    assert!(queue.next_batch(0).is_none() && queue.end());
+    assert!(queue.next_batch(Company::None).is_none() && queue.end());
     queue.give_back(sheet, Lend::ToThread);
     assert_eq!(Arc::strong_count(&pen), 1);
 }
