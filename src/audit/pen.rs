@@ -49,7 +49,7 @@ pub(super) struct Segment {
 }
 
 /// Somebody writes. Whoever does not get to the end, by an error or a panic, has failed the log.
-pub(super) struct Writing<'a> {
+pub(super) struct Hand<'a> {
     shared: &'a Shared,
     /// None once it is given back.
     sheet: Option<Sheet<Box<Pen>>>,
@@ -110,7 +110,7 @@ impl Pen {
     }
 }
 
-impl<'a> Writing<'a> {
+impl<'a> Hand<'a> {
     pub(super) fn new(shared: &'a Shared, sheet: Sheet<Box<Pen>>) -> Self {
         Self { shared, sheet: Some(sheet) }
     }
@@ -146,7 +146,7 @@ impl<'a> Writing<'a> {
     }
 }
 
-impl Drop for Writing<'_> {
+impl Drop for Hand<'_> {
     fn drop(&mut self) {
         if self.sheet.is_some() {
             // Before its waiters are let go, with the sheet.

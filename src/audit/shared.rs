@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
     AuditError, Durability, Pending, Record,
-    pen::{self, Pen},
+    pen::{Hand, Pen},
     queue::{Entry, Queue, Turn},
     refusals::Tallies,
     witness::{WitnessProblem, Witnessed},
@@ -110,7 +110,7 @@ impl Shared {
         let is_near = match self.push(self.entry(record, Some(done)), bound)? {
             Turn::Yours(sheet) => {
                 // What came of it is told like to everybody who waits.
-                pen::Writing::new(self, sheet).write().inspect_err(writer::complain).ok();
+                Hand::new(self, sheet).write().inspect_err(writer::complain).ok();
                 true
             }
             Turn::Next => self.durability == Durability::Cached,

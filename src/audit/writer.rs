@@ -7,9 +7,9 @@ use std::{io, sync::Arc, thread::JoinHandle};
 
 use super::{
     Durability,
-    pen::{Pen, Writing},
+    pen::{Hand, Pen},
     queue::Company,
-    shared::{self, Shared},
+    shared::{Shared, Writing},
 };
 use crate::sys::spawn_vital;
 
@@ -27,7 +27,7 @@ impl Writer {
         let shared = &self.0;
         let mut company = Company::None;
         while let Some(sheet) = shared.queue.next_batch(company) {
-            let waiters = match Writing::new(shared, sheet).turn_over_and_write() {
+            let waiters = match Hand::new(shared, sheet).turn_over_and_write() {
                 Ok(waiters) => waiters,
                 Err(error) => return complain(&error),
             };
@@ -55,7 +55,7 @@ impl Drop for Writer {
         if self.0.queue.end() {
             self.0.fail();
         } else {
-            self.0.end(shared::Writing::IsOver);
+            self.0.end(Writing::IsOver);
         }
     }
 }
