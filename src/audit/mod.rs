@@ -51,6 +51,7 @@ use crate::{
 use log::{Disk, Marks};
 use notary::{Duties, Notary};
 use pen::{Pen, Segment};
+use queue::By;
 use shared::Shared;
 pub use shared::{Heads, Signed};
 use tlog::Cosigner;
@@ -240,10 +241,15 @@ impl Audit {
         self.begin(record)?.written().await
     }
 
-    /// Hands a record to the writer, for whoever has something to do until it is in the log. Writes
-    /// it here and now if nobody else does and the disk is known to be quick (ADR 0050).
+    /// Hands a record to the writer, for whoever has something to do until it is in the log.
     pub fn begin(&self, record: Record<'_>) -> Result<Pending, AuditError> {
-        self.shared.begin(&record, limits::AUDIT_QUEUE_MAX)
+        self.shared.begin(&record, limits::AUDIT_QUEUE_MAX, By::Thread)
+    }
+
+    /// The same for the intent of a call, which is written here and now if nobody else writes and
+    /// the disk is known to be quick. A disk that hangs may hold this thread: ADR 0050.
+    pub fn begin_call(&self, record: Record<'_>) -> Result<Pending, AuditError> {
+        self.shared.begin(&record, limits::AUDIT_QUEUE_MAX, By::Caller)
     }
 
     /// Puts a record in the log without waiting. It may use twice the queue's bound, because it

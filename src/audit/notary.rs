@@ -16,6 +16,7 @@ use std::{
 use super::{
     Own, Pace, Record,
     log::{Chain, Disk, Keys, Lines, Marks, Opened, Place, build_index},
+    queue::By,
     shared::{Shared, Signed, Writing},
     tlog::{Checkpoint, Edge, Tile, widths},
 };
@@ -159,7 +160,7 @@ impl Notary {
     /// or the queue is full and the next time will do.
     pub(super) fn put(&self, record: &Record<'_>) -> Option<u64> {
         let bound = limits::AUDIT_QUEUE_MAX.saturating_mul(2);
-        let written = self.shared.begin(record, bound);
+        let written = self.shared.begin(record, bound, By::Thread);
         written.ok()?.written.blocking_recv().ok()
     }
 

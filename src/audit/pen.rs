@@ -51,6 +51,7 @@ pub(super) struct Segment {
 /// Somebody writes. Whoever does not get to the end, by an error or a panic, has failed the log.
 pub(super) struct Hand<'a> {
     shared: &'a Shared,
+    began: Instant,
     /// None once it is given back.
     sheet: Option<Sheet<Box<Pen>>>,
 }
@@ -112,24 +113,30 @@ impl Pen {
 
 impl<'a> Hand<'a> {
     pub(super) fn new(shared: &'a Shared, sheet: Sheet<Box<Pen>>) -> Self {
-        Self { shared, sheet: Some(sheet) }
+        Self { shared, began: Instant::now(), sheet: Some(sheet) }
     }
 
     /// What the writer's thread does: a new segment first, if it is time for one, which may take
-    /// long. Says how many waited.
-    pub(super) fn turn_over_and_write(mut self) -> io::Result<usize> {
+    /// long. Says how many waited; none if the log has failed.
+    pub(super) fn turn_over_and_write(mut self) -> Option<usize> {
         let durability = self.shared.durability;
-        self.sheet.iter_mut().try_for_each(|sheet| sheet.pen.turn_over(durability))?;
-        self.write()
+        let turned = self.sheet.iter_mut().try_for_each(|sheet| sheet.pen.turn_over(durability));
+        let written = turned.and_then(|()| self.put());
+        written.inspect_err(complain).ok()
     }
 
-    /// Writes what is on the sheet, tells who waits, and gives the pen back. Says how many waited.
-    pub(super) fn write(mut self) -> io::Result<usize> {
+    /// The same without a new segment.
+    pub(super) fn write(mut self) -> Option<usize> {
+        self.put().inspect_err(complain).ok()
+    }
+
+    /// Writes what is on the sheet, tells who waits, and gives the pen back.
+    fn put(&mut self) -> io::Result<usize> {
         let Some(Sheet { pen, batch }) = &mut self.sheet else { return Ok(0) };
-        let (began, n) = (Instant::now(), batch.len());
+        let n = batch.len();
         let (first, kept) = pen.write(batch, self.shared.durability)?;
         let ended = Instant::now();
-        let took = ended.saturating_duration_since(began);
+        let took = ended.saturating_duration_since(self.began);
         meters().audit_append.record(took);
         meters().audit_records.increment(u64::try_from(n).unwrap_or(u64::MAX));
         let waiters = tell(first, batch);
@@ -144,6 +151,10 @@ impl<'a> Hand<'a> {
         }
         Ok(waiters)
     }
+}
+
+fn complain(error: &io::Error) {
+    tracing::error!(%error, "Audit log failed; every call is refused from now on");
 }
 
 impl Drop for Hand<'_> {

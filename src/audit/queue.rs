@@ -36,6 +36,14 @@ pub(super) struct Sheet<P> {
     pub(super) batch: Vec<Entry>,
 }
 
+/// Whether who reports and waits would take the pen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// It writes itself, if the pen is lent.
+    Caller,
+    Thread,
+}
+
 /// Who may have the pen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lend {
@@ -182,7 +190,7 @@ impl<P> Queue<P> {
     }
 
     /// Takes the entry if there are fewer than `bound` unwritten ones.
-    pub(super) fn push(&self, entry: Entry, bound: usize) -> Result<Turn<P>, AuditError> {
+    pub(super) fn push(&self, entry: Entry, bound: usize, by: By) -> Result<Turn<P>, AuditError> {
         let mut state = self.lock();
         match state.door {
             Door::Open => {}
@@ -202,7 +210,8 @@ impl<P> Queue<P> {
         let waited_for = entry.done.is_some();
         state.waiters = state.waiters.saturating_add(usize::from(waited_for));
         state.waiting.push(entry);
-        if waited_for
+        if by == By::Caller
+            && waited_for
             && state.is_for_waiter()
             && let Some(sheet) = state.take()
         {

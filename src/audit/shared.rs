@@ -15,10 +15,9 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::{
     AuditError, Durability, Pending, Record,
     pen::{Hand, Pen},
-    queue::{Entry, Queue, Turn},
+    queue::{By, Entry, Queue, Turn},
     refusals::Tallies,
     witness::{WitnessProblem, Witnessed},
-    writer,
 };
 use crate::{
     domain::limits::{AUDIT_CONTENT_BYTES_MAX, AUDIT_CONTENT_BYTES_MIN},
@@ -103,14 +102,19 @@ impl Shared {
         }
     }
 
-    /// Hands a record to the writer if fewer than `bound` wait, or writes it if nobody else does;
-    /// for whoever wants its number.
-    pub(super) fn begin(&self, record: &Record<'_>, bound: usize) -> Result<Pending, AuditError> {
+    /// Hands a record to the writer if fewer than `bound` wait, or, by its caller, writes it if
+    /// nobody else does; for whoever wants its number.
+    pub(super) fn begin(
+        &self,
+        record: &Record<'_>,
+        bound: usize,
+        by: By,
+    ) -> Result<Pending, AuditError> {
         let (done, written) = oneshot::channel();
-        let is_near = match self.push(self.entry(record, Some(done)), bound)? {
+        let is_near = match self.push(self.entry(record, Some(done)), bound, by)? {
             Turn::Yours(sheet) => {
                 // What came of it is told like to everybody who waits.
-                Hand::new(self, sheet).write().inspect_err(writer::complain).ok();
+                Hand::new(self, sheet).write();
                 true
             }
             Turn::Next => self.durability == Durability::Cached,
@@ -121,11 +125,11 @@ impl Shared {
 
     /// The same for what nobody waits for, so that it is never written here.
     pub(super) fn later(&self, record: &Record<'_>, bound: usize) -> Result<(), AuditError> {
-        self.push(self.entry(record, None), bound).map(drop)
+        self.push(self.entry(record, None), bound, By::Thread).map(drop)
     }
 
-    fn push(&self, entry: Entry, bound: usize) -> Result<Turn<Box<Pen>>, AuditError> {
-        self.queue.push(entry, bound).inspect_err(|_| meters().audit_lost.increment(1))
+    fn push(&self, entry: Entry, bound: usize, by: By) -> Result<Turn<Box<Pen>>, AuditError> {
+        self.queue.push(entry, bound, by).inspect_err(|_| meters().audit_lost.increment(1))
     }
 
     fn entry(&self, record: &Record<'_>, done: Option<oneshot::Sender<u64>>) -> Entry {

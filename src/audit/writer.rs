@@ -27,10 +27,7 @@ impl Writer {
         let shared = &self.0;
         let mut company = Company::None;
         while let Some(sheet) = shared.queue.next_batch(company) {
-            let waiters = match Hand::new(shared, sheet).turn_over_and_write() {
-                Ok(waiters) => waiters,
-                Err(error) => return complain(&error),
-            };
+            let Some(waiters) = Hand::new(shared, sheet).turn_over_and_write() else { return };
             company = expected(shared.durability, waiters);
         }
     }
@@ -43,10 +40,6 @@ pub(super) fn expected(durability: Durability, waiters: usize) -> Company {
         (Durability::Cached, _) => Company::Near,
         (Durability::Group, n) => Company::Awaited(n),
     }
-}
-
-pub(super) fn complain(error: &io::Error) {
-    tracing::error!(%error, "Audit log failed; every call is refused from now on");
 }
 
 /// Also on a panic: a log without a writer is a failed log.

@@ -203,7 +203,7 @@ impl Gate {
         call.under = under.map(Box::new);
         let ticket = Ticket::open(self.audit.clone(), &call, (witness, meter, seen));
         let matter = Matter::Call(&call);
-        match self.audit.begin(Record::Intent { matter, grounds: &grounds }) {
+        match self.audit.begin_call(Record::Intent { matter, grounds: &grounds }) {
             Ok(pending) => Ok(Admission { call, epoch, ticket, pending }),
             Err(_) => {
                 ticket.void();

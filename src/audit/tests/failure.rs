@@ -18,7 +18,7 @@ use crate::{
         Audit, AuditError, AuditThread, Durability, Pace, Payloads,
         log::{Chain, Disk, Place},
         pen::{Pen, Segment},
-        queue::{Company, Entry, Lend, Queue, Sheet, Turn},
+        queue::{By, Company, Entry, Lend, Queue, Sheet, Turn},
         record::Rendered,
         shared::Shared,
         vault,
@@ -87,7 +87,7 @@ fn only_who_is_next_and_waits_for_no_disk_stays_awake() {
         let shared = Shared::new(durability, 0);
         let call = call(&ids);
         let record = || intent(Matter::Call(&call));
-        let both = [(); 2].map(|()| shared.begin(&record(), 2).unwrap());
+        let both = [(); 2].map(|()| shared.begin(&record(), 2, By::Thread).unwrap());
         assert_eq!(both.each_ref().map(|pending| pending.is_near), want, "{durability:?}");
         let [first, second] = both;
         let batch = shared.queue.take_waiting();
@@ -101,7 +101,7 @@ fn only_who_is_next_and_waits_for_no_disk_stays_awake() {
         });
         assert_eq!(runtime.block_on(second.written()).unwrap().seq, 8);
         telling.join().unwrap();
-        let told = shared.begin(&record(), 3).unwrap();
+        let told = shared.begin(&record(), 3, By::Thread).unwrap();
         shared.fail();
         assert!(matches!(runtime.block_on(told.written()), Err(AuditError::Failed)));
     }
@@ -133,12 +133,17 @@ fn a_full_queue_refuses_at_once_and_counts_what_is_being_written() {
         let (done, _) = oneshot::channel();
         Entry { rendered: Rendered::default(), done: Some(done) }
     };
-    assert!(queue.push(entry(), 2).is_ok() && queue.push(entry(), 2).is_ok());
-    assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)));
-    assert!(queue.push(entry(), 4).is_ok(), "an outcome has a larger bound");
+    assert!(
+        queue.push(entry(), 2, By::Caller).is_ok() && queue.push(entry(), 2, By::Caller).is_ok()
+    );
+    assert!(matches!(queue.push(entry(), 2, By::Caller), Err(AuditError::Full)));
+    assert!(queue.push(entry(), 4, By::Caller).is_ok(), "an outcome has a larger bound");
     let sheet = queue.next_batch(Company::None).unwrap();
     assert_eq!(sheet.batch.len(), 3);
-    assert!(matches!(queue.push(entry(), 2), Err(AuditError::Full)), "three are being written");
+    assert!(
+        matches!(queue.push(entry(), 2, By::Caller), Err(AuditError::Full)),
+        "three are being written"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +189,7 @@ fn what_a_caller_cannot_write_itself_fails_the_log_for_all() {
     audit.on_failure(move || tell.send(()).unwrap());
     drop(reader);
     let call = call(&ids());
-    let pending = audit.begin(intent(Matter::Call(&call))).unwrap();
+    let pending = audit.begin_call(intent(Matter::Call(&call))).unwrap();
     // Already: nobody was told before the log had failed.
     assert!(!audit.is_healthy());
     told.recv_timeout(Duration::from_secs(5)).expect("the hook is called");
@@ -206,7 +211,7 @@ fn a_disk_that_hangs_under_a_caller_refuses_the_others_when_their_time_is_up() {
     fill(&mut writer);
     let held = std::thread::spawn({
         let audit = audit.clone();
-        move || audit.begin(intent(Matter::Call(&call(&ids()))))
+        move || audit.begin_call(intent(Matter::Call(&call(&ids()))))
     });
     while audit.busy_for().is_zero() {
         std::thread::yield_now();
@@ -253,11 +258,14 @@ fn the_thread_comes_after_a_caller_that_writes() {
     queue.equip(pen.clone());
     // Nobody waits, or somebody else does too: the thread's.
     assert!(queue.lend());
-    assert!(matches!(queue.push(later(), 9), Ok(Turn::Next)));
-    let Ok(Turn::Yours(sheet)) = queue.push(waiter(), 9) else { panic!("the pen is lent") };
-    assert_eq!(sheet.batch.len(), 2, "what waited goes along");
+    assert!(matches!(queue.push(later(), 9, By::Caller), Ok(Turn::Next)));
+    assert!(matches!(queue.push(later(), 9, By::Thread), Ok(Turn::Next)));
+    let Ok(Turn::Yours(sheet)) = queue.push(waiter(), 9, By::Caller) else {
+        panic!("the pen is lent")
+    };
+    assert_eq!(sheet.batch.len(), 3, "what waited goes along");
     assert!(!queue.lend(), "somebody has it");
-    assert!(matches!(queue.push(waiter(), 9), Ok(Turn::Later)));
+    assert!(matches!(queue.push(waiter(), 9, By::Caller), Ok(Turn::Later)));
     assert!(!queue.busy_for().is_zero());
     let thread = |queue: &Arc<Queue<_>>| {
         let queue = queue.clone();
@@ -268,11 +276,18 @@ fn the_thread_comes_after_a_caller_that_writes() {
     let sheet = next.join().unwrap().unwrap();
     assert_eq!(sheet.batch.len(), 1);
     queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
-    assert!(matches!(queue.push(waiter(), 9), Ok(Turn::Next)), "it is not lent");
+    assert!(matches!(queue.push(waiter(), 9, By::Caller), Ok(Turn::Next)), "it is not lent");
     let sheet = queue.next_batch(Company::None).unwrap();
     queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
     assert!(queue.lend());
-    let Ok(Turn::Yours(sheet)) = queue.push(waiter(), 9) else { panic!("the pen is lent") };
+    let Ok(Turn::Yours(sheet)) = queue.push(waiter(), 9, By::Caller) else {
+        panic!("the pen is lent")
+    };
+    queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
+    // Who would hold the admin socket, or anything but a call, never writes.
+    assert!(queue.lend());
+    assert!(matches!(queue.push(waiter(), 9, By::Thread), Ok(Turn::Next)));
+    let sheet = queue.next_batch(Company::None).unwrap();
     queue.close();
     let last = thread(&queue);
     queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
@@ -286,7 +301,7 @@ fn a_thread_that_expects_company_looks_out_for_it() {
     let queue = Queue::new();
     queue.equip(());
     for company in [Company::None, Company::Near, Company::Awaited(2)] {
-        assert!(matches!(queue.push(waiter(), 9), Ok(Turn::Next)));
+        assert!(matches!(queue.push(waiter(), 9, By::Caller), Ok(Turn::Next)));
         let sheet = queue.next_batch(company).unwrap();
         assert_eq!(sheet.batch.len(), 1, "{company:?}");
         queue.give_back(Sheet { batch: Vec::new(), ..sheet }, Lend::ToThread);
@@ -312,7 +327,9 @@ fn a_pen_that_comes_back_to_a_failed_log_is_dropped() {
     let pen = Arc::new(());
     queue.equip(pen.clone());
     assert!(queue.lend());
-    let Ok(Turn::Yours(sheet)) = queue.push(waiter(), 9) else { panic!("the pen is lent") };
+    let Ok(Turn::Yours(sheet)) = queue.push(waiter(), 9, By::Caller) else {
+        panic!("the pen is lent")
+    };
     queue.fail();
     assert!(queue.next_batch(Company::None).is_none() && queue.end());
     queue.give_back(sheet, Lend::ToThread);

@@ -173,7 +173,8 @@ async fn tell_calls(audit: &Audit, ids: &CallIds, n: usize) -> Vec<(u64, CallId)
     let mut told = Vec::new();
     for _ in 0..n {
         let call = call(ids);
-        let receipt = audit.append(intent(Matter::Call(&call))).await.unwrap();
+        let pending = audit.begin_call(intent(Matter::Call(&call))).unwrap();
+        let receipt = pending.written().await.unwrap();
         audit.append_later(outcome(&call));
         told.push((receipt.seq, call.id));
     }
